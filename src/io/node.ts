@@ -1,0 +1,337 @@
+/**
+ * The real `Io`: Node's own clock, dice, timers, files and sockets.
+ *
+ * Files are opened without O_APPEND and written at explicit offsets; durability
+ * is fdatasync for contents and fsync of the directory for names. Sockets have
+ * allowHalfOpen, because Node's default drops replies to a client that has
+ * ended its half, and noDelay.
+ */
+import { randomBytes } from 'node:crypto'
+import dgram from 'node:dgram'
+import { lookup } from 'node:dns'
+import fs from 'node:fs'
+import { mkdir, open, readdir, readFile, rename, unlink } from 'node:fs/promises'
+import net from 'node:net'
+import path from 'node:path'
+import { performance } from 'node:perf_hooks'
+import { promisify } from 'node:util'
+import { tryLock } from 'fs-native-extensions'
+import type {
+  Address,
+  DatagramSocket,
+  Disk,
+  DiskFile,
+  Io,
+  Network,
+  Stream,
+  StreamHandler,
+} from './io.ts'
+
+/** How long the address of a host name is kept before it is looked up again. */
+const HOST_LOOKUP_TTL_MS = 5_000
+const HOST_CACHE_MAX = 1_000
+
+export function createNodeIo(): Io {
+  return {
+    clock: { monotonicMs: () => performance.now(), wallMs: () => Date.now() },
+    random: {
+      float: () => Math.random(),
+      hex: (byteCount) => randomBytes(byteCount).toString('hex'),
+    },
+    timers: {
+      after(delayMs, fn) {
+        const timer = setTimeout(fn, delayMs)
+        return { cancel: () => clearTimeout(timer) }
+      },
+      soon: (fn) => void setImmediate(fn),
+    },
+    disk: nodeDisk,
+    network: nodeNetwork,
+  }
+}
+
+const nodeDisk: Disk = {
+  async makeDirectory(directory) {
+    const first = await mkdir(directory, { recursive: true })
+    if (first === undefined) return
+    // Every directory on the way that was made is a new name in its parent.
+    for (let made = path.resolve(directory); ; made = path.dirname(made)) {
+      await nodeDisk.syncDirectory(path.dirname(made))
+      if (made === path.resolve(first)) return
+    }
+  },
+
+  async list(directory) {
+    try {
+      return (await readdir(directory)).sort()
+    } catch (error) {
+      if (codeOf(error) === 'ENOENT') return []
+      throw error
+    }
+  },
+
+  async readFile(file) {
+    try {
+      return await readFile(file)
+    } catch (error) {
+      if (codeOf(error) === 'ENOENT') return null
+      throw error
+    }
+  },
+
+  async open(file, { create }) {
+    const flags = fs.constants.O_RDWR | (create ? fs.constants.O_CREAT | fs.constants.O_TRUNC : 0)
+    return new NodeFile(await promisify(fs.open)(file, flags, 0o644))
+  },
+
+  rename,
+  remove: unlink,
+
+  async syncDirectory(directory) {
+    const handle = await open(directory, 'r')
+    try {
+      await handle.sync()
+    } finally {
+      await handle.close()
+    }
+  },
+
+  async lock(file) {
+    const handle = await open(file, 'a+')
+    if (!tryLock(handle.fd)) {
+      await handle.close()
+      return null
+    }
+    return { release: () => handle.close() }
+  },
+}
+
+class NodeFile implements DiskFile {
+  readonly #fd: number
+
+  constructor(fd: number) {
+    this.#fd = fd
+  }
+
+  async read(offset: number, length: number): Promise<Buffer> {
+    const buffer = Buffer.allocUnsafe(length)
+    let filled = 0
+    while (filled < length) {
+      const count = await new Promise<number>((resolve, reject) => {
+        fs.read(this.#fd, buffer, filled, length - filled, offset + filled, (error, bytesRead) =>
+          error ? reject(error) : resolve(bytesRead),
+        )
+      })
+      if (count === 0) break
+      filled += count
+    }
+    return buffer.subarray(0, filled)
+  }
+
+  async write(chunks: readonly Uint8Array[], offset: number): Promise<void> {
+    // The kernel takes at most IOV_MAX (1024) chunks a call, and may take fewer bytes than given.
+    let position = offset
+    for (let from = 0; from < chunks.length; from += 1024) {
+      let rest = chunks.slice(from, from + 1024)
+      while (rest.length > 0) {
+        const written = await this.#writev(rest, position)
+        position += written
+        rest = dropBytes(rest, written)
+      }
+    }
+  }
+
+  #writev(chunks: readonly Uint8Array[], position: number): Promise<number> {
+    return new Promise((resolve, reject) => {
+      fs.writev(this.#fd, chunks, position, (error, written) =>
+        error ? reject(error) : resolve(written),
+      )
+    })
+  }
+
+  datasync(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      fs.fdatasync(this.#fd, (error) => (error ? reject(error) : resolve()))
+    })
+  }
+
+  async size(): Promise<number> {
+    return (await promisify(fs.fstat)(this.#fd)).size
+  }
+
+  close(): Promise<void> {
+    return promisify(fs.close)(this.#fd)
+  }
+}
+
+/** What is left of `chunks` without their first `count` bytes. */
+function dropBytes(chunks: readonly Uint8Array[], count: number): Uint8Array[] {
+  const rest: Uint8Array[] = []
+  for (const chunk of chunks) {
+    if (count >= chunk.length) count -= chunk.length
+    else {
+      rest.push(count > 0 ? chunk.subarray(count) : chunk)
+      count = 0
+    }
+  }
+  return rest
+}
+
+const nodeNetwork: Network = {
+  async bindDatagrams(local, onDatagram) {
+    const type = net.isIPv6(await resolveHost(local.host)) ? 'udp6' : 'udp4'
+    const socket = dgram.createSocket({ type, lookup: lookupCached as typeof lookup })
+    await new Promise<void>((resolve, reject) => {
+      socket.once('error', reject)
+      socket.bind(local.port, local.host, () => {
+        socket.off('error', reject)
+        resolve()
+      })
+    })
+    socket.on('error', () => {}) // an unreachable receiver is a lost datagram
+    socket.on('message', (bytes, from) => onDatagram(bytes, { host: from.address, port: from.port }))
+    return nodeDatagramSocket(socket)
+  },
+
+  async listen(local, onStream) {
+    const server = net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+      onStream(new NodeStream(socket))
+    })
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject)
+      server.listen({ host: local.host, port: local.port, backlog: 1024 }, () => {
+        server.off('error', reject)
+        resolve()
+      })
+    })
+    server.on('error', () => {}) // a client that is gone before it was accepted
+    // Node's own close would wait for the open streams too.
+    return { close: async () => void server.close() }
+  },
+
+  connect(remote, handler) {
+    const socket = net.connect({
+      host: remote.host,
+      port: remote.port,
+      allowHalfOpen: true,
+      noDelay: true,
+    })
+    const stream = new NodeStream(socket, remote)
+    stream.handle(handler)
+    return stream
+  },
+}
+
+function nodeDatagramSocket(socket: dgram.Socket): DatagramSocket {
+  let closed = false
+  return {
+    send(bytes, to) {
+      if (!closed) socket.send(bytes, to.port, to.host, () => {}) // the callback swallows errors
+    },
+    close() {
+      closed = true
+      return new Promise((resolve) => socket.close(() => resolve()))
+    },
+  }
+}
+
+class NodeStream implements Stream {
+  readonly remote: Address
+  readonly #socket: net.Socket
+
+  constructor(socket: net.Socket, remote?: Address) {
+    this.#socket = socket
+    this.remote = remote ?? { host: socket.remoteAddress ?? '?', port: socket.remotePort ?? 0 }
+  }
+
+  handle(handler: StreamHandler): void {
+    const socket = this.#socket
+    let failure: Error | null = null
+    socket.on('connect', () => handler.onOpen?.())
+    socket.on('data', (chunk) => handler.onData(chunk))
+    socket.on('end', () => handler.onEnd())
+    socket.on('drain', () => handler.onDrain?.())
+    socket.on('error', (error) => {
+      failure = error
+    })
+    socket.on('close', () => handler.onClose(failure))
+  }
+
+  write(chunk: Uint8Array | string): boolean {
+    if (!this.#socket.writable) return true
+    return typeof chunk === 'string'
+      ? this.#socket.write(chunk, 'latin1')
+      : this.#socket.write(chunk)
+  }
+
+  writeAll(chunks: readonly Uint8Array[]): boolean {
+    if (!this.#socket.writable) return true
+    this.#socket.cork()
+    let roomy = true
+    for (const chunk of chunks) roomy = this.#socket.write(chunk)
+    this.#socket.uncork()
+    return roomy
+  }
+
+  get bufferedBytes(): number {
+    return this.#socket.writableLength
+  }
+
+  pause(): void {
+    this.#socket.pause()
+  }
+
+  resume(): void {
+    this.#socket.resume()
+  }
+
+  end(): void {
+    this.#socket.end()
+  }
+
+  destroy(): void {
+    this.#socket.destroy()
+  }
+}
+
+const hostCache = new Map<string, { address: string; family: number; untilMs: number }>()
+
+type LookupCallback = (
+  error: NodeJS.ErrnoException | null,
+  address: string | { address: string; family: number }[],
+  family?: number,
+) => void
+
+/** dns.lookup with a short memory: a datagram is sent far more often than a host moves. */
+function lookupCached(
+  host: string,
+  options: number | { family?: number | string; all?: boolean },
+  callback: LookupCallback,
+): void {
+  const family = typeof options === 'number' ? options : Number(options.family ?? 0)
+  const literal = net.isIP(host)
+  if (literal !== 0) return callback(null, host, literal)
+  const key = `${family} ${host}`
+  const cached = hostCache.get(key)
+  if (cached && cached.untilMs > performance.now()) {
+    return callback(null, cached.address, cached.family)
+  }
+  lookup(host, family, (error, address, foundFamily) => {
+    if (!error) {
+      if (hostCache.size >= HOST_CACHE_MAX) hostCache.clear()
+      const untilMs = performance.now() + HOST_LOOKUP_TTL_MS
+      hostCache.set(key, { address, family: foundFamily, untilMs })
+    }
+    callback(error, address, foundFamily)
+  })
+}
+
+function resolveHost(host: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    lookup(host, (error, address) => (error ? reject(error) : resolve(address)))
+  })
+}
+
+export function codeOf(error: unknown): string | undefined {
+  return error instanceof Error && 'code' in error ? String(error.code) : undefined
+}

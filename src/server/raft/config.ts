@@ -1,0 +1,50 @@
+/** Quorum arithmetic over a configuration. Pure. */
+import type { Config, Member, ServerId } from './types.ts'
+
+export const EMPTY_CONFIG: Config = { members: [], floor: 2 }
+
+export function voterIds(config: Config): ServerId[] {
+  return config.members.filter((member) => member.voter).map((member) => member.id)
+}
+
+export function memberOf(config: Config, id: ServerId): Member | undefined {
+  return config.members.find((member) => member.id === id)
+}
+
+export function quorumSize(voterCount: number): number {
+  return Math.floor(voterCount / 2) + 1
+}
+
+/** The largest value that a quorum of the voters has reached. */
+export function quorumValue(config: Config, valueOf: (id: ServerId) => number): number {
+  const values = voterIds(config)
+    .map(valueOf)
+    .sort((a, b) => b - a)
+  return values[quorumSize(values.length) - 1] ?? 0
+}
+
+/** Whether the voters for whom `test` holds are a quorum. */
+export function isQuorum(config: Config, test: (id: ServerId) => boolean): boolean {
+  const voters = voterIds(config)
+  return voters.length > 0 && voters.filter(test).length >= quorumSize(voters.length)
+}
+
+/**
+ * Whether `next` may follow `current`: at most one server gains or loses its
+ * vote, so that any two quorums meet (Ongaro's thesis, 4.1), the floor does not
+ * sink, and one voter remains.
+ */
+export function isSingleChange(current: Config, next: Config): boolean {
+  const before = new Set(voterIds(current))
+  const after = new Set(voterIds(next))
+  const changed =
+    [...before].filter((id) => !after.has(id)).length +
+    [...after].filter((id) => !before.has(id)).length
+  const ids = new Set(next.members.map((member) => member.id))
+  return (
+    changed <= 1 &&
+    after.size > 0 &&
+    next.floor >= current.floor &&
+    ids.size === next.members.length
+  )
+}

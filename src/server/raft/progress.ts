@@ -1,0 +1,89 @@
+/**
+ * What a leader knows of one peer, and how much it may send it.
+ *
+ * probe: one append at a time, until the peer says where its log agrees.
+ * replicate: appends are pipelined, within bounds on messages and bytes that
+ * are not yet acknowledged.
+ *
+ * Source: etcd's raft, tracker; Ongaro's thesis, 10.2.1 on pipelining.
+ */
+
+const INFLIGHT_APPENDS_MAX = 256
+const INFLIGHT_BYTES_MAX = 16 * 1024 * 1024
+
+export class Progress {
+  state: 'probe' | 'replicate' = 'probe'
+  /** Everything up to here is known to be durable there. */
+  matchIndex = 0
+  nextIndex: number
+  /** The newest commit index it was told. */
+  commitSent = 0
+  /** When a probe was sent that is not answered yet; null when one may be sent. */
+  probeSentMs: number | null = null
+  /** Whether the driver is reading entries for it. */
+  readPending = false
+  /** When it last did what a live follower does (see Raft, CheckQuorum). */
+  contactMs: number
+  /** The newest heartbeat round it answered. */
+  round = 0
+  #inflight: { readonly lastIndex: number; readonly bytes: number }[] = []
+  #inflightBytes = 0
+
+  constructor(nextIndex: number, nowMs: number) {
+    this.nextIndex = nextIndex
+    this.contactMs = nowMs
+  }
+
+  get isPaused(): boolean {
+    if (this.readPending) return true
+    if (this.state === 'probe') return this.probeSentMs !== null
+    return (
+      this.#inflight.length >= INFLIGHT_APPENDS_MAX || this.#inflightBytes >= INFLIGHT_BYTES_MAX
+    )
+  }
+
+  get inflightCount(): number {
+    return this.#inflight.length
+  }
+
+  becomeProbe(nextIndex = this.matchIndex + 1): void {
+    this.state = 'probe'
+    this.nextIndex = nextIndex
+    this.probeSentMs = null
+    this.commitSent = 0
+    this.readPending = false
+    this.#inflight = []
+    this.#inflightBytes = 0
+  }
+
+  /** Notes that entries up to `lastIndex` are on their way. */
+  sent(lastIndex: number, bytes: number, nowMs: number): void {
+    if (this.state === 'probe') {
+      this.probeSentMs = nowMs
+      return
+    }
+    if (lastIndex < this.nextIndex) return // no entries, nothing to wait for
+    this.nextIndex = lastIndex + 1
+    this.#inflight.push({ lastIndex, bytes })
+    this.#inflightBytes += bytes
+  }
+
+  /** @returns whether `matchIndex` is news. */
+  maybeMatch(matchIndex: number): boolean {
+    const isNews = matchIndex > this.matchIndex
+    if (isNews) this.matchIndex = matchIndex
+    if (this.state === 'probe') {
+      this.becomeProbe(this.matchIndex + 1)
+      this.state = 'replicate'
+    }
+    this.nextIndex = Math.max(this.nextIndex, this.matchIndex + 1)
+    let freed = 0
+    for (const { lastIndex, bytes } of this.#inflight) {
+      if (lastIndex > this.matchIndex) break
+      this.#inflightBytes -= bytes
+      freed++
+    }
+    if (freed > 0) this.#inflight.splice(0, freed)
+    return isNews
+  }
+}

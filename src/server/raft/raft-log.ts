@@ -1,0 +1,165 @@
+/**
+ * The core's view of the log: the terms of every entry, and the newest entries
+ * themselves.
+ *
+ * Terms are kept as runs (a term changes rarely), so the term at any index is
+ * known without the entry. Entries are kept only in the tail: all that are not
+ * yet both durable and applied here, and before them as many as `trim` leaves,
+ * for followers that lag a little. Older ones are the driver's to read.
+ *
+ * Invariants: appliedIndex <= commitIndex <= lastIndex, appliedIndex <=
+ * stableIndex <= lastIndex, tailFirst <= appliedIndex + 1.
+ */
+import type { Config, Entry, EntryId } from './types.ts'
+
+export interface RaftLogState<E extends Entry> {
+  /** Runs of equal term in ascending order: each run's first index and its term. */
+  readonly termRuns: readonly EntryId[]
+  /** The newest entries; their last is the log's last. */
+  readonly tail: readonly E[]
+  readonly lastIndex: number
+  /** Log time of the last entry. */
+  readonly lastTimeMs: number
+  readonly commitIndex: number
+  /** The newest configurations: the one in force at `commitIndex` and any after it. */
+  readonly configs: readonly { readonly index: number; readonly config: Config }[]
+}
+
+export class RaftLog<E extends Entry> {
+  stableIndex: number
+  commitIndex: number
+  appliedIndex: number
+  #runs: EntryId[]
+  #tail: E[]
+  /** Index of the first entry in the tail; lastIndex + 1 when it is empty. */
+  #tailFirst: number
+  #tailBytes: number
+  #configs: { readonly index: number; readonly config: Config }[]
+  #lastTimeMs: number
+
+  constructor(state: RaftLogState<E>) {
+    this.#runs = [...state.termRuns]
+    this.#tail = [...state.tail]
+    this.#tailFirst = state.lastIndex + 1 - state.tail.length
+    this.#tailBytes = state.tail.reduce((sum, entry) => sum + entry.bytes, 0)
+    this.#configs = [...state.configs]
+    this.#lastTimeMs = state.lastTimeMs
+    this.stableIndex = state.lastIndex
+    this.commitIndex = state.commitIndex
+    this.appliedIndex = state.commitIndex
+  }
+
+  get lastIndex(): number {
+    return this.#tailFirst + this.#tail.length - 1
+  }
+
+  get last(): EntryId {
+    const index = this.lastIndex
+    return { term: this.termAt(index), index }
+  }
+
+  get lastTimeMs(): number {
+    return this.#lastTimeMs
+  }
+
+  /** The index of the first entry that memory still holds. */
+  get tailFirst(): number {
+    return this.#tailFirst
+  }
+
+  /** The newest configuration in the log, committed or not (thesis 4.1). */
+  get config(): { readonly index: number; readonly config: Config } | undefined {
+    return this.#configs.at(-1)
+  }
+
+  /** Term of the entry at `index`; 0 before the first and after the last. */
+  termAt(index: number): number {
+    if (index < 1 || index > this.lastIndex) return 0
+    for (let i = this.#runs.length - 1; i >= 0; i--) {
+      const run = this.#runs[i]
+      if (run && run.index <= index) return run.term
+    }
+    return 0
+  }
+
+  matches(id: EntryId): boolean {
+    return id.index === 0 || (id.index <= this.lastIndex && this.termAt(id.index) === id.term)
+  }
+
+  /** Whether a log that ends at `id` is at least as up to date as this one (thesis 3.6.1). */
+  isUpToDate(id: EntryId): boolean {
+    const last = this.last
+    return id.term > last.term || (id.term === last.term && id.index >= last.index)
+  }
+
+  /** The newest entry at or before `id.index` whose term is at most `id.term`. */
+  findHint(id: EntryId): EntryId {
+    let index = Math.min(id.index, this.lastIndex)
+    for (let i = this.#runs.length - 1; i >= 0 && index > 0; i--) {
+      const run = this.#runs[i]
+      if (!run || run.index > index) continue
+      if (run.term <= id.term) return { term: run.term, index }
+      index = run.index - 1
+    }
+    return { term: 0, index: 0 }
+  }
+
+  append(entry: E): void {
+    if (entry.index !== this.lastIndex + 1) {
+      throw new Error(`append of entry ${entry.index} after ${this.lastIndex}`)
+    }
+    if (entry.term !== this.#runs.at(-1)?.term) {
+      this.#runs.push({ term: entry.term, index: entry.index })
+    }
+    if (entry.config) this.#configs.push({ index: entry.index, config: entry.config })
+    this.#tail.push(entry)
+    this.#tailBytes += entry.bytes
+    this.#lastTimeMs = entry.timeMs
+  }
+
+  /** Drops the entry at `index` and all after it, which another leader's will replace. */
+  truncateFrom(index: number): void {
+    if (index <= this.commitIndex) {
+      throw new Error(`truncation from ${index} would drop committed entries to ${this.commitIndex}`)
+    }
+    const kept = index - this.#tailFirst
+    for (const entry of this.#tail.splice(kept)) this.#tailBytes -= entry.bytes
+    while ((this.#runs.at(-1)?.index ?? 0) >= index) this.#runs.pop()
+    while ((this.#configs.at(-1)?.index ?? 0) >= index) this.#configs.pop()
+    this.stableIndex = Math.min(this.stableIndex, index - 1)
+    // Without an entry at hand the time stays: it may only be too late, never go back.
+    this.#lastTimeMs = this.#tail.at(-1)?.timeMs ?? this.#lastTimeMs
+  }
+
+  /** Entries from `firstIndex` on, of at most `bytesMax` together but at least one. */
+  slice(firstIndex: number, lastIndex: number, bytesMax: number): E[] {
+    const entries: E[] = []
+    let bytes = 0
+    for (let at = firstIndex - this.#tailFirst; at < this.#tail.length; at++) {
+      const entry = this.#tail[at]
+      if (!entry || entry.index > lastIndex) break
+      bytes += entry.bytes
+      if (entries.length > 0 && bytes > bytesMax) break
+      entries.push(entry)
+    }
+    return entries
+  }
+
+  /** Above `bytesMax`, forgets the oldest entries that are durable and applied, down to half. */
+  trim(bytesMax: number): void {
+    if (this.#tailBytes <= bytesMax) return
+    const done = Math.min(this.appliedIndex, this.stableIndex)
+    let count = 0
+    while (this.#tailBytes > bytesMax / 2) {
+      const entry = this.#tail[count]
+      if (!entry || entry.index > done) break
+      this.#tailBytes -= entry.bytes
+      count++
+    }
+    if (count === 0) return
+    this.#tail.splice(0, count)
+    this.#tailFirst += count
+    // The configuration in force at the tail's start must stay, all before it may go.
+    while ((this.#configs[1]?.index ?? Infinity) <= this.appliedIndex) this.#configs.shift()
+  }
+}

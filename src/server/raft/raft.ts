@@ -1,0 +1,694 @@
+/**
+ * Raft core: a state machine over messages and time.
+ *
+ * In:  tick, step, propose, proposeConfig, campaign, readIndex, stable,
+ *      entriesRead, peerLost, peerClosed.   Out: takeReady.
+ *
+ * Owns elections (PreVote, CheckQuorum), replication, the commit rule,
+ * configuration changes of one server at a time, and ReadIndex. Owns no socket,
+ * file, timer, clock or dice: the driver supplies time and randomness, so equal
+ * inputs in equal order give equal outputs.
+ *
+ * Driver's duty: carry out each Ready in the order that its type says. A vote
+ * sent before it is durable and lost in a crash can be cast twice, giving one
+ * term two leaders.
+ *
+ * Time is given in milliseconds with every tick instead of counted in ticks, so
+ * that a process that was stopped for a while knows it at its first step: a
+ * leader that slept steps down before it serves anybody.
+ *
+ * Source: Ongaro's thesis, 3 (core), 4.1 (membership), 6.4 (reads), 9.6
+ * (PreVote), 10.2.1 (the leader's disk in parallel); etcd's raft for flow
+ * control and for the hints in rejections.
+ */
+import { EMPTY_CONFIG, isQuorum, isSingleChange, memberOf, quorumValue, voterIds } from './config.ts'
+import { Progress } from './progress.ts'
+import { RaftLog, type RaftLogState } from './raft-log.ts'
+import { ReadRounds } from './read-rounds.ts'
+import type {
+  Append,
+  AppendResp,
+  Config,
+  Entry,
+  EntryId,
+  HardState,
+  HeartbeatResp,
+  LogRead,
+  Message,
+  Payload,
+  PreVote,
+  ReadState,
+  Ready,
+  Role,
+  ServerId,
+  Vote,
+} from './types.ts'
+
+export interface RaftTiming {
+  /** Between heartbeats of an idle leader. */
+  readonly heartbeatMs: number
+  /** Votes are withheld this long after word from a leader; elections wait one to two of it. */
+  readonly electionTimeoutMs: number
+  /** A leader that has not heard from a quorum for so long steps down. */
+  readonly quorumTimeoutMs: number
+  /** After a failed campaign, one to two of it until the next. */
+  readonly campaignTimeoutMs: number
+  /** After the leader's connection closed, up to this until the election. */
+  readonly closedLeaderDelayMs: number
+}
+
+export const DEFAULT_TIMING: RaftTiming = {
+  heartbeatMs: 50,
+  electionTimeoutMs: 600,
+  quorumTimeoutMs: 1_000,
+  campaignTimeoutMs: 150,
+  closedLeaderDelayMs: 50,
+}
+
+const APPEND_BYTES_MAX = 1024 * 1024
+const PROBE_BYTES_MAX = 64 * 1024
+const APPLY_BYTES_MAX = 4 * 1024 * 1024
+/** Proposals are refused while more than this is proposed and not yet applied. */
+const UNAPPLIED_BYTES_MAX = 64 * 1024 * 1024
+/** Entries kept in memory for followers that lag. */
+const TAIL_BYTES_MAX = 64 * 1024 * 1024
+
+export interface RaftOptions<E extends Entry> {
+  readonly id: ServerId
+  readonly hardState: HardState
+  readonly log: RaftLogState<E>
+  readonly nowMs: number
+  readonly wallMs: number
+  /** Uniform in [0, 1). */
+  readonly random: () => number
+  /** Makes the driver's entry for a payload. */
+  readonly createEntry: (id: EntryId, timeMs: number, payload: Payload) => E
+  readonly timing?: RaftTiming
+}
+
+export interface Refusal {
+  readonly refused: 'notLeader' | 'tooFewVoters' | 'busy' | 'configPending' | 'notSingleChange'
+}
+
+export class Raft<E extends Entry> {
+  readonly id: ServerId
+  readonly log: RaftLog<E>
+  readonly #timing: RaftTiming
+  readonly #random: () => number
+  readonly #createEntry: RaftOptions<E>['createEntry']
+
+  #role: Role = 'follower'
+  #term: number
+  #vote: ServerId
+  #leaderId: ServerId | null = null
+  #nowMs: number
+  #wallMs: number
+
+  /** When this server last heard from the leader it follows. */
+  #leaderContactMs = Number.NEGATIVE_INFINITY
+  #electionDeadlineMs: number
+  /** Answers to this server's campaign; `wallMs` from those who voted for it. */
+  #votes = new Map<ServerId, { readonly granted: boolean; readonly wallMs: number }>()
+
+  /** Follower: up to here the log is known to be the leader's. */
+  #matchedIndex = 0
+  /** Follower: an acknowledgement is owed once everything matched is durable. */
+  #ackOwed = false
+  #ackedIndex = 0
+
+  /** Leader: every other member. */
+  #progress = new Map<ServerId, Progress>()
+  #heartbeatDueMs = 0
+  #reads = new ReadRounds()
+  #unappliedBytes = 0
+  /** Leader: log time is `baseMs` at `sinceMs` of the monotonic clock. */
+  #logTime = { baseMs: 0, sinceMs: 0 }
+
+  #hardStateDirty = false
+  #newEntries: E[] = []
+  #messages: Message<E>[] = []
+  #readStates: ReadState[] = []
+  #logReads: LogRead[] = []
+
+  constructor(options: RaftOptions<E>) {
+    this.id = options.id
+    this.log = new RaftLog(options.log)
+    this.#timing = options.timing ?? DEFAULT_TIMING
+    this.#random = options.random
+    this.#createEntry = options.createEntry
+    // The log's last term was voted in. Where the hard state does not know of it, no vote is left
+    // to give in that term: a vote for itself stands for the unknown one.
+    const lastTerm = this.log.last.term
+    this.#term = Math.max(options.hardState.term, lastTerm)
+    this.#vote = options.hardState.term >= lastTerm ? options.hardState.vote : this.id
+    this.#nowMs = options.nowMs
+    this.#wallMs = options.wallMs
+    this.#electionDeadlineMs = this.#after(this.#timing.electionTimeoutMs)
+  }
+
+  get role(): Role {
+    return this.#role
+  }
+
+  get term(): number {
+    return this.#term
+  }
+
+  get leaderId(): ServerId | null {
+    return this.#leaderId
+  }
+
+  get config(): Config {
+    return this.log.config?.config ?? EMPTY_CONFIG
+  }
+
+  get isVoter(): boolean {
+    return memberOf(this.config, this.id)?.voter === true
+  }
+
+  /** What the leader knows of a peer; undefined elsewhere. */
+  progressOf(id: ServerId): Readonly<Progress> | undefined {
+    return this.#progress.get(id)
+  }
+
+  /** When the next tick has something to do. */
+  get deadlineMs(): number {
+    if (this.#role === 'leader') return this.#heartbeatDueMs
+    return this.#electionDeadlineMs
+  }
+
+  // ---------------------------------------------------------------- inputs
+
+  tick(nowMs: number, wallMs: number): void {
+    this.#nowMs = Math.max(this.#nowMs, nowMs)
+    this.#wallMs = wallMs
+    if (this.#role === 'leader') {
+      if (!this.#hasQuorumContact()) {
+        this.#becomeFollower(this.#term, null)
+      } else if (this.#nowMs >= this.#heartbeatDueMs) {
+        this.#broadcastHeartbeat()
+      }
+    } else if (this.#nowMs >= this.#electionDeadlineMs) {
+      if (this.isVoter) this.campaign()
+      else this.#becomeFollower(this.#term, null)
+    }
+  }
+
+  /** Seeks election, by PreVote first. Does nothing on a leader or a learner. */
+  campaign(): void {
+    if (this.#role === 'leader' || !this.isVoter) return
+    this.#role = 'preCandidate'
+    this.#leaderId = null
+    this.#startPoll(this.#term + 1)
+  }
+
+  /**
+   * Appends a command. It is committed when it comes out in `Ready.committed`
+   * with the same term, and never will be when another term's entry does.
+   */
+  propose(payload: Payload): EntryId | Refusal {
+    if (this.#role !== 'leader') return { refused: 'notLeader' }
+    if (payload.kind === 'command' && voterIds(this.config).length < this.#votersMin) {
+      return { refused: 'tooFewVoters' }
+    }
+    if (this.#unappliedBytes > UNAPPLIED_BYTES_MAX) return { refused: 'busy' }
+    return this.#appendAsLeader(payload)
+  }
+
+  /** One server alone would lose what it acknowledged with its disk; a floor of 1 allows it. */
+  get #votersMin(): number {
+    return Math.min(2, this.config.floor)
+  }
+
+  /** Proposes the next configuration, which counts from the moment it is in the log. */
+  proposeConfig(config: Config): EntryId | Refusal {
+    if (this.#role !== 'leader') return { refused: 'notLeader' }
+    const currentIndex = this.log.config?.index ?? 0
+    const ownTermCommitted = this.log.termAt(this.log.commitIndex) === this.#term
+    if (!ownTermCommitted || currentIndex > this.log.commitIndex) return { refused: 'configPending' }
+    if (!isSingleChange(this.config, config)) return { refused: 'notSingleChange' }
+    return this.#appendAsLeader({ kind: 'config', config })
+  }
+
+  /**
+   * Asks for the index at which a read is linearizable; it comes out in
+   * `Ready.readStates` under `id`, or never where leadership moved meanwhile.
+   * @returns false where no leader is known.
+   */
+  readIndex(id: number): boolean {
+    if (this.#role === 'leader') this.#reads.add({ from: this.id, id })
+    else if (this.#leaderId === null) return false
+    else this.#send({ type: 'readIndex', to: this.#leaderId, id })
+    return true
+  }
+
+  /** Everything up to `id` is durable here. */
+  stable(id: EntryId): void {
+    if (id.index <= this.log.stableIndex || this.log.termAt(id.index) !== id.term) return
+    this.log.stableIndex = id.index
+    if (this.#role === 'leader') this.#maybeCommit()
+    else if (this.#ackIndex > this.#ackedIndex) this.#ackOwed = true
+  }
+
+  /** Entries that a `LogRead` asked for; empty where they could not be read. */
+  entriesRead(to: ServerId, entries: readonly E[]): void {
+    const progress = this.#progress.get(to)
+    if (!progress?.readPending) return
+    progress.readPending = false
+    if (entries[0]?.index === progress.nextIndex) this.#sendAppend(to, progress, entries)
+  }
+
+  /** What was sent to a peer may be lost. */
+  peerLost(id: ServerId): void {
+    this.#progress.get(id)?.becomeProbe()
+  }
+
+  /**
+   * A peer's connection closed. If it leads, that is evidence that it died:
+   * stop withholding votes and stand for election soon.
+   */
+  peerClosed(id: ServerId): void {
+    this.peerLost(id)
+    if (this.#role !== 'follower' || id !== this.#leaderId) return
+    this.#leaderId = null
+    this.#leaderContactMs = Number.NEGATIVE_INFINITY
+    const delayMs = this.#random() * this.#timing.closedLeaderDelayMs
+    this.#electionDeadlineMs = Math.min(this.#electionDeadlineMs, this.#nowMs + delayMs)
+  }
+
+  step(message: Message<E>): void {
+    if (message.term > this.#term) {
+      if (message.type === 'vote' && this.#isWithholding) return
+      const keepsTerm =
+        message.type === 'preVote' || (message.type === 'preVoteResp' && message.granted)
+      if (!keepsTerm) this.#becomeFollower(message.term, null)
+    } else if (message.term < this.#term) {
+      this.#answerStale(message)
+      return
+    }
+    switch (message.type) {
+      case 'preVote':
+        return this.#handlePreVote(message)
+      case 'vote':
+        return this.#handleVote(message)
+      case 'preVoteResp':
+        if (this.#role !== 'preCandidate') return
+        if (message.granted && message.term !== this.#term + 1) return
+        return this.#handlePollAnswer(message.from, message.granted, 0)
+      case 'voteResp':
+        if (this.#role !== 'candidate') return
+        return this.#handlePollAnswer(message.from, message.granted, message.wallMs)
+      case 'append':
+        if (this.#role === 'leader') return // no term has two leaders: not from a server of this cluster
+        this.#hearLeader(message.from)
+        return this.#handleAppend(message)
+      case 'heartbeat':
+        if (this.#role === 'leader') return
+        this.#hearLeader(message.from)
+        this.#commitTo(Math.min(message.commitIndex, this.#matchedIndex))
+        return this.#send({ type: 'heartbeatResp', to: message.from, round: message.round })
+      case 'appendResp':
+        return this.#handleAppendResp(message)
+      case 'heartbeatResp':
+        return this.#handleHeartbeatResp(message)
+      case 'readIndex':
+        if (this.#role === 'leader') this.#reads.add({ from: message.from, id: message.id })
+        return
+      case 'readIndexResp':
+        this.#readStates.push({ id: message.id, index: message.index })
+        return
+    }
+  }
+
+  // ---------------------------------------------------------------- output
+
+  /** Drains one batch of work; null when there is none. */
+  takeReady(): Ready<E> | null {
+    if (this.#role === 'leader') {
+      if (this.log.termAt(this.log.commitIndex) === this.#term) {
+        if (this.#reads.maybeStart(this.log.commitIndex)) this.#broadcastHeartbeat()
+        this.#confirmReads()
+      }
+      for (const [id, progress] of this.#progress) this.#replicate(id, progress)
+    } else if (this.#ackOwed && this.#leaderId !== null) {
+      this.#ackOwed = false
+      this.#ackedIndex = this.#ackIndex
+      this.#send({ type: 'appendResp', to: this.#leaderId, matchIndex: this.#ackedIndex })
+    }
+
+    const committed = this.#takeCommitted()
+    const isEmpty =
+      !this.#hardStateDirty &&
+      this.#newEntries.length === 0 &&
+      this.#messages.length === 0 &&
+      committed.length === 0 &&
+      this.#readStates.length === 0 &&
+      this.#logReads.length === 0
+    if (isEmpty) return null
+
+    const ready: Ready<E> = {
+      hardState: this.#hardStateDirty ? { term: this.#term, vote: this.#vote } : null,
+      entries: this.#newEntries,
+      messages: this.#messages,
+      committed,
+      readStates: this.#readStates,
+      reads: this.#logReads,
+    }
+    this.#hardStateDirty = false
+    this.#newEntries = []
+    this.#messages = []
+    this.#readStates = []
+    this.#logReads = []
+    return ready
+  }
+
+  /** Committed, durable here, and not handed out yet. */
+  #takeCommitted(): E[] {
+    const to = Math.min(this.log.commitIndex, this.log.stableIndex)
+    if (to <= this.log.appliedIndex) return []
+    const entries = this.log.slice(this.log.appliedIndex + 1, to, APPLY_BYTES_MAX)
+    this.log.appliedIndex = entries.at(-1)?.index ?? this.log.appliedIndex
+    if (this.#role === 'leader') for (const entry of entries) this.#unappliedBytes -= entry.bytes
+    this.log.trim(TAIL_BYTES_MAX)
+    return entries
+  }
+
+  // ---------------------------------------------------------------- roles
+
+  #becomeFollower(term: number, leaderId: ServerId | null): void {
+    if (term > this.#term) {
+      this.#term = term
+      this.#vote = ''
+      this.#hardStateDirty = true
+    }
+    if (this.#role === 'leader') {
+      this.#progress.clear()
+      this.#reads.clear()
+      this.#leaderContactMs = Number.NEGATIVE_INFINITY
+    }
+    this.#role = 'follower'
+    this.#votes.clear()
+    this.#follow(leaderId)
+    this.#electionDeadlineMs = this.#after(this.#timing.electionTimeoutMs)
+  }
+
+  #follow(leaderId: ServerId | null): void {
+    this.#leaderId = leaderId
+    this.#matchedIndex = 0
+    this.#ackedIndex = 0
+    this.#ackOwed = false
+  }
+
+  #becomeCandidate(): void {
+    this.#role = 'candidate'
+    this.#term++
+    this.#vote = this.id
+    this.#hardStateDirty = true
+    this.#startPoll(this.#term)
+  }
+
+  #becomeLeader(): void {
+    const wallClocks = [...this.#votes.values()]
+      .filter((vote) => vote.granted)
+      .map((vote) => vote.wallMs)
+      .sort((a, b) => a - b)
+    const medianMs = wallClocks[Math.floor((wallClocks.length - 1) / 2)] ?? this.#wallMs
+    this.#logTime = {
+      baseMs: Math.max(this.log.lastTimeMs, medianMs),
+      sinceMs: this.#nowMs,
+    }
+    this.#role = 'leader'
+    this.#follow(this.id)
+    this.#votes.clear()
+    this.#reads = new ReadRounds()
+    this.#progress.clear()
+    this.#updateProgress()
+    this.#unappliedBytes = 0
+    for (const entry of this.log.slice(this.log.appliedIndex + 1, this.log.lastIndex, Infinity)) {
+      this.#unappliedBytes += entry.bytes
+    }
+    this.#appendAsLeader({ kind: 'noop' })
+    this.#broadcastHeartbeat()
+  }
+
+  /** Every member but this one has a Progress, and nobody else. */
+  #updateProgress(): void {
+    const others = this.config.members.filter((member) => member.id !== this.id)
+    for (const { id } of others) {
+      if (!this.#progress.has(id)) {
+        this.#progress.set(id, new Progress(this.log.lastIndex + 1, this.#nowMs))
+      }
+    }
+    for (const id of this.#progress.keys()) {
+      if (!memberOf(this.config, id)) this.#progress.delete(id)
+    }
+  }
+
+  // ---------------------------------------------------------------- elections
+
+  /** Asks every other voter, for a PreVote or a vote as the role says. */
+  #startPoll(term: number): void {
+    this.#electionDeadlineMs = this.#after(this.#timing.campaignTimeoutMs)
+    this.#votes.clear()
+    const type = this.#role === 'preCandidate' ? 'preVote' : 'vote'
+    for (const to of voterIds(this.config)) {
+      if (to === this.id) continue
+      this.#messages.push({ type, from: this.id, to, term, last: this.log.last })
+    }
+    this.#handlePollAnswer(this.id, true, this.#wallMs)
+  }
+
+  #handlePollAnswer(from: ServerId, granted: boolean, wallMs: number): void {
+    this.#votes.set(from, { granted, wallMs })
+    if (isQuorum(this.config, (id) => this.#votes.get(id)?.granted === true)) {
+      if (this.#role === 'preCandidate') this.#becomeCandidate()
+      else this.#becomeLeader()
+    } else if (isQuorum(this.config, (id) => this.#votes.get(id)?.granted === false)) {
+      const retryMs = this.#electionDeadlineMs
+      this.#becomeFollower(this.#term, null)
+      this.#electionDeadlineMs = retryMs // lost, and still nobody leads: soon again
+    }
+  }
+
+  /** A live leader protects its term from servers that lost touch with it (thesis 9.6, 4.2.3). */
+  get #isWithholding(): boolean {
+    if (this.#role === 'leader') return true
+    return this.#nowMs - this.#leaderContactMs < this.#timing.electionTimeoutMs
+  }
+
+  #handlePreVote(message: PreVote): void {
+    const granted =
+      message.term > this.#term && !this.#isWithholding && this.log.isUpToDate(message.last)
+    const term = granted ? message.term : this.#term
+    this.#messages.push({ type: 'preVoteResp', from: this.id, to: message.from, term, granted })
+  }
+
+  #handleVote(message: Vote): void {
+    const free = this.#vote === '' || this.#vote === message.from
+    const granted = free && this.log.isUpToDate(message.last)
+    if (granted) {
+      if (this.#vote === '') this.#hardStateDirty = true
+      this.#vote = message.from
+      if (this.#role === 'preCandidate') this.#becomeFollower(this.#term, null)
+      this.#electionDeadlineMs = this.#after(this.#timing.electionTimeoutMs)
+    }
+    this.#send({ type: 'voteResp', to: message.from, granted, wallMs: this.#wallMs })
+  }
+
+  /** A sender whose term is over hears of the newer one. */
+  #answerStale(message: Message<E>): void {
+    const to = message.from
+    switch (message.type) {
+      case 'preVote':
+        return this.#send({ type: 'preVoteResp', to, granted: false })
+      case 'vote':
+        return this.#send({ type: 'voteResp', to, granted: false, wallMs: this.#wallMs })
+      case 'append':
+      case 'heartbeat':
+        return this.#send({ type: 'heartbeatResp', to, round: 0 })
+    }
+  }
+
+  #hearLeader(from: ServerId): void {
+    if (this.#role !== 'follower') this.#becomeFollower(this.#term, from)
+    if (this.#leaderId !== from) this.#follow(from)
+    this.#leaderContactMs = this.#nowMs
+    this.#electionDeadlineMs = this.#after(this.#timing.electionTimeoutMs)
+  }
+
+  // ---------------------------------------------------------------- follower
+
+  get #ackIndex(): number {
+    return Math.min(this.#matchedIndex, this.log.stableIndex)
+  }
+
+  #handleAppend(message: Append<E>): void {
+    const { prev, entries } = message
+    if (!this.log.matches(prev)) {
+      const hint = this.log.findHint(prev)
+      this.#send({
+        type: 'appendResp',
+        to: message.from,
+        matchIndex: this.#ackIndex,
+        reject: { index: prev.index, hint },
+      })
+      return
+    }
+    for (const entry of entries) {
+      if (entry.index <= this.log.lastIndex) {
+        if (this.log.termAt(entry.index) === entry.term) continue
+        this.#truncateFrom(entry.index)
+      }
+      this.log.append(entry)
+      this.#newEntries.push(entry)
+    }
+    const lastNew = entries.at(-1)?.index ?? prev.index
+    this.#matchedIndex = Math.max(this.#matchedIndex, lastNew)
+    this.#commitTo(Math.min(message.commitIndex, this.#matchedIndex))
+    // Entries on their way to the disk are acknowledged by `stable`.
+    if (this.#matchedIndex <= this.log.stableIndex) this.#ackOwed = true
+  }
+
+  #truncateFrom(index: number): void {
+    this.log.truncateFrom(index)
+    this.#newEntries = this.#newEntries.filter((entry) => entry.index < index)
+  }
+
+  #commitTo(index: number): void {
+    if (index > this.log.commitIndex) this.log.commitIndex = index
+  }
+
+  // ---------------------------------------------------------------- leader
+
+  #appendAsLeader(payload: Payload): EntryId {
+    const id = { term: this.#term, index: this.log.lastIndex + 1 }
+    const { baseMs, sinceMs } = this.#logTime
+    const nowMs = Math.floor(baseMs + (this.#nowMs - sinceMs))
+    const entry = this.#createEntry(id, Math.max(this.log.lastTimeMs, nowMs), payload)
+    this.log.append(entry)
+    this.#newEntries.push(entry)
+    this.#unappliedBytes += entry.bytes
+    if (entry.config) this.#updateProgress()
+    return id
+  }
+
+  /** Sends a peer what it lacks, as far as flow control allows. */
+  #replicate(id: ServerId, progress: Progress): void {
+    while (!progress.isPaused) {
+      const first = progress.nextIndex
+      const hasEntries = first <= this.log.lastIndex
+      const hasNews = progress.commitSent < this.log.commitIndex
+      if (!hasEntries && !hasNews && progress.state === 'replicate') return
+      const bytesMax = progress.state === 'probe' ? PROBE_BYTES_MAX : APPEND_BYTES_MAX
+      if (hasEntries && first < this.log.tailFirst) {
+        progress.readPending = true
+        this.#logReads.push({ to: id, firstIndex: first, bytesMax })
+        return
+      }
+      this.#sendAppend(id, progress, this.log.slice(first, this.log.lastIndex, bytesMax))
+    }
+  }
+
+  #sendAppend(to: ServerId, progress: Progress, entries: readonly E[]): void {
+    const prevIndex = progress.nextIndex - 1
+    this.#send({
+      type: 'append',
+      to,
+      prev: { term: this.log.termAt(prevIndex), index: prevIndex },
+      commitIndex: this.log.commitIndex,
+      entries,
+    })
+    const bytes = entries.reduce((sum, entry) => sum + entry.bytes, 0)
+    progress.sent(prevIndex + entries.length, bytes, this.#nowMs)
+    progress.commitSent = this.log.commitIndex
+  }
+
+  #handleAppendResp(message: AppendResp): void {
+    const progress = this.#progress.get(message.from)
+    if (this.#role !== 'leader' || !progress) return
+    const { reject } = message
+    if (!reject) {
+      if (progress.maybeMatch(message.matchIndex)) {
+        progress.contactMs = this.#nowMs
+        this.#maybeCommit()
+      }
+      return
+    }
+    const isStale =
+      progress.state === 'probe'
+        ? reject.index !== progress.nextIndex - 1
+        : reject.index <= progress.matchIndex
+    if (isStale) return
+    progress.contactMs = this.#nowMs
+    const agreed = Math.min(this.log.findHint(reject.hint).index, reject.index - 1)
+    progress.becomeProbe(Math.max(agreed, progress.matchIndex) + 1)
+  }
+
+  #handleHeartbeatResp(message: HeartbeatResp): void {
+    const progress = this.#progress.get(message.from)
+    if (this.#role !== 'leader' || !progress) return
+    progress.round = Math.max(progress.round, message.round)
+    const isUpToDate = progress.matchIndex >= this.log.lastIndex
+    // While entries are outstanding only their acknowledgement shows a live follower: one whose
+    // disk hangs goes on answering heartbeats.
+    if (isUpToDate) progress.contactMs = this.#nowMs
+    const silentMs = this.#nowMs - (progress.probeSentMs ?? progress.contactMs)
+    const patienceMs =
+      progress.state === 'probe' ? 2 * this.#timing.heartbeatMs : this.#timing.electionTimeoutMs
+    if (!isUpToDate && silentMs > patienceMs) progress.becomeProbe()
+  }
+
+  /** An entry of this term on a majority commits, and all before it (thesis 3.6.2). */
+  #maybeCommit(): void {
+    const index = quorumValue(this.config, (id) =>
+      id === this.id ? this.log.stableIndex : (this.#progress.get(id)?.matchIndex ?? 0),
+    )
+    if (index <= this.log.commitIndex || this.log.termAt(index) !== this.#term) return
+    this.log.commitIndex = index
+    const configIndex = this.log.config?.index ?? 0
+    if (!this.isVoter && configIndex <= index) this.#becomeFollower(this.#term, null)
+  }
+
+  #broadcastHeartbeat(): void {
+    this.#heartbeatDueMs = this.#nowMs + this.#timing.heartbeatMs
+    for (const [to, progress] of this.#progress) {
+      const commitIndex = Math.min(this.log.commitIndex, progress.matchIndex)
+      this.#send({ type: 'heartbeat', to, commitIndex, round: this.#reads.round })
+    }
+  }
+
+  /** CheckQuorum: a leader that a quorum does not hear leads nobody (thesis 6.2). */
+  #hasQuorumContact(): boolean {
+    const contactMs = quorumValue(this.config, (id) =>
+      id === this.id ? this.#nowMs : (this.#progress.get(id)?.contactMs ?? 0),
+    )
+    return this.#nowMs - contactMs <= this.#timing.quorumTimeoutMs
+  }
+
+  #confirmReads(): void {
+    const round = quorumValue(this.config, (id) =>
+      id === this.id ? this.#reads.round : (this.#progress.get(id)?.round ?? 0),
+    )
+    const done = this.#reads.confirm(round)
+    if (!done) return
+    for (const { from, id } of done.reads) {
+      if (from === this.id) this.#readStates.push({ id, index: done.index })
+      else this.#send({ type: 'readIndexResp', to: from, id, index: done.index })
+    }
+    if (this.#reads.maybeStart(this.log.commitIndex)) this.#broadcastHeartbeat()
+  }
+
+  // ---------------------------------------------------------------- helpers
+
+  #send(message: Unaddressed<Message<E>>): void {
+    this.#messages.push({ ...message, from: this.id, term: this.#term } as Message<E>)
+  }
+
+  /** A moment one to two of `timeoutMs` from now. */
+  #after(timeoutMs: number): number {
+    return this.#nowMs + timeoutMs * (1 + this.#random())
+  }
+}
+
+/** A message that its sender has not signed yet. */
+type Unaddressed<M> = M extends unknown ? Omit<M, 'from' | 'term'> : never
