@@ -13,7 +13,6 @@
  * Source: memcached's doc/protocol.txt and the behaviour of 1.6.45.
  */
 import {
-  type CanonicalNumber,
   canonicalCas,
   canonicalDelete,
   canonicalExptime,
@@ -53,18 +52,17 @@ const BINARY_MAGIC = 0x80
 
 /** A storage command whose data block has not arrived whole. */
 interface PendingStore {
-  /** Where its line starts in the buffer, to hand out line and block as they are. */
+  /** Where its line starts in the buffer when it is canonical as it stands; negative otherwise. */
   readonly lineStart: number
   readonly valueStart: number
   readonly valueBytes: number
-  /** The canonical line, or null where the request is only to be refused. */
-  readonly header: string | null
-  readonly error: string
+  /** The canonical line. */
+  readonly header: string
   readonly noreply: boolean
 }
 
 export class RequestDecoder {
-  #buffer = Buffer.alloc(0)
+  #buffer: Buffer = Buffer.alloc(0)
   #start = 0
   #end = 0
   /** No line end before this offset. */
@@ -154,8 +152,8 @@ export class RequestDecoder {
   #isLineTooLong(): boolean {
     const length = this.#end - this.#start
     if (length <= LINE_BYTES_MAX) return false
-    const begin = this.#buffer.latin1Slice(this.#start, this.#start + 106).replace(/^ {0,100}/, '')
-    return !/^gets? /.test(begin) || length > GET_LINE_BYTES_MAX
+    const begin = this.#buffer.toString('latin1', this.#start, this.#start + 106)
+    return !/^ {0,100}gets? /.test(begin) || length > GET_LINE_BYTES_MAX
   }
 
   /** Handles the line up to `lineEnd`; null where its block is awaited. */
@@ -163,7 +161,7 @@ export class RequestDecoder {
     const lineStart = this.#start
     const hasCr = lineEnd > lineStart && this.#buffer[lineEnd - 1] === CR
     const textEnd = hasCr ? lineEnd - 1 : lineEnd
-    const line = this.#buffer.latin1Slice(lineStart, textEnd)
+    const line = this.#buffer.toString('latin1', lineStart, textEnd)
     this.#advance(lineEnd + 1)
 
     const tokens = splitTokens(line)
@@ -205,15 +203,13 @@ export class RequestDecoder {
 
     const flags = canonicalFlags(flagsText)
     const exptime = canonicalExptime(exptimeText)
-    const cas: CanonicalNumber | null = verb === 'cas' ? canonicalCas(casText) : ''
-    const isGood =
-      key.length <= KEY_BYTES_MAX && flags !== null && exptime !== null && cas !== null
-    const error = !isGood ? FORMAT_ERROR : valueBytes > VALUE_BYTES_MAX ? TOO_LARGE : ''
-    if (error !== '') {
-      this.#swallow = { left: valueBytes + 2, line: noreply ? '' : error }
-      return null
+    const cas = verb === 'cas' ? canonicalCas(casText) : ''
+    const isKeyGood = key.length <= KEY_BYTES_MAX
+    if (!isKeyGood || flags === null || exptime === null || cas === null) {
+      return this.#refuseBlock(valueBytes, noreply ? '' : FORMAT_ERROR)
     }
-    const header = canonicalStore(verb, key, flags ?? '', exptime ?? '', valueBytes, cas ?? '')
+    if (valueBytes > VALUE_BYTES_MAX) return this.#refuseBlock(valueBytes, noreply ? '' : TOO_LARGE)
+    const header = canonicalStore(verb, key, flags, exptime, valueBytes, cas)
     // Canonical is never longer than what a client may write, so equal length means equal text.
     const isCanonical = lineLength === header.length - 2
     this.#pending = {
@@ -221,12 +217,17 @@ export class RequestDecoder {
       valueStart: this.#start,
       valueBytes,
       header,
-      error,
       noreply,
     }
     // Line and block are handed out together: nothing of them is consumed yet.
     this.#start = isCanonical ? lineStart : this.#start
     return this.#takeBlock(this.#pending)
+  }
+
+  /** The connection stays in step: the announced block is dropped, then `line` answered. */
+  #refuseBlock(valueBytes: number, line: string): null {
+    this.#swallow = { left: valueBytes + 2, line }
+    return null
   }
 
   #blockEnd(pending: PendingStore): number {
@@ -246,7 +247,7 @@ export class RequestDecoder {
       return { kind: 'write', command: this.#buffer.subarray(pending.lineStart, blockEnd), noreply }
     }
     const block = this.#buffer.subarray(pending.valueStart, blockEnd)
-    const header = Buffer.from(pending.header ?? '', 'latin1')
+    const header = Buffer.from(pending.header, 'latin1')
     return { kind: 'write', command: Buffer.concat([header, block]), noreply }
   }
 }

@@ -1,0 +1,197 @@
+/**
+ * Log records: entries to bytes and back. The same bytes go to the log and, as
+ * they are, to followers.
+ *
+ *     <index> <term> <time, ms> <body bytes> <crc32>\n<body>
+ *
+ * The body is one canonical command (see protocol/commands.ts) or one of the
+ * log's own: `noop`, `time`, `config <json>`; it always ends `\r\n`. The
+ * checksum covers the cluster id, the header before it and the body, so a value
+ * that looks like a record, or a record of another cluster, does not verify.
+ *
+ * Between records stand seals, `seal <index> <commit index> <crc32>\n`: every
+ * byte before a seal was known to be durable when it was written, up to the
+ * entry `index`; and everything up to `commit index` was known committed.
+ */
+import { crc32 } from 'node:zlib'
+import { checkedLine, crcHex, readCheckedLine, seedOf } from '../../protocol/checked-line.ts'
+import type { Config, Entry, EntryId, Payload } from '../raft/types.ts'
+
+const LF = 10
+const HEADER_BYTES_MAX = 100
+/** Bodies above this are no command of this store: 1 MiB of value and its line. */
+export const BODY_BYTES_MAX = 2 * 1024 * 1024
+const ARENA_BYTES = 256 * 1024
+
+export class LogEntry implements Entry {
+  readonly index: number
+  readonly term: number
+  readonly timeMs: number
+  /** Header and body, as on disk and on the wire. */
+  readonly record: Buffer
+  readonly config: Config | undefined
+  readonly #bodyStart: number
+
+  constructor(id: EntryId, timeMs: number, record: Buffer, bodyStart: number, config?: Config) {
+    this.index = id.index
+    this.term = id.term
+    this.timeMs = timeMs
+    this.record = record
+    this.#bodyStart = bodyStart
+    this.config = config
+  }
+
+  get bytes(): number {
+    return this.record.length
+  }
+
+  get body(): Buffer {
+    return this.record.subarray(this.#bodyStart)
+  }
+}
+
+export interface Seal {
+  readonly index: number
+  readonly commitIndex: number
+}
+
+/** Encodes entries one behind the other into shared memory, so that neighbours go out as one piece. */
+export class RecordWriter {
+  readonly #seed: number
+  #arena = Buffer.allocUnsafeSlow(ARENA_BYTES)
+  #used = 0
+
+  constructor(clusterId: string) {
+    this.#seed = seedOf(clusterId)
+  }
+
+  readonly createEntry = (id: EntryId, timeMs: number, payload: Payload): LogEntry => {
+    const body = bodyOf(payload)
+    const fields = `${id.index} ${id.term} ${timeMs} ${body.length} `
+    const crc = crc32(body, crc32(fields, this.#seed))
+    const header = `${fields}${crcHex(crc)}\n`
+    const length = header.length + body.length
+    if (this.#used + length > this.#arena.length) {
+      this.#arena = Buffer.allocUnsafeSlow(Math.max(ARENA_BYTES, length))
+      this.#used = 0
+    }
+    const record = this.#arena.subarray(this.#used, this.#used + length)
+    record.write(header, 0, 'latin1')
+    record.set(body, header.length)
+    this.#used += length
+    const config = payload.kind === 'config' ? payload.config : undefined
+    return new LogEntry(id, timeMs, record, header.length, config)
+  }
+
+  seal(seal: Seal): Buffer {
+    return Buffer.from(checkedLine(`seal ${seal.index} ${seal.commitIndex}`, this.#seed))
+  }
+}
+
+function bodyOf(payload: Payload): Uint8Array {
+  switch (payload.kind) {
+    case 'command':
+      return payload.command
+    case 'config':
+      return Buffer.from(`config ${JSON.stringify(payload.config)}\r\n`)
+    case 'noop':
+    case 'time':
+      return Buffer.from(`${payload.kind}\r\n`)
+  }
+}
+
+/** `short`: the bytes end before the record does. `bad`: no record stands here. */
+export type RecordRead =
+  | { readonly kind: 'entry'; readonly entry: LogEntry; readonly end: number }
+  | { readonly kind: 'seal'; readonly seal: Seal; readonly end: number }
+  | { readonly kind: 'short' }
+  | { readonly kind: 'bad' }
+
+const SHORT: RecordRead = { kind: 'short' }
+const BAD: RecordRead = { kind: 'bad' }
+
+export class RecordReader {
+  readonly #seed: number
+
+  constructor(clusterId: string) {
+    this.#seed = seedOf(clusterId)
+  }
+
+  /** Reads what stands at `offset`; entries are views into `bytes`. */
+  read(bytes: Buffer, offset: number): RecordRead {
+    const headerEnd = bytes.subarray(offset, offset + HEADER_BYTES_MAX).indexOf(LF)
+    if (headerEnd === -1) return bytes.length - offset < HEADER_BYTES_MAX ? SHORT : BAD
+    const header = bytes.toString('latin1', offset, offset + headerEnd)
+    const bodyStart = offset + headerEnd + 1
+    if (header.startsWith('seal ')) return this.#readSeal(header, bodyStart)
+
+    const [indexText, termText, timeText, lengthText, crcText, extra] = header.split(' ')
+    const index = Number(indexText)
+    const term = Number(termText)
+    const timeMs = Number(timeText)
+    const length = Number(lengthText)
+    if (extra !== undefined || crcText?.length !== 8) return BAD
+    if (!isCount(index) || !isCount(term) || !isCount(timeMs) || !isCount(length)) return BAD
+    if (length > BODY_BYTES_MAX) return BAD
+    const end = bodyStart + length
+    if (end > bytes.length) return SHORT
+    const fields = header.slice(0, -8)
+    const body = bytes.subarray(bodyStart, end)
+    if (crcHex(crc32(body, crc32(fields, this.#seed))) !== crcText) return BAD
+    const record = bytes.subarray(offset, end)
+    const id = { term, index }
+    const entry = new LogEntry(id, timeMs, record, headerEnd + 1, configIn(body))
+    return { kind: 'entry', entry, end }
+  }
+
+  /** All records of a message's payload; null where one is damaged or cut. */
+  readAll(bytes: Buffer): LogEntry[] | null {
+    const entries: LogEntry[] = []
+    for (let offset = 0; offset < bytes.length; ) {
+      const read = this.read(bytes, offset)
+      if (read.kind !== 'entry') return null
+      entries.push(read.entry)
+      offset = read.end
+    }
+    return entries
+  }
+
+  #readSeal(header: string, end: number): RecordRead {
+    const text = readCheckedLine(header, this.#seed)
+    if (text === null) return BAD
+    const [, index, commitIndex] = text.split(' ').map(Number)
+    if (!isCount(index) || !isCount(commitIndex)) return BAD
+    return { kind: 'seal', seal: { index, commitIndex }, end }
+  }
+}
+
+function isCount(value: number | undefined): value is number {
+  return value !== undefined && Number.isSafeInteger(value) && value >= 0
+}
+
+const CONFIG_PREFIX = Buffer.from('config ')
+
+function configIn(body: Buffer): Config | undefined {
+  if (body[0] !== CONFIG_PREFIX[0] || !body.subarray(0, 7).equals(CONFIG_PREFIX)) return undefined
+  return JSON.parse(body.toString('utf8', 7)) as Config
+}
+
+/** Joins neighbours in memory, so that many small records go out in few pieces. */
+export function coalesce(records: Iterable<Buffer>): Buffer[] {
+  const pieces: Buffer[] = []
+  let last: Buffer | undefined
+  for (const record of records) {
+    if (
+      last &&
+      last.buffer === record.buffer &&
+      last.byteOffset + last.length === record.byteOffset
+    ) {
+      last = Buffer.from(last.buffer, last.byteOffset, last.length + record.length)
+      pieces[pieces.length - 1] = last
+    } else {
+      pieces.push(record)
+      last = record
+    }
+  }
+  return pieces
+}
