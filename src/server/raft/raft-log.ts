@@ -10,6 +10,7 @@
  * Invariants: appliedIndex <= commitIndex <= lastIndex, appliedIndex <=
  * stableIndex <= lastIndex, tailFirst <= appliedIndex + 1.
  */
+import { EMPTY_CONFIG } from './config.ts'
 import type { Config, Entry, EntryId } from './types.ts'
 
 export interface RaftLogState<E extends Entry> {
@@ -70,6 +71,11 @@ export class RaftLog<E extends Entry> {
   /** The newest configuration in the log, committed or not (thesis 4.1). */
   get config(): { readonly index: number; readonly config: Config } | undefined {
     return this.#configs.at(-1)
+  }
+
+  /** The configuration in force at `index`, which must not be before the last trim. */
+  configAt(index: number): Config {
+    return this.#configs.findLast((entry) => entry.index <= index)?.config ?? EMPTY_CONFIG
   }
 
   /** Term of the entry at `index`; 0 before the first and after the last. */

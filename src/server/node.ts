@@ -1,0 +1,737 @@
+/**
+ * One Raft group on this server: the loop that persists, sends and applies what
+ * the core decides, and answers the writes and reads of this server's clients.
+ *
+ * Writes. Each is proposed once: here when this server leads, else by one
+ * forward to the leader. While nobody leads it waits. Its outcome is `applied`
+ * after it is durable on a majority and applied by whoever proposed it;
+ * `notStored` when it never will be; `unknown` when the request timeout or a
+ * lost leader leaves its fate open. It is never sent again unless it certainly
+ * was not proposed.
+ *
+ * Reads. `barrier` calls back when what was committed before the call can be
+ * read here (ReadIndex).
+ */
+import type { Address, Io, Timer } from '../io/io.ts'
+import type { Logger } from '../io/logger.ts'
+import type { Report, ServerAddress } from '../protocol/balancer.ts'
+import { MapItemStore } from './keystore/item-store.ts'
+import { KeystoreDamagedError, readKeystore, writeKeystore } from './keystore/keystore-file.ts'
+import { StateMachine } from './keystore/state-machine.ts'
+import { LogStore, type LogSummary } from './log/log-store.ts'
+import { type LogEntry, RecordWriter } from './log/record.ts'
+import { VoteFile } from './log/vote-file.ts'
+import { nextConfig } from './membership.ts'
+import type { Forward, PeerMessage, WriteOutcome } from './peer-messages.ts'
+import { Raft, type RaftTiming } from './raft/raft.ts'
+import type { Config, EntryId, HardState, LogRead, ServerId } from './raft/types.ts'
+
+/** Asking again for a read index, or sending refused writes again. */
+const RETRY_MS = 20
+const READ_RETRY_MS = 250
+const MEMBERSHIP_MS = 100
+/** While items can expire the leader appends the time so often. */
+const TIME_ENTRY_MS = 1_000
+/** A keystore file is written when the log has grown by this, or by the keystore's own size. */
+const KEYSTORE_GROWTH_BYTES = 64 * 1024 * 1024
+/** Writes that wait for a leader; more are refused. */
+const WAITING_MAX = 65_536
+/** Learners this close behind have caught up. */
+const CAUGHT_UP_ENTRIES = 1_000
+const REPLAY_BYTES = 4 * 1024 * 1024
+
+export interface NodeOptions {
+  readonly io: Io
+  readonly log: Logger
+  /** The server's data directory; the group's files are in `groups/<group>`. */
+  readonly directory: string
+  readonly group: number
+  readonly clusterId: string
+  readonly self: ServerAddress
+  readonly requestTimeoutMs: number
+  readonly timing?: RaftTiming
+  /** @returns false where the message certainly does not leave. */
+  readonly send: (message: PeerMessage) => boolean
+  /** Role, leader or members changed. */
+  readonly onChange: () => void
+  /** The disk failed: nothing may be acknowledged any more. */
+  readonly onFailure: (error: Error) => void
+}
+
+interface Write {
+  readonly id: number
+  readonly command: Buffer
+  readonly deadlineMs: number
+  readonly done: (outcome: WriteOutcome) => void
+  /** Why it waits, where it was not proposed yet. */
+  waitsFor: string | null
+  /** The leader it was forwarded to. */
+  sentTo: ServerId | null
+}
+
+interface Read {
+  readonly deadlineMs: number
+  readonly done: (failure: string | null) => void
+}
+
+/** What becomes of an entry that this server proposed. */
+interface Proposal {
+  readonly term: number
+  readonly done: (outcome: WriteOutcome) => void
+}
+
+export class Node {
+  readonly machine: StateMachine
+  readonly raft: Raft<LogEntry>
+  readonly #options: NodeOptions
+  readonly #io: Io
+  readonly #groupDirectory: string
+  readonly #store: LogStore
+  readonly #voteFile: VoteFile
+  #isPumping = false
+  #isPumpDue = false
+  /** Input came while the loop waited for the disk. */
+  #isPumpMissed = false
+  #isStopped = false
+  #timer: Timer | null = null
+  #timerAtMs = Number.POSITIVE_INFINITY
+
+  #nextId = 1
+  /** Every write without an outcome, oldest first. */
+  readonly #writes = new Map<number, Write>()
+  /** Those that wait to be proposed or forwarded. */
+  #waiting: Write[] = []
+  #retryAtMs = 0
+  readonly #forwards = new Map<ServerId, Write[]>()
+  readonly #proposals = new Map<number, Proposal>()
+  readonly #results = new Map<ServerId, { id: number; outcome: WriteOutcome }[]>()
+
+  #newReads: Read[] = []
+  readonly #askedReads = new Map<number, { readonly reads: Read[]; readonly askedMs: number }>()
+  /** Reads whose index is known but not applied here yet. */
+  #unappliedReads: { readonly index: number; readonly reads: Read[] }[] = []
+
+  #registered: readonly ServerAddress[] = []
+  #membershipAtMs = 0
+  #timeEntryAtMs = 0
+  #membershipWhy = ''
+  #grownBytes = 0
+  #keystoreWrite: Promise<void> | null = null
+  #lastState = ''
+
+  private constructor(
+    options: NodeOptions,
+    store: LogStore,
+    voteFile: VoteFile,
+    machine: StateMachine,
+    raft: Raft<LogEntry>,
+  ) {
+    this.#options = options
+    this.#io = options.io
+    this.#groupDirectory = groupDirectory(options)
+    this.#store = store
+    this.#voteFile = voteFile
+    this.machine = machine
+    this.raft = raft
+    store.onStable = (id) => {
+      this.raft.stable(id)
+      this.#wake()
+    }
+    store.onFailure = (error) => this.#fail(error)
+  }
+
+  /**
+   * Reads what is on disk and applies what is known to be committed.
+   * @param formAlone Where the log is empty, begin it as the only member of a new cluster.
+   */
+  static async open(options: NodeOptions, formAlone: boolean): Promise<Node> {
+    const { io, directory, clusterId, group, self } = options
+    const { file: voteFile, hardState } = await VoteFile.open(io.disk, directory, self.id)
+    const { log: store, summary } = await LogStore.open({
+      disk: io.disk,
+      timers: io.timers,
+      directory: `${groupDirectory(options)}/log`,
+      clusterId,
+      group,
+    })
+    const writer = new RecordWriter(clusterId)
+    let opened: LogSummary = summary
+    if (formAlone && summary.lastIndex === 0) opened = await bootstrap(options, store, writer)
+    const machine = await restore(options, store, opened)
+    const raft = await createRaft(options, store, writer, opened, machine, hardState)
+    return new Node(options, store, voteFile, machine, raft)
+  }
+
+  start(): void {
+    this.#wake()
+  }
+
+  // ---------------------------------------------------------------- clients
+
+  /** @param command A canonical command; not changed by anybody from now on. */
+  write(command: Buffer, done: (outcome: WriteOutcome) => void): void {
+    const deadlineMs = this.#nowMs + this.#options.requestTimeoutMs
+    const write: Write = {
+      id: this.#nextId++,
+      command,
+      deadlineMs,
+      done,
+      waitsFor: null,
+      sentTo: null,
+    }
+    this.#writes.set(write.id, write)
+    this.#dispatch(write)
+    this.#wake()
+  }
+
+  barrier(done: (failure: string | null) => void): void {
+    this.#newReads.push({ deadlineMs: this.#nowMs + this.#options.requestTimeoutMs, done })
+    this.#wake()
+  }
+
+  // ---------------------------------------------------------------- peers, load balancer
+
+  receive(message: PeerMessage): void {
+    switch (message.type) {
+      case 'hello':
+        break
+      case 'forward':
+        this.#receiveForward(message)
+        break
+      case 'forwardResp':
+        for (const { id, outcome } of message.results) this.#receiveOutcome(id, outcome)
+        break
+      default:
+        this.#tick()
+        this.raft.step(message)
+    }
+    this.#wake()
+  }
+
+  peerLost(id: ServerId, isUnheard: boolean): void {
+    this.raft.peerLost(id)
+    if (isUnheard) {
+      for (const write of this.#sentTo(id)) this.#wait(write, `server ${id} can't be reached`)
+    }
+    this.#wake()
+  }
+
+  peerClosed(id: ServerId): void {
+    this.#tick()
+    this.raft.peerClosed(id)
+    // Outcomes would have come on that connection.
+    const why = `the connection to the leader, server ${id}, was lost`
+    for (const write of this.#sentTo(id)) this.#finish(write, { kind: 'unknown', why })
+    this.#wake()
+  }
+
+  campaign(): void {
+    this.#tick()
+    this.raft.campaign()
+    this.#wake()
+  }
+
+  /** The servers that the load balancer knows: where they are, and who wants to join. */
+  setRegistered(servers: readonly ServerAddress[]): void {
+    this.#registered = servers
+  }
+
+  /** Where to reach everybody: the load balancer's news before what the log says. */
+  addresses(): Map<ServerId, Address> {
+    const addresses = new Map<ServerId, Address>()
+    for (const { id, sip, sport } of [...this.raft.config.members, ...this.#registered]) {
+      if (id !== this.#options.self.id) addresses.set(id, { host: sip, port: sport })
+    }
+    return addresses
+  }
+
+  report(): Report {
+    const { raft } = this
+    const { term: lastTerm, index: lastIndex } = raft.log.last
+    return {
+      ...this.#options.self,
+      cluster: this.#options.clusterId,
+      role: raft.role,
+      voter: raft.isVoter,
+      term: raft.term,
+      leader: raft.leaderId,
+      lastTerm,
+      lastIndex,
+      commitIndex: raft.log.commitIndex,
+      appliedIndex: this.machine.appliedIndex,
+    }
+  }
+
+  /** Ends everything that waits, writes the keystore and the log's last seal. */
+  async stop(): Promise<void> {
+    if (this.#isStopped) return
+    this.#isStopped = true
+    this.#timer?.cancel()
+    const why = 'this server is stopping'
+    for (const write of this.#writes.values()) {
+      this.#finish(write, { kind: write.waitsFor === null ? 'unknown' : 'notStored', why })
+    }
+    for (const read of this.#takeReads()) read.done(why)
+    await this.#keystoreWrite
+    this.#store.commitIndex = this.raft.log.commitIndex
+    await this.#store.close()
+    await this.#writeKeystore()
+    await this.#voteFile.close()
+  }
+
+  // ---------------------------------------------------------------- the loop
+
+  get #nowMs(): number {
+    return this.#io.clock.monotonicMs()
+  }
+
+  #tick(): void {
+    this.raft.tick(this.#nowMs, this.#io.clock.wallMs())
+  }
+
+  /** Runs the loop once all input that is already here has been taken in. */
+  #wake(): void {
+    if (this.#isPumpDue) return
+    this.#isPumpDue = true
+    this.#io.timers.soon(() => {
+      this.#isPumpDue = false
+      if (this.#isPumping) this.#isPumpMissed = true
+      else if (!this.#isStopped) void this.#pump()
+    })
+  }
+
+  async #pump(): Promise<void> {
+    this.#isPumping = true
+    try {
+      this.#tick()
+      this.#runDue()
+      this.#dispatchWaiting()
+      this.#askReads()
+      for (let ready = this.raft.takeReady(); ready; ready = this.raft.takeReady()) {
+        if (ready.hardState) await this.#voteFile.write(ready.hardState)
+        if (this.#isStopped) return
+        if (ready.entries.length > 0) this.#store.append(ready.entries)
+        for (const message of ready.messages) {
+          if (!this.#options.send(message)) this.raft.peerLost(message.to)
+        }
+        this.#apply(ready.committed)
+        for (const { id, index } of ready.readStates) this.#readIndexKnown(id, index)
+        for (const read of ready.reads) void this.#readLog(read)
+        this.#serveReads()
+      }
+      this.#sendForwards()
+      this.#announceChange()
+    } catch (error) {
+      this.#fail(error instanceof Error ? error : new Error(String(error)))
+    }
+    this.#isPumping = false
+    if (this.#isPumpMissed) {
+      this.#isPumpMissed = false
+      this.#wake()
+    }
+    this.#arm()
+  }
+
+  #apply(entries: readonly LogEntry[]): void {
+    for (const entry of entries) {
+      const reply = this.machine.apply(entry)
+      this.#grownBytes += entry.bytes
+      const proposal = this.#proposals.get(entry.index)
+      if (!proposal) continue
+      this.#proposals.delete(entry.index)
+      if (proposal.term === entry.term) {
+        proposal.done({ kind: 'applied', reply, index: entry.index })
+      } else {
+        const why = `another leader took over before it was replicated (term ${entry.term})`
+        proposal.done({ kind: 'notStored', why })
+      }
+    }
+    if (entries.length === 0) return
+    this.#store.commitIndex = this.raft.log.commitIndex
+    if (this.#grownBytes > KEYSTORE_GROWTH_BYTES && !this.#keystoreWrite) {
+      this.#grownBytes = 0
+      this.#keystoreWrite = this.#writeKeystore()
+        .catch((error) => this.#fail(error))
+        .finally(() => {
+          this.#keystoreWrite = null
+        })
+    }
+  }
+
+  /** What is done now and then, and the requests whose time is over. */
+  #runDue(): void {
+    const nowMs = this.#nowMs
+    let isAnyLate = false
+    for (const write of this.#writes.values()) {
+      if (write.deadlineMs > nowMs) break
+      isAnyLate = true
+      const { requestTimeoutMs } = this.#options
+      if (write.waitsFor !== null) {
+        const why = `${write.waitsFor}, waited ${requestTimeoutMs} ms`
+        this.#finish(write, { kind: 'notStored', why })
+      } else {
+        const why = `no majority confirmed it within ${requestTimeoutMs} ms`
+        this.#finish(write, { kind: 'unknown', why })
+      }
+    }
+    if (isAnyLate) this.#waiting = this.#waiting.filter(({ id }) => this.#writes.has(id))
+    this.#expireReads(nowMs)
+    if (this.raft.role !== 'leader') return
+    if (nowMs >= this.#membershipAtMs) {
+      this.#membershipAtMs = nowMs + MEMBERSHIP_MS
+      this.#changeMembership()
+    }
+    if (this.machine.hasExpiring && nowMs >= this.#timeEntryAtMs) {
+      this.#timeEntryAtMs = nowMs + TIME_ENTRY_MS
+      this.raft.propose({ kind: 'time' })
+    }
+  }
+
+  /** Sets the timer to the next thing to do. */
+  #arm(): void {
+    if (this.#isStopped) return
+    let atMs = this.raft.deadlineMs
+    const oldest = this.#writes.values().next().value
+    if (oldest) atMs = Math.min(atMs, oldest.deadlineMs)
+    if (this.#waiting.length > 0 && this.#knowsLeader) atMs = Math.min(atMs, this.#retryAtMs)
+    if (this.#newReads.length > 0 || this.#askedReads.size > 0 || this.#unappliedReads.length > 0) {
+      atMs = Math.min(atMs, this.#nowMs + RETRY_MS)
+    }
+    if (this.#timerAtMs <= atMs && this.#timer) return
+    this.#timer?.cancel()
+    this.#timerAtMs = atMs
+    this.#timer = this.#io.timers.after(Math.max(1, atMs - this.#nowMs), () => {
+      this.#timer = null
+      this.#wake()
+    })
+  }
+
+  #announceChange(): void {
+    const { role, term, leaderId, log } = this.raft
+    const state = `${role} ${term} ${leaderId} ${log.config?.index}`
+    if (state === this.#lastState) return
+    this.#lastState = state
+    // Who was asked for a read index may not answer any more.
+    for (const { reads } of this.#askedReads.values()) this.#newReads.push(...reads)
+    this.#askedReads.clear()
+    if (this.#newReads.length > 0) this.#wake()
+    this.#options.onChange()
+  }
+
+  #fail(error: Error): void {
+    if (this.#isStopped) return
+    this.#isStopped = true
+    this.#timer?.cancel()
+    this.#options.onFailure(error)
+  }
+
+  // ---------------------------------------------------------------- writes
+
+  #dispatch(write: Write): void {
+    const { role, leaderId } = this.raft
+    if (role === 'leader') {
+      const id = this.raft.propose({ kind: 'command', command: write.command })
+      if ('refused' in id) return this.#wait(write, refusalText(id.refused))
+      write.waitsFor = null
+      this.#track(id, (outcome) => this.#finish(write, outcome))
+    } else if (leaderId === null) {
+      this.#wait(write, 'no leader is known')
+    } else {
+      write.waitsFor = null
+      const queue = this.#forwards.get(leaderId)
+      if (queue) queue.push(write)
+      else this.#forwards.set(leaderId, [write])
+    }
+  }
+
+  #track({ index, term }: EntryId, done: (outcome: WriteOutcome) => void): void {
+    // An entry of an earlier term of this leader at the same index may still be in another log.
+    const why = 'leadership changed before it was confirmed'
+    this.#proposals.get(index)?.done({ kind: 'unknown', why })
+    this.#proposals.set(index, { term, done })
+  }
+
+  #wait(write: Write, why: string): void {
+    write.sentTo = null
+    write.waitsFor = why
+    if (this.#waiting.length >= WAITING_MAX) {
+      this.#finish(write, { kind: 'notStored', why: `${why}, and too many requests wait` })
+      return
+    }
+    this.#waiting.push(write)
+    if (this.#knowsLeader) this.#retryAtMs = Math.max(this.#retryAtMs, this.#nowMs + RETRY_MS)
+  }
+
+  get #knowsLeader(): boolean {
+    return this.raft.leaderId !== null
+  }
+
+  #dispatchWaiting(): void {
+    if (this.#waiting.length === 0) return
+    if (!this.#knowsLeader || this.#nowMs < this.#retryAtMs) return
+    const waiting = this.#waiting
+    this.#waiting = []
+    for (const write of waiting) this.#dispatch(write)
+  }
+
+  #sentTo(id: ServerId): Write[] {
+    return [...this.#writes.values()].filter((write) => write.sentTo === id)
+  }
+
+  #finish(write: Write, outcome: WriteOutcome): void {
+    if (this.#writes.delete(write.id)) write.done(outcome)
+  }
+
+  #sendForwards(): void {
+    for (const [to, writes] of this.#forwards) {
+      const requests = writes.filter(({ id }) => this.#writes.has(id))
+      if (requests.length === 0) continue
+      const from = this.#options.self.id
+      const isSent = this.#options.send({ type: 'forward', from, to, requests })
+      for (const write of requests) {
+        if (isSent) write.sentTo = to
+        else this.#wait(write, `server ${to} can't be reached`)
+      }
+    }
+    this.#forwards.clear()
+    for (const [to, results] of this.#results) {
+      this.#options.send({ type: 'forwardResp', from: this.#options.self.id, to, results })
+    }
+    this.#results.clear()
+  }
+
+  #receiveForward({ from, requests }: Forward): void {
+    const answer = (id: number, outcome: WriteOutcome) => {
+      const results = this.#results.get(from)
+      if (results) results.push({ id, outcome })
+      else this.#results.set(from, [{ id, outcome }])
+      this.#wake()
+    }
+    for (const { id, command } of requests) {
+      const entry = this.raft.propose({ kind: 'command', command })
+      if ('refused' in entry) answer(id, { kind: 'refused', why: refusalText(entry.refused) })
+      else {
+        this.#track(entry, (outcome) => answer(id, outcome))
+      }
+    }
+  }
+
+  #receiveOutcome(id: number, outcome: WriteOutcome): void {
+    const write = this.#writes.get(id)
+    if (!write || write.sentTo === null) return
+    if (outcome.kind === 'refused') this.#wait(write, outcome.why)
+    else this.#finish(write, outcome)
+  }
+
+  // ---------------------------------------------------------------- reads
+
+  /** One request for a read index for all reads that came since the last. */
+  #askReads(): void {
+    if (this.#newReads.length === 0) return
+    const id = this.#nextId++
+    if (!this.raft.readIndex(id)) return
+    this.#askedReads.set(id, { reads: this.#newReads, askedMs: this.#nowMs })
+    this.#newReads = []
+  }
+
+  #readIndexKnown(id: number, index: number): void {
+    const asked = this.#askedReads.get(id)
+    if (!asked) return
+    this.#askedReads.delete(id)
+    this.#unappliedReads.push({ index, reads: asked.reads })
+  }
+
+  #serveReads(): void {
+    if (this.#unappliedReads.length === 0) return
+    const { appliedIndex } = this.machine
+    const served = this.#unappliedReads.filter(({ index }) => index <= appliedIndex)
+    if (served.length === 0) return
+    this.#unappliedReads = this.#unappliedReads.filter(({ index }) => index > appliedIndex)
+    for (const { reads } of served) for (const read of reads) read.done(null)
+  }
+
+  /** Fails reads whose time is over, and asks again where an answer seems lost. */
+  #expireReads(nowMs: number): void {
+    const why = `no leader confirmed the read within ${this.#options.requestTimeoutMs} ms`
+    const keep = (reads: Read[]): Read[] => {
+      if (reads.every((read) => read.deadlineMs > nowMs)) return reads
+      for (const read of reads) if (read.deadlineMs <= nowMs) read.done(why)
+      return reads.filter((read) => read.deadlineMs > nowMs)
+    }
+    for (const [id, { reads, askedMs }] of this.#askedReads) {
+      if (nowMs - askedMs < READ_RETRY_MS) continue
+      this.#askedReads.delete(id)
+      this.#newReads.push(...reads)
+    }
+    this.#newReads = keep(this.#newReads)
+    if (this.#unappliedReads.length > 0) {
+      this.#unappliedReads = this.#unappliedReads
+        .map(({ index, reads }) => ({ index, reads: keep(reads) }))
+        .filter(({ reads }) => reads.length > 0)
+    }
+  }
+
+  #takeReads(): Read[] {
+    const asked = [...this.#askedReads.values(), ...this.#unappliedReads]
+    const reads = [...this.#newReads, ...asked.flatMap((batch) => batch.reads)]
+    this.#newReads = []
+    this.#askedReads.clear()
+    this.#unappliedReads = []
+    return reads
+  }
+
+  // ---------------------------------------------------------------- the rest
+
+  #changeMembership(): void {
+    const { raft } = this
+    const decision = nextConfig(raft.config, this.#registered, {
+      isCaughtUp: (id) => {
+        const progress = raft.progressOf(id)
+        if (progress?.state !== 'replicate') return false
+        return raft.log.lastIndex - progress.matchIndex <= CAUGHT_UP_ENTRIES
+      },
+    })
+    const proposed = decision.change && !('refused' in raft.proposeConfig(decision.change))
+    if (proposed && decision.why !== this.#membershipWhy) {
+      this.#options.log.info({ term: raft.term }, `membership: ${decision.why}`)
+    }
+    this.#membershipWhy = decision.why
+  }
+
+  /** Entries that a lagging peer needs and memory no longer holds. */
+  async #readLog({ to, firstIndex, bytesMax }: LogRead): Promise<void> {
+    try {
+      const entries = await this.#store.read(firstIndex, this.raft.log.tailFirst - 1, bytesMax)
+      if (this.#isStopped) return
+      this.raft.entriesRead(to, entries)
+      this.#wake()
+    } catch (error) {
+      this.#fail(error instanceof Error ? error : new Error(String(error)))
+    }
+  }
+
+  async #writeKeystore(): Promise<void> {
+    const { clusterId, group, io } = this.#options
+    const { log } = this.raft
+    const index = this.machine.appliedIndex
+    if (index === 0) return
+    const header = {
+      clusterId,
+      group,
+      index,
+      term: log.termAt(index),
+      timeMs: this.machine.timeMs,
+      config: log.configAt(index),
+    }
+    await writeKeystore(io.disk, this.#groupDirectory, header, this.machine.items.view())
+  }
+}
+
+function groupDirectory({ directory, group }: NodeOptions): string {
+  return `${directory}/groups/${group}`
+}
+
+function refusalText(refusal: string): string {
+  switch (refusal) {
+    case 'tooFewVoters':
+      return 'the cluster has one voter and needs two: start another server'
+    case 'busy':
+      return 'too many writes are in flight'
+    default:
+      return 'the server asked does not lead'
+  }
+}
+
+/** The first entry of a new cluster: a configuration with this server alone. */
+async function bootstrap(
+  { self, io }: NodeOptions,
+  store: LogStore,
+  writer: RecordWriter,
+): Promise<LogSummary> {
+  const config: Config = { members: [{ ...self, voter: true }], floor: 2 }
+  const id = { term: 1, index: 1 }
+  const entry = writer.createEntry(id, Math.floor(io.clock.wallMs()), { kind: 'config', config })
+  await new Promise<void>((resolve, reject) => {
+    store.onStable = () => resolve()
+    store.onFailure = reject
+    store.append([entry])
+  })
+  return {
+    termRuns: [id],
+    configs: [{ index: 1, config }],
+    lastIndex: 1,
+    lastTimeMs: entry.timeMs,
+    commitIndex: 0,
+  }
+}
+
+/** The state machine as of the newest index known to be committed. */
+async function restore(
+  options: NodeOptions,
+  store: LogStore,
+  summary: LogSummary,
+): Promise<StateMachine> {
+  let machine = new StateMachine(new MapItemStore())
+  const directory = groupDirectory(options)
+  try {
+    const header = await readKeystore(options.io.disk, directory, (key, item) =>
+      machine.restoreItem(key, item),
+    )
+    if (header && header.clusterId !== options.clusterId) {
+      throw new Error(`${directory}/keystore belongs to cluster ${header.clusterId}`)
+    }
+    if (header && header.index > summary.lastIndex) {
+      throw new Error(
+        `the log in ${directory}/log ends at entry ${summary.lastIndex}, before the keystore's ${header.index}: it is not this keystore's log`,
+      )
+    }
+    if (header) machine.restore(header.index, header.timeMs)
+  } catch (error) {
+    if (!(error instanceof KeystoreDamagedError)) throw error
+    options.log.warn({}, `${error.message}; everything is taken from the log instead`)
+    machine = new StateMachine(new MapItemStore())
+  }
+  while (machine.appliedIndex < summary.commitIndex) {
+    const first = machine.appliedIndex + 1
+    const entries = await store.read(first, summary.commitIndex, REPLAY_BYTES)
+    if (entries.length === 0) throw new Error(`entry ${first} is missing from the log`)
+    for (const entry of entries) machine.apply(entry)
+  }
+  return machine
+}
+
+async function createRaft(
+  options: NodeOptions,
+  store: LogStore,
+  writer: RecordWriter,
+  summary: LogSummary,
+  machine: StateMachine,
+  hardState: HardState,
+): Promise<Raft<LogEntry>> {
+  const { io, self, timing } = options
+  const commitIndex = machine.appliedIndex
+  const { lastIndex, lastTimeMs, termRuns, configs } = summary
+  const tail =
+    commitIndex < lastIndex
+      ? await store.read(commitIndex + 1, lastIndex, Number.POSITIVE_INFINITY)
+      : []
+  store.commitIndex = commitIndex
+  const inForce = configs.filter(({ index }) => index <= commitIndex).at(-1)
+  return new Raft<LogEntry>({
+    id: self.id,
+    hardState,
+    log: {
+      termRuns,
+      tail,
+      lastIndex,
+      lastTimeMs,
+      commitIndex,
+      configs: configs.filter((config) => config === inForce || config.index > commitIndex),
+    },
+    nowMs: io.clock.monotonicMs(),
+    wallMs: io.clock.wallMs(),
+    random: () => io.random.float(),
+    createEntry: writer.createEntry,
+    ...(timing ? { timing } : {}),
+  })
+}

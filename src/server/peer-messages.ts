@@ -1,0 +1,178 @@
+/**
+ * Messages between servers, to bytes and back.
+ *
+ * Votes and heartbeats go as datagrams, so that they never queue behind bulk
+ * data; everything else goes as frames on a stream. Both carry the same JSON
+ * envelope: cluster, group, sender, receiver. What does not verify is null.
+ */
+import { encodeFrame, type Frame } from '../protocol/frames.ts'
+import {
+  hasShape,
+  isBoolean,
+  isCount,
+  isName,
+  isPort,
+  listOf,
+  optional,
+  parseObject,
+  type Shape,
+  shaped,
+} from '../protocol/shape.ts'
+import { coalesce, type LogEntry, type RecordReader } from './log/record.ts'
+import type { EntryId, Message, ServerId } from './raft/types.ts'
+
+export const PROTOCOL = 1
+
+/** How a write ended, as one server tells another or a connection. */
+export type WriteOutcome =
+  | { readonly kind: 'applied'; readonly reply: string; readonly index: number }
+  /** It never will be. */
+  | { readonly kind: 'notStored'; readonly why: string }
+  /** It may be, or come to be. */
+  | { readonly kind: 'unknown'; readonly why: string }
+  /** Not even proposed: this server does not lead, or can't take it now. */
+  | { readonly kind: 'refused'; readonly why: string }
+
+/** First on every stream: who speaks, to whom, and where the speaker is reached. */
+export interface Hello {
+  readonly type: 'hello'
+  readonly from: ServerId
+  readonly to: ServerId
+  readonly protocol: number
+  readonly sip: string
+  readonly sport: number
+}
+
+/** Writes that a follower's clients sent. The commands are the payload, one behind the other. */
+export interface Forward {
+  readonly type: 'forward'
+  readonly from: ServerId
+  readonly to: ServerId
+  readonly requests: readonly { readonly id: number; readonly command: Buffer }[]
+}
+
+export interface ForwardResp {
+  readonly type: 'forwardResp'
+  readonly from: ServerId
+  readonly to: ServerId
+  readonly results: readonly { readonly id: number; readonly outcome: WriteOutcome }[]
+}
+
+export type PeerMessage = Message<LogEntry> | Hello | Forward | ForwardResp
+
+const FORWARDS_MAX = 100_000
+
+const ENTRY_ID: Shape = { term: isCount, index: isCount }
+
+const OUTCOME = (value: unknown): boolean =>
+  hasShape(value, { kind: (kind) => kind === 'applied', reply: isText, index: isCount }) ||
+  hasShape(value, {
+    kind: (kind) => kind === 'notStored' || kind === 'unknown' || kind === 'refused',
+    why: isText,
+  })
+
+function isText(value: unknown): boolean {
+  return typeof value === 'string'
+}
+
+const DATAGRAMS: Readonly<Record<string, Shape>> = {
+  preVote: { term: isCount, last: shaped(ENTRY_ID) },
+  preVoteResp: { term: isCount, granted: isBoolean },
+  vote: { term: isCount, last: shaped(ENTRY_ID) },
+  voteResp: { term: isCount, granted: isBoolean, wallMs: isCount },
+  heartbeat: { term: isCount, commitIndex: isCount, round: isCount },
+  heartbeatResp: { term: isCount, round: isCount },
+}
+
+const FRAMES: Readonly<Record<string, Shape>> = {
+  hello: { protocol: isCount, sip: isName, sport: isPort },
+  append: { term: isCount, prev: shaped(ENTRY_ID), commitIndex: isCount },
+  appendResp: {
+    term: isCount,
+    matchIndex: isCount,
+    reject: optional(shaped({ index: isCount, hint: shaped(ENTRY_ID) })),
+  },
+  readIndex: { term: isCount, id: isCount },
+  readIndexResp: { term: isCount, id: isCount, index: isCount },
+  forward: { requests: listOf(shaped({ id: isCount, bytes: isCount }), FORWARDS_MAX) },
+  forwardResp: { results: listOf(shaped({ id: isCount, outcome: OUTCOME }), FORWARDS_MAX) },
+}
+
+/** Whether a message goes as a datagram. */
+export function isDatagram(message: PeerMessage): boolean {
+  return Object.hasOwn(DATAGRAMS, message.type)
+}
+
+export class PeerCodec {
+  readonly #clusterId: string
+  readonly #group: number
+  readonly #records: RecordReader
+
+  constructor(clusterId: string, group: number, records: RecordReader) {
+    this.#clusterId = clusterId
+    this.#group = group
+    this.#records = records
+  }
+
+  encodeDatagram(message: PeerMessage): Buffer {
+    return Buffer.from(JSON.stringify(this.#envelope(message)))
+  }
+
+  encodeFrame(message: PeerMessage): Buffer[] {
+    switch (message.type) {
+      case 'append': {
+        const records = coalesce(message.entries.map((entry) => entry.record))
+        return encodeFrame(JSON.stringify({ ...this.#envelope(message), entries: undefined }), records)
+      }
+      case 'forward': {
+        const requests = message.requests.map(({ id, command }) => ({ id, bytes: command.length }))
+        const header = JSON.stringify({ ...this.#envelope(message), requests })
+        return encodeFrame(header, [Buffer.concat(message.requests.map(({ command }) => command))])
+      }
+      default:
+        return encodeFrame(JSON.stringify(this.#envelope(message)))
+    }
+  }
+
+  /** @param object What `parseObject` made of a datagram. */
+  decodeDatagram(object: Record<string, unknown> | null): PeerMessage | null {
+    return this.#decode(object, DATAGRAMS) as PeerMessage | null
+  }
+
+  decodeFrame({ header, payload }: Frame): PeerMessage | null {
+    const object = this.#decode(parseObject(header), FRAMES)
+    if (object?.type === 'append') {
+      const entries = this.#records.readAll(payload)
+      const first = (object.prev as EntryId).index + 1
+      const isInOrder = entries?.every((entry, at) => entry.index === first + at)
+      return isInOrder ? ({ ...object, entries } as unknown as PeerMessage) : null
+    }
+    if (object?.type === 'forward') {
+      let offset = 0
+      const lengths = object.requests as { id: number; bytes: number }[]
+      const requests = lengths.map(({ id, bytes }) => {
+        offset += bytes
+        return { id, command: payload.subarray(offset - bytes, offset) }
+      })
+      return offset === payload.length
+        ? ({ ...object, requests } as unknown as PeerMessage)
+        : null
+    }
+    return object as PeerMessage | null
+  }
+
+  #envelope(message: PeerMessage) {
+    return { cluster: this.#clusterId, group: this.#group, ...message }
+  }
+
+  #decode(
+    object: Record<string, unknown> | null,
+    shapes: Readonly<Record<string, Shape>>,
+  ): Record<string, unknown> | null {
+    if (object?.cluster !== this.#clusterId || object.group !== this.#group) return null
+    const { type } = object
+    if (typeof type !== 'string' || !Object.hasOwn(shapes, type)) return null
+    const isWhole = isName(object.from) && isName(object.to) && hasShape(object, shapes[type] ?? {})
+    return isWhole ? object : null
+  }
+}

@@ -1,0 +1,202 @@
+/**
+ * The network between servers: one datagram socket and one stream listener on
+ * the same port, and a stream of its own to each peer.
+ *
+ * A stream carries messages one way, from the server that opened it; answers
+ * come back on the other's. Nothing is sent twice; what may be lost with a
+ * stream is reported (`onPeerLost`). Datagrams that are not from this
+ * cluster or not for this server are dropped and counted, and streams that
+ * begin like that are closed.
+ */
+import type { Address, DatagramSocket, Io, Listener, Stream } from '../io/io.ts'
+import { decodeToServer, encodeDatagram, type ToBalancer, type ToServer } from '../protocol/balancer.ts'
+import { FrameDecoder } from '../protocol/frames.ts'
+import { parseObject } from '../protocol/shape.ts'
+import { RecordReader } from './log/record.ts'
+import { isDatagram, PeerCodec, type PeerMessage, PROTOCOL } from './peer-messages.ts'
+import type { ServerId } from './raft/types.ts'
+
+/** More than this waiting for a peer, and what comes is dropped: it is not reading. */
+const STREAM_BYTES_MAX = 64 * 1024 * 1024
+const RECONNECT_MS = 50
+/** Incoming streams that have not said who they are yet. */
+const STRANGERS_MAX = 128
+
+export interface PeersHandler {
+  onMessage(message: PeerMessage): void
+  onBalancer(message: ToServer, from: Address): void
+  /** What was sent to this peer may be lost; `isUnheard` when certainly none of it arrived. */
+  onPeerLost(id: ServerId, isUnheard: boolean): void
+  /** The peer's own stream to this server closed: it may be dead. */
+  onPeerClosed(id: ServerId): void
+}
+
+interface Outgoing {
+  readonly stream: Stream
+  isOpen: boolean
+}
+
+export class Peers {
+  /** Datagrams and streams that were not for this server. */
+  droppedCount = 0
+  readonly #io: Io
+  readonly #bind: Address
+  readonly #advertised: { readonly id: ServerId; readonly sip: string; readonly sport: number }
+  readonly #handler: PeersHandler
+  #codec: PeerCodec | null = null
+  #socket: DatagramSocket | null = null
+  #listener: Listener | null = null
+  #addresses = new Map<ServerId, Address>()
+  readonly #outgoing = new Map<ServerId, Outgoing>()
+  readonly #retryAtMs = new Map<ServerId, number>()
+  readonly #incoming = new Map<ServerId, Stream>()
+  readonly #strangers = new Set<Stream>()
+  #isStopped = false
+
+  constructor(
+    io: Io,
+    bind: Address,
+    advertised: { readonly id: ServerId; readonly sip: string; readonly sport: number },
+    handler: PeersHandler,
+  ) {
+    this.#io = io
+    this.#bind = bind
+    this.#advertised = advertised
+    this.#handler = handler
+  }
+
+  async start(): Promise<void> {
+    this.#socket = await this.#io.network.bindDatagrams(this.#bind, (bytes, from) =>
+      this.#onDatagram(bytes, from),
+    )
+    this.#listener = await this.#io.network.listen(this.#bind, (stream) => this.#accept(stream))
+  }
+
+  /** From now on this server speaks and hears as a member of this cluster. */
+  join(clusterId: string, group: number): void {
+    this.#codec = new PeerCodec(clusterId, group, new RecordReader(clusterId))
+  }
+
+  setAddresses(addresses: ReadonlyMap<ServerId, Address>): void {
+    for (const [id, { stream }] of this.#outgoing) {
+      const known = this.#addresses.get(id)
+      const now = addresses.get(id)
+      if (now && (now.host !== known?.host || now.port !== known.port)) stream.destroy()
+    }
+    this.#addresses = new Map(addresses)
+  }
+
+  /** @returns false where the message certainly does not leave. */
+  send(message: PeerMessage): boolean {
+    const { to } = message
+    const address = this.#addresses.get(to)
+    if (!this.#codec || this.#isStopped || !address) return false
+    if (isDatagram(message)) {
+      this.#socket?.send(this.#codec.encodeDatagram(message), address)
+      return true
+    }
+    const outgoing = this.#outgoing.get(to) ?? this.#connect(to, address)
+    if (!outgoing || outgoing.stream.bufferedBytes > STREAM_BYTES_MAX) return false
+    outgoing.stream.writeAll(this.#codec.encodeFrame(message))
+    return true
+  }
+
+  sendToBalancer(message: ToBalancer, to: Address): void {
+    this.#socket?.send(encodeDatagram(message), to)
+  }
+
+  async stop(): Promise<void> {
+    this.#isStopped = true
+    for (const { stream } of this.#outgoing.values()) stream.destroy()
+    for (const stream of this.#incoming.values()) stream.destroy()
+    for (const stream of this.#strangers) stream.destroy()
+    await this.#listener?.close()
+    await this.#socket?.close()
+  }
+
+  // ---------------------------------------------------------------- outgoing
+
+  #connect(id: ServerId, address: Address): Outgoing | null {
+    const nowMs = this.#io.clock.monotonicMs()
+    if (nowMs < (this.#retryAtMs.get(id) ?? 0)) return null
+    this.#retryAtMs.set(id, nowMs + RECONNECT_MS)
+    const stream = this.#io.network.connect(address, {
+      onOpen: () => {
+        outgoing.isOpen = true
+      },
+      onData: () => {}, // answers come on the peer's own stream
+      onEnd: () => stream.destroy(),
+      onClose: () => {
+        if (this.#outgoing.get(id) === outgoing) this.#outgoing.delete(id)
+        if (!this.#isStopped) this.#handler.onPeerLost(id, !outgoing.isOpen)
+      },
+    })
+    const outgoing: Outgoing = { stream, isOpen: false }
+    this.#outgoing.set(id, outgoing)
+    const { id: from, sip, sport } = this.#advertised
+    const hello: PeerMessage = { type: 'hello', from, to: id, protocol: PROTOCOL, sip, sport }
+    stream.writeAll(this.#codec?.encodeFrame(hello) ?? [])
+    return outgoing
+  }
+
+  // ---------------------------------------------------------------- incoming
+
+  #onDatagram(bytes: Buffer, from: Address): void {
+    const object = parseObject(bytes.toString())
+    const message = this.#codec?.decodeDatagram(object)
+    if (message && this.#isForMe(message)) return this.#handler.onMessage(message)
+    const fromBalancer = message ? null : decodeToServer(object)
+    if (fromBalancer) this.#handler.onBalancer(fromBalancer, from)
+    else this.droppedCount++
+  }
+
+  #isForMe(message: PeerMessage): boolean {
+    return message.to === this.#advertised.id && message.from !== this.#advertised.id
+  }
+
+  #accept(stream: Stream): void {
+    const decoder = new FrameDecoder()
+    let peer: ServerId | null = null
+    if (this.#strangers.size >= STRANGERS_MAX) stream.destroy()
+    this.#strangers.add(stream)
+
+    const takeFrames = (): void => {
+      for (let frame = decoder.next(); frame; frame = decoder.next()) {
+        const message = this.#codec?.decodeFrame(frame)
+        const isWelcome = message && this.#isForMe(message)
+        if (!isWelcome || (peer === null) !== (message.type === 'hello')) {
+          throw new Error('not a message of this cluster for this server')
+        }
+        if (message.type === 'hello') {
+          peer = message.from
+          this.#welcome(peer, stream, { host: message.sip, port: message.sport })
+        } else if (message.from === peer) this.#handler.onMessage(message)
+      }
+    }
+    stream.handle({
+      onData: (chunk) => {
+        decoder.push(chunk)
+        try {
+          takeFrames()
+        } catch {
+          this.droppedCount++
+          stream.destroy()
+        }
+      },
+      onEnd: () => stream.destroy(),
+      onClose: () => {
+        this.#strangers.delete(stream)
+        if (peer === null || this.#incoming.get(peer) !== stream) return
+        this.#incoming.delete(peer)
+        if (!this.#isStopped) this.#handler.onPeerClosed(peer)
+      },
+    })
+  }
+
+  #welcome(id: ServerId, stream: Stream, address: Address): void {
+    this.#strangers.delete(stream)
+    this.#incoming.get(id)?.destroy()
+    this.#incoming.set(id, stream)
+    if (!this.#addresses.has(id)) this.#addresses.set(id, address)
+  }
+}
