@@ -1,0 +1,61 @@
+#!/usr/bin/env node
+/** The `client` command: parses flags, calls src/client, prints. */
+import { Command } from 'commander'
+import { type Client, connect } from '../src/client/client.ts'
+import { parsePort, runCommand } from './run.ts'
+
+interface BalancerFlags {
+  readonly lbip: string
+  readonly lbport: number
+}
+
+const program = new Command('client')
+  .description('Reads and writes keys of a raftcached cluster, found through its load balancer.')
+  .showHelpAfterError()
+
+function addCommand(name: string): Command {
+  return program
+    .command(name)
+    .option('--lbip <host>', 'load balancer', '127.0.0.1')
+    .option('--lbport <port>', "load balancer's port for clients", parsePort, 5002)
+}
+
+addCommand('set <key> <value>')
+  .description('store a value; prints STORED')
+  .addHelpText('after', '\nExample:\n  client set greeting "hello world"')
+  .action((key: string, value: string, flags: BalancerFlags) =>
+    withClient(flags, async (client) => {
+      await client.set(key, value)
+      process.stdout.write('STORED\n')
+    }),
+  )
+
+addCommand('get <keys...>')
+  .description('print `key value` for each key; exit status 1 when one is missing')
+  .addHelpText('after', '\nExample:\n  client get greeting other')
+  .action((keys: string[], flags: BalancerFlags) =>
+    withClient(flags, async (client) => {
+      const values = await Promise.all(keys.map((key) => client.get(key)))
+      for (const [at, value] of values.entries()) {
+        if (value) {
+          process.stdout.write(Buffer.concat([Buffer.from(`${keys[at]} `), value, Buffer.from('\n')]))
+        } else {
+          process.stderr.write(`client: no such key: ${keys[at]}\n`)
+          process.exitCode = 1
+        }
+      }
+    }),
+  )
+
+function withClient(flags: BalancerFlags, use: (client: Client) => Promise<void>): Promise<void> {
+  return runCommand('client', async () => {
+    const client = await connect({ host: flags.lbip, port: flags.lbport })
+    try {
+      await use(client)
+    } finally {
+      client.close()
+    }
+  })
+}
+
+await program.parseAsync()

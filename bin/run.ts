@@ -1,0 +1,64 @@
+/** What the commands share: flags, one-line errors, the log. */
+import { InvalidArgumentError } from 'commander'
+import { type Logger, pino } from 'pino'
+import pretty from 'pino-pretty'
+
+export function parsePort(text: string): number {
+  const port = Number(text)
+  if (!Number.isInteger(port) || port < 1 || port > 65_535) {
+    throw new InvalidArgumentError('a port is a number from 1 to 65535.')
+  }
+  return port
+}
+
+export function parseCount(text: string): number {
+  const count = Number(text)
+  if (!Number.isInteger(count) || count < 1) {
+    throw new InvalidArgumentError('a whole number from 1 on.')
+  }
+  return count
+}
+
+/** To standard error: readable lines on a terminal, JSON lines for a log collector. */
+export function createLogger(name: string): Logger {
+  const options = { name, base: { name }, timestamp: () => `,"time":"${new Date().toISOString()}"` }
+  if (!process.stderr.isTTY) return pino(options, pino.destination({ dest: 2, sync: true }))
+  const stream = pretty({ destination: 2, sync: true, translateTime: 'HH:MM:ss.l', ignore: 'pid,hostname' })
+  return pino(options, stream)
+}
+
+/** What went wrong, in one line for a person. */
+export function explain(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  const { code, port, address, path } = error as NodeJS.ErrnoException & {
+    port?: number
+    address?: string
+  }
+  switch (code) {
+    case 'EADDRINUSE':
+      return `port ${port} of ${address} is in use: stop whoever has it, or choose another port`
+    case 'EADDRNOTAVAIL':
+      return `${address} is not an address of this machine: choose one that is, and advertise the other`
+    case 'ENOTFOUND':
+    case 'EAI_AGAIN':
+      return `no such host: ${error.message}`
+    case 'EACCES':
+    case 'EPERM':
+    case 'EROFS':
+      return path ? `${path} can't be written (${code}): choose another --data` : error.message
+    case 'ENOTDIR':
+    case 'EEXIST':
+      return path ? `${path} is not a directory: choose another --data` : error.message
+  }
+  return error.message.split('\n')[0] ?? 'unknown error'
+}
+
+/** Runs a command; a failure is one line on standard error and exit status 1. */
+export async function runCommand(name: string, command: () => Promise<void>): Promise<void> {
+  try {
+    await command()
+  } catch (error) {
+    process.stderr.write(`${name}: ${explain(error)}\n`)
+    process.exitCode = 1
+  }
+}

@@ -1,0 +1,44 @@
+/** `store status`: what the load balancer knows, as a table or as JSON. */
+import { askBalancer } from '../src/client/balancer-client.ts'
+import type { Address, Io } from '../src/io/io.ts'
+import type { MemberStatus } from '../src/lb/coordinator.ts'
+import type { ClusterStatus } from '../src/lb/lb.ts'
+
+export async function fetchStatus(io: Io, balancer: Address): Promise<ClusterStatus> {
+  const [line = ''] = await askBalancer(io, balancer, 'status')
+  return JSON.parse(line) as ClusterStatus
+}
+
+export function describeStatus(status: ClusterStatus): string {
+  const leader = status.members.find((member) => member.id === status.leader)
+  const headline = leader
+    ? `cluster ${status.cluster}: server ${leader.id} leads, ${leader.cip}:${leader.cport}`
+    : `cluster ${status.cluster ?? '(none yet)'}: no leader: ${status.whyNoLeader}`
+  const rows = status.members.map((member) => [
+    member.id,
+    `${member.cip}:${member.cport}`,
+    `${member.sip}:${member.sport}`,
+    describeRole(member),
+    String(member.term),
+    String(member.commitIndex),
+    String(member.appliedIndex),
+    `${(member.lastHeardMsAgo / 1000).toFixed(1)} s ago`,
+  ])
+  const titles = ['id', 'clients', 'peers', 'role', 'term', 'commit', 'applied', 'last heard']
+  return `${headline}\n\n${describeTable([titles, ...rows])}`
+}
+
+function describeRole(member: MemberStatus): string {
+  if (!member.alive) return 'dead'
+  if (member.cluster === null) return 'new'
+  return member.voter ? member.role : 'learner'
+}
+
+export function describeTable(rows: readonly (readonly string[])[]): string {
+  const widths: number[] = []
+  for (const row of rows) {
+    for (const [at, cell] of row.entries()) widths[at] = Math.max(widths[at] ?? 0, cell.length)
+  }
+  const lines = rows.map((row) => row.map((cell, at) => cell.padEnd(widths[at] ?? 0)).join('  '))
+  return lines.map((line) => `  ${line.trimEnd()}\n`).join('')
+}

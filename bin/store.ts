@@ -1,0 +1,146 @@
+#!/usr/bin/env node
+/** The `store` command: parses flags, calls src, handles signals. */
+import { fileURLToPath } from 'node:url'
+import { Command } from 'commander'
+import { createNodeIo } from '../src/io/node.ts'
+import { Balancer } from '../src/lb/lb.ts'
+import { Server } from '../src/server/server.ts'
+import { createLogger, explain, parseCount, parsePort, runCommand } from './run.ts'
+import { describeStatus, fetchStatus } from './status.ts'
+import { type UpOptions, up } from './up.ts'
+
+const io = createNodeIo()
+
+const program = new Command('store')
+  .description('A durable, replicated key-value store that any memcached client can use.')
+  .showHelpAfterError()
+
+program
+  .command('up')
+  .description('run a local cluster in the foreground: a load balancer and servers')
+  .option('--servers <count>', 'how many servers', parseCount, 3)
+  .option('--data <dir>', 'directory for all data', './data')
+  .option('--cport <port>', 'first server port for clients', parsePort, 7001)
+  .option('--sport <port>', 'first server port for peers', parsePort, 6001)
+  .option('--lbcport <port>', "load balancer's port for clients", parsePort, 5002)
+  .option('--lbsport <port>', "load balancer's port for servers", parsePort, 5001)
+  .option('--no-restart', 'leave a member that died dead')
+  .addHelpText('after', '\nExample:\n  store up --servers 5 --data /var/lib/raftcached')
+  .action((options: UpOptions) =>
+    runCommand('store up', () => up(io, fileURLToPath(import.meta.url), options)),
+  )
+
+interface BalancerFlags {
+  readonly cip: string
+  readonly cport: number
+  readonly sip: string
+  readonly sport: number
+  readonly data?: string
+}
+
+program
+  .command('addlb')
+  .description('start a load balancer, in the foreground')
+  .option('--cip <host>', 'address for clients (TCP)', '127.0.0.1')
+  .option('--cport <port>', 'port for clients (TCP)', parsePort, 5002)
+  .option('--sip <host>', 'address for servers (UDP)', '127.0.0.1')
+  .option('--sport <port>', 'port for servers (UDP)', parsePort, 5001)
+  .option('--data <dir>', 'directory for its data (default: ./data/lb-<cport>)')
+  .addHelpText('after', '\nExample:\n  store addlb --cip 0.0.0.0 --sip 0.0.0.0')
+  .action((flags: BalancerFlags) =>
+    runCommand('store addlb', async () => {
+      const { cip, cport, sip, sport } = flags
+      const directory = flags.data ?? `./data/lb-${cport}`
+      const log = createLogger(`lb-${cport}`)
+      const balancer = await Balancer.start({
+        io,
+        log,
+        client: { host: cip, port: cport },
+        server: { host: sip, port: sport },
+        directory,
+      })
+      log.info({ directory }, `load balancer for clients at ${cip}:${cport}, for servers at ${sip}:${sport}`)
+      stopOnSignal(() => balancer.stop())
+    }),
+  )
+
+interface ServerFlags extends BalancerFlags {
+  readonly lbip: string
+  readonly lbport: number
+  readonly advertiseCip?: string
+  readonly advertiseSip?: string
+  readonly requestTimeout: number
+}
+
+program
+  .command('addsrv')
+  .description('start a server, in the foreground')
+  .option('--cip <host>', 'address for clients (TCP)', '127.0.0.1')
+  .option('--cport <port>', 'port for clients (TCP)', parsePort, 7001)
+  .option('--sip <host>', 'address for peers (TCP and UDP)', '127.0.0.1')
+  .option('--sport <port>', 'port for peers (TCP and UDP)', parsePort, 6001)
+  .option('--lbip <host>', 'load balancer', '127.0.0.1')
+  .option('--lbport <port>', "load balancer's port for servers", parsePort, 5001)
+  .option('--data <dir>', 'directory for its data (default: ./data/srv-<cport>)')
+  .option('--advertise-cip <host>', 'what clients are told, where it differs from --cip')
+  .option('--advertise-sip <host>', 'what peers are told, where it differs from --sip')
+  .option('--request-timeout <ms>', 'how long a request waits for a leader', parseCount, 2000)
+  .addHelpText('after', '\nExample:\n  store addsrv --cport 7002 --sport 6002 --lbip lb.example')
+  .action((flags: ServerFlags) =>
+    runCommand('store addsrv', async () => {
+      const { cip, cport, sip, sport, lbip, lbport } = flags
+      const directory = flags.data ?? `./data/srv-${cport}`
+      const log = createLogger(`srv-${cport}`)
+      const server = await Server.start({
+        io,
+        log,
+        directory,
+        client: { host: cip, port: cport },
+        peer: { host: sip, port: sport },
+        advertiseCip: flags.advertiseCip ?? cip,
+        advertiseSip: flags.advertiseSip ?? sip,
+        balancer: { host: lbip, port: lbport },
+        requestTimeoutMs: flags.requestTimeout,
+        onFailure: (error) => {
+          log.error({ directory }, `stopping: ${explain(error)}`)
+          process.exit(1)
+        },
+      })
+      log.info({ directory }, `server ${server.id} for clients at ${cip}:${cport}, for peers at ${sip}:${sport}`)
+      stopOnSignal(() => server.stop())
+    }),
+  )
+
+program
+  .command('status')
+  .description('print the members, their roles and positions, and who leads')
+  .option('--lbip <host>', 'load balancer', '127.0.0.1')
+  .option('--lbport <port>', "load balancer's port for clients", parsePort, 5002)
+  .option('--json', 'print one JSON object')
+  .addHelpText('after', '\nExample:\n  store status --json')
+  .action((flags: { lbip: string; lbport: number; json?: boolean }) =>
+    runCommand('store status', async () => {
+      const status = await fetchStatus(io, { host: flags.lbip, port: flags.lbport })
+      process.stdout.write(flags.json ? `${JSON.stringify(status)}\n` : describeStatus(status))
+    }),
+  )
+
+/** Ends cleanly on a signal, or when the process that supervises this one is gone. */
+function stopOnSignal(stop: () => Promise<void>): void {
+  let isStopping = false
+  const end = () => {
+    if (isStopping) return
+    isStopping = true
+    stop().then(
+      () => process.exit(0),
+      (error) => {
+        process.stderr.write(`${explain(error)}\n`)
+        process.exit(1)
+      },
+    )
+  }
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, end)
+  if (process.channel) process.on('disconnect', end)
+}
+
+await program.parseAsync()

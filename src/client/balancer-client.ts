@@ -1,0 +1,55 @@
+/** Asks a load balancer: one TCP connection, one line out, lines until `end` back. */
+import type { Address, Io } from '../io/io.ts'
+
+const TIMEOUT_MS = 3_000
+const ANSWER_BYTES_MAX = 1024 * 1024
+
+/**
+ * @param command `get-servers` or `status`.
+ * @returns the lines of the answer, without the last, `end`.
+ * @throws Error in one line that says what to look at.
+ */
+export function askBalancer(io: Io, balancer: Address, command: string): Promise<string[]> {
+  const where = `load balancer ${balancer.host}:${balancer.port}`
+  return new Promise((resolve, reject) => {
+    let text = ''
+    const fail = (why: string) => {
+      timer.cancel()
+      stream.destroy()
+      reject(new Error(why))
+    }
+    const timer = io.timers.after(TIMEOUT_MS, () =>
+      fail(`${where} did not answer within ${TIMEOUT_MS} ms`),
+    )
+    const stream = io.network.connect(balancer, {
+      onData(chunk) {
+        text += chunk.toString('latin1')
+        const lines = text.split('\r\n')
+        const end = lines.indexOf('end')
+        if (end === -1) {
+          if (text.length > ANSWER_BYTES_MAX) fail(`${where} does not speak this protocol`)
+          return
+        }
+        timer.cancel()
+        stream.destroy()
+        resolve(lines.slice(0, end))
+      },
+      onEnd: () => fail(`${where} closed the connection without an answer`),
+      onClose: (error) => {
+        const code = error && 'code' in error ? String(error.code) : 'closed'
+        fail(`${where} can't be reached (${code}): is it running? start one with: store addlb`)
+      },
+    })
+    stream.write(`${command}\r\n`)
+  })
+}
+
+/** @returns the address of a server that takes requests. */
+export async function findServer(io: Io, balancer: Address): Promise<Address> {
+  const [line = ''] = await askBalancer(io, balancer, 'get-servers')
+  const match = /^(.+):(\d+)$/.exec(line)
+  if (!match?.[1] || line.startsWith('SERVER_ERROR')) {
+    throw new Error(line.replace(/^SERVER_ERROR /, '') || 'the load balancer knows no server')
+  }
+  return { host: match[1], port: Number(match[2]) }
+}

@@ -1,0 +1,220 @@
+/**
+ * One memcached client: requests in, replies out, in the order of the requests.
+ *
+ * Writes overlap with writes and reads with reads; a read waits for the writes
+ * before it on this connection and a write for the reads before it, so that a
+ * client sees its own requests take effect in order. What a client may have in
+ * flight is bounded, and one that does not read its replies is not read from.
+ * A client that has ended its half still gets every reply.
+ */
+import type { Stream, Timers } from '../io/io.ts'
+import { PROTOCOL_VERSION, type Request, RequestDecoder } from '../protocol/memcached.ts'
+import type { Item } from './keystore/item-store.ts'
+import type { WriteOutcome } from './peer-messages.ts'
+
+/** What a connection needs of the server. */
+export interface Store {
+  write(command: Buffer, done: (outcome: WriteOutcome) => void): void
+  /** Calls back when reads here are linearizable, or with the reason why not. */
+  barrier(done: (failure: string | null) => void): void
+  get(key: string): Item | undefined
+}
+
+const IN_FLIGHT_MAX = 1_024
+const IN_FLIGHT_BYTES_MAX = 8 * 1024 * 1024
+/** With more than this unsent, no more requests are taken. */
+const UNSENT_BYTES_MAX = 1024 * 1024
+
+/** A reply's place in the order; null until it is known. */
+interface Slot {
+  reply: string | Buffer[] | null
+  readonly bytes: number
+}
+
+class Connection {
+  readonly #stream: Stream
+  readonly #store: Store
+  readonly #timers: Timers
+  readonly #onClose: () => void
+  readonly #decoder = new RequestDecoder()
+  #slots: Slot[] = []
+  #bytesInFlight = 0
+  #readsInFlight = 0
+  #writesInFlight = 0
+  /** A request that waits for those before it. */
+  #held: Request | null = null
+  #isEnded = false
+  #isPaused = false
+  #isFlushDue = false
+  #isClosed = false
+
+  constructor(stream: Stream, store: Store, timers: Timers, onClose: () => void) {
+    this.#stream = stream
+    this.#store = store
+    this.#timers = timers
+    this.#onClose = onClose
+    stream.handle({
+      onData: (chunk) => {
+        this.#decoder.push(chunk)
+        this.#takeRequests()
+      },
+      onEnd: () => {
+        this.#isEnded = true
+        this.#scheduleFlush()
+      },
+      onDrain: () => this.#takeRequests(),
+      onClose: () => {
+        this.#isClosed = true
+        this.#onClose()
+      },
+    })
+  }
+
+  #takeRequests(): void {
+    while (!this.#isClosed && this.#hasRoom) {
+      const request = this.#held ?? this.#decoder.next()
+      this.#held = request
+      if (!request || this.#mustWait(request)) break
+      this.#held = null
+      this.#take(request)
+    }
+    const shouldPause = !this.#hasRoom || this.#held !== null
+    if (shouldPause !== this.#isPaused) {
+      this.#isPaused = shouldPause
+      if (shouldPause) this.#stream.pause()
+      else this.#stream.resume()
+    }
+  }
+
+  get #hasRoom(): boolean {
+    return (
+      this.#slots.length < IN_FLIGHT_MAX &&
+      this.#bytesInFlight < IN_FLIGHT_BYTES_MAX &&
+      this.#stream.bufferedBytes < UNSENT_BYTES_MAX
+    )
+  }
+
+  #mustWait(request: Request): boolean {
+    if (request.kind === 'get') return this.#writesInFlight > 0
+    if (request.kind === 'write') return this.#readsInFlight > 0
+    return false
+  }
+
+  #take(request: Request): void {
+    switch (request.kind) {
+      case 'get':
+        return this.#get(request.keys, request.withCas)
+      case 'write':
+        return this.#write(request.command, request.noreply)
+      case 'version':
+        return this.#answer(`VERSION ${PROTOCOL_VERSION}\r\n`)
+      case 'error':
+        return this.#answer(request.line === '' ? '' : `${request.line}\r\n`)
+      case 'quit':
+        this.#isEnded = true
+        return this.#scheduleFlush()
+    }
+  }
+
+  #answer(reply: string): void {
+    this.#slots.push({ reply, bytes: 0 })
+    this.#scheduleFlush()
+  }
+
+  #get(keys: readonly string[], withCas: boolean): void {
+    const slot: Slot = { reply: null, bytes: 0 }
+    this.#slots.push(slot)
+    this.#readsInFlight++
+    this.#store.barrier((failure) => {
+      this.#readsInFlight--
+      slot.reply = failure === null ? this.#values(keys, withCas) : `SERVER_ERROR ${failure}\r\n`
+      this.#scheduleFlush()
+    })
+  }
+
+  #values(keys: readonly string[], withCas: boolean): string | Buffer[] {
+    const pieces: Buffer[] = []
+    for (const key of keys) {
+      const item = this.#store.get(key)
+      if (!item) continue
+      const cas = withCas ? ` ${item.casUnique}` : ''
+      const line = `VALUE ${key} ${item.flags} ${item.value.length}${cas}\r\n`
+      pieces.push(Buffer.from(line, 'latin1'), item.value, CRLF)
+    }
+    if (pieces.length === 0) return 'END\r\n'
+    pieces.push(END)
+    return pieces
+  }
+
+  #write(command: Buffer, noreply: boolean): void {
+    const slot: Slot = { reply: null, bytes: command.length }
+    this.#slots.push(slot)
+    this.#bytesInFlight += slot.bytes
+    this.#writesInFlight++
+    this.#store.write(command, (outcome) => {
+      this.#writesInFlight--
+      slot.reply = noreply ? '' : `${replyLine(outcome)}\r\n`
+      this.#scheduleFlush()
+    })
+  }
+
+  /** Replies that are known by then leave in one write. */
+  #scheduleFlush(): void {
+    if (this.#isFlushDue) return
+    this.#isFlushDue = true
+    this.#timers.soon(() => {
+      this.#isFlushDue = false
+      if (!this.#isClosed) this.#flush()
+    })
+  }
+
+  #flush(): void {
+    let count = 0
+    let text = ''
+    const pieces: Buffer[] = []
+    for (const slot of this.#slots) {
+      if (slot.reply === null) break
+      count++
+      this.#bytesInFlight -= slot.bytes
+      if (typeof slot.reply === 'string') {
+        text += slot.reply
+      } else {
+        if (text !== '') pieces.push(Buffer.from(text, 'latin1'))
+        text = ''
+        pieces.push(...slot.reply)
+      }
+    }
+    this.#slots = this.#slots.slice(count)
+    if (pieces.length === 0) {
+      if (text !== '') this.#stream.write(text)
+    } else {
+      if (text !== '') pieces.push(Buffer.from(text, 'latin1'))
+      this.#stream.write(Buffer.concat(pieces))
+    }
+    this.#takeRequests()
+    if (this.#isEnded && this.#slots.length === 0 && this.#held === null) this.#stream.end()
+  }
+}
+
+export function serveConnection(
+  stream: Stream,
+  store: Store,
+  timers: Timers,
+  onClose: () => void,
+): void {
+  new Connection(stream, store, timers, onClose)
+}
+
+const CRLF = Buffer.from('\r\n')
+const END = Buffer.from('END\r\n')
+
+function replyLine(outcome: WriteOutcome): string {
+  switch (outcome.kind) {
+    case 'applied':
+      return outcome.reply
+    case 'unknown':
+      return `SERVER_ERROR outcome unknown: ${outcome.why}`
+    default:
+      return `SERVER_ERROR not stored: ${outcome.why}`
+  }
+}

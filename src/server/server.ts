@@ -1,0 +1,274 @@
+/**
+ * A server: its data directory, its sockets, and the node behind them.
+ *
+ * It opens its client port at once. Until it belongs to a cluster - the load
+ * balancer names it one, or asks it to form one - requests wait, up to the
+ * request timeout, and are then refused with the reason.
+ */
+import type { Address, Io, Listener, Lock, Stream } from '../io/io.ts'
+import type { Logger } from '../io/logger.ts'
+import type { Report, ServerAddress } from '../protocol/balancer.ts'
+import { BalancerLink } from './balancer-link.ts'
+import { type Store, serveConnection } from './connection.ts'
+import { type Identity, loadIdentity, saveIdentity } from './log/identity.ts'
+import { VoteFile } from './log/vote-file.ts'
+import { Node } from './node.ts'
+import { Peers } from './peers.ts'
+import type { RaftTiming } from './raft/raft.ts'
+
+/** The only group so far. */
+const GROUP = 0
+const CONNECTIONS_MAX = 10_000
+
+export interface ServerOptions {
+  readonly io: Io
+  readonly log: Logger
+  readonly directory: string
+  /** Where clients connect. */
+  readonly client: Address
+  /** Where peers and the load balancer send to. */
+  readonly peer: Address
+  /** What others are told to reach it by, where that differs. */
+  readonly advertiseCip: string
+  readonly advertiseSip: string
+  readonly balancer: Address
+  readonly requestTimeoutMs: number
+  readonly timing?: RaftTiming
+  /** The disk failed; the process must end. */
+  readonly onFailure: (error: Error) => void
+}
+
+export class Server implements Store {
+  readonly #options: ServerOptions
+  readonly #lock: Lock
+  readonly #self: ServerAddress
+  readonly #peers: Peers
+  readonly #link: BalancerLink
+  #identity: Identity
+  #node: Node | null = null
+  #joining: Promise<void> | null = null
+  #listener: Listener | null = null
+  readonly #connections = new Set<Stream>()
+  /** Requests that came before this server belonged to a cluster. */
+  #early: (() => void)[] = []
+  #isStopped = false
+  #lastState = ''
+
+  private constructor(options: ServerOptions, lock: Lock, identity: Identity) {
+    this.#options = options
+    this.#lock = lock
+    this.#identity = identity
+    this.#self = {
+      id: identity.serverId,
+      cip: options.advertiseCip,
+      cport: options.client.port,
+      sip: options.advertiseSip,
+      sport: options.peer.port,
+    }
+    this.#peers = new Peers(options.io, options.peer, this.#self, {
+      onMessage: (message) => this.#node?.receive(message),
+      onBalancer: (message, from) => this.#link.receive(message, from),
+      onPeerLost: (id, isUnheard) => this.#node?.peerLost(id, isUnheard),
+      onPeerClosed: (id) => this.#node?.peerClosed(id),
+    })
+    this.#link = new BalancerLink({
+      io: options.io,
+      log: options.log,
+      balancer: options.balancer,
+      report: () => this.report(),
+      send: (message, to) => this.#peers.sendToBalancer(message, to),
+      onForm: (cluster) => void this.#form(cluster),
+      onCluster: (cluster, servers) => {
+        void this.#join(cluster, false)
+        this.#setRegistered(servers)
+      },
+      onCampaign: () => this.#node?.campaign(),
+    })
+  }
+
+  /** @throws Error where the directory is in use or damaged, or a port is taken. */
+  static async start(options: ServerOptions): Promise<Server> {
+    const { io, directory } = options
+    await io.disk.makeDirectory(directory)
+    const lock = await io.disk.lock(`${directory}/lock`)
+    if (!lock) throw new Error(`${directory} is in use by another process`)
+    const identity = await loadIdentity(io.disk, directory, io.random)
+    const server = new Server(options, lock, identity)
+    await server.#listen()
+    return server
+  }
+
+  get id(): string {
+    return this.#self.id
+  }
+
+  get node(): Node | null {
+    return this.#node
+  }
+
+  report(): Report {
+    if (this.#node) return this.#node.report()
+    return {
+      ...this.#self,
+      cluster: this.#identity.clusterId,
+      role: 'follower',
+      voter: false,
+      term: 0,
+      leader: null,
+      lastTerm: 0,
+      lastIndex: 0,
+      commitIndex: 0,
+      appliedIndex: 0,
+    }
+  }
+
+  // ---------------------------------------------------------------- requests
+
+  write(command: Buffer, done: Parameters<Store['write']>[1]): void {
+    this.#whenJoined(
+      (node) => node.write(command, done),
+      (why) => done({ kind: 'notStored', why }),
+    )
+  }
+
+  barrier(done: (failure: string | null) => void): void {
+    this.#whenJoined((node) => node.barrier(done), done)
+  }
+
+  get(key: string) {
+    return this.#node?.machine.get(key)
+  }
+
+  #whenJoined(run: (node: Node) => void, refuse: (why: string) => void): void {
+    if (this.#node) return run(this.#node)
+    let isDone = false
+    const tryNow = () => {
+      if (isDone || !this.#node) return
+      isDone = true
+      timer.cancel()
+      run(this.#node)
+    }
+    const timer = this.#options.io.timers.after(this.#options.requestTimeoutMs, () => {
+      isDone = true
+      this.#early = this.#early.filter((early) => early !== tryNow)
+      refuse('this server has not joined a cluster yet: a new cluster needs a load balancer and two servers')
+    })
+    this.#early.push(tryNow)
+  }
+
+  // ---------------------------------------------------------------- cluster
+
+  /** Becomes a member of `cluster`, or its first one; does nothing for a member of it. */
+  #join(cluster: string, form: boolean): Promise<void> {
+    if (this.#node || this.#isStopped) return Promise.resolve()
+    this.#joining ??= this.#open(cluster, form)
+      .catch((error) => this.#options.onFailure(asError(error)))
+      .finally(() => {
+        this.#joining = null
+      })
+    return this.#joining
+  }
+
+  /** As `#join`; a server that stopped after it had joined but before it had formed begins anew. */
+  async #form(cluster: string): Promise<void> {
+    const node = this.#node
+    if (node && node.raft.log.lastIndex === 0 && this.#identity.clusterId === cluster) {
+      this.#node = null
+      await node.stop()
+    }
+    await this.#join(cluster, true)
+  }
+
+  async #open(cluster: string, form: boolean): Promise<void> {
+    const { io, directory, log } = this.#options
+    const { serverId, clusterId } = this.#identity
+    if (clusterId !== null && clusterId !== cluster) return
+    if (clusterId === null) {
+      await VoteFile.create(io.disk, directory, serverId)
+      this.#identity = { serverId, clusterId: cluster }
+      await saveIdentity(io.disk, directory, this.#identity)
+      log.info({}, `${form ? 'forming' : 'joining'} cluster ${cluster} as server ${serverId}`)
+    }
+    const node = await Node.open(
+      {
+        io,
+        log,
+        directory,
+        group: GROUP,
+        clusterId: cluster,
+        self: this.#self,
+        requestTimeoutMs: this.#options.requestTimeoutMs,
+        ...(this.#options.timing ? { timing: this.#options.timing } : {}),
+        send: (message) => this.#peers.send(message),
+        onChange: () => this.#onNodeChange(),
+        onFailure: this.#options.onFailure,
+      },
+      form,
+    )
+    if (this.#isStopped) return node.stop()
+    this.#node = node
+    this.#peers.join(cluster, GROUP)
+    this.#peers.setAddresses(node.addresses())
+    node.start()
+    for (const early of this.#early) early()
+    this.#early = []
+    this.#link.register()
+  }
+
+  #setRegistered(servers: readonly ServerAddress[]): void {
+    if (!this.#node) return
+    this.#node.setRegistered(servers)
+    this.#peers.setAddresses(this.#node.addresses())
+  }
+
+  #onNodeChange(): void {
+    const node = this.#node
+    if (!node) return
+    const { role, term, leaderId } = node.raft
+    this.#peers.setAddresses(node.addresses())
+    this.#link.register()
+    const state = role === 'leader' ? 'this server leads' : `follows ${leaderId ?? 'nobody'}`
+    if (state === this.#lastState) return
+    this.#lastState = state
+    this.#options.log.info({ term, role }, state)
+  }
+
+  // ---------------------------------------------------------------- sockets
+
+  async #listen(): Promise<void> {
+    const { io, client } = this.#options
+    await this.#peers.start()
+    this.#listener = await io.network.listen(client, (stream) => {
+      if (this.#connections.size >= CONNECTIONS_MAX) return refuseConnection(stream)
+      this.#connections.add(stream)
+      serveConnection(stream, this, io.timers, () => this.#connections.delete(stream))
+    })
+    // A server with data needs nobody to tell it where it belongs.
+    if (this.#identity.clusterId !== null) await this.#join(this.#identity.clusterId, false)
+    else this.#link.register()
+  }
+
+  /** Finishes what is on its way to the disk and leaves a clean end there. */
+  async stop(): Promise<void> {
+    if (this.#isStopped) return
+    this.#isStopped = true
+    this.#link.stop()
+    await this.#listener?.close()
+    await this.#joining
+    await this.#node?.stop()
+    for (const connection of this.#connections) connection.destroy()
+    await this.#peers.stop()
+    await this.#lock.release()
+  }
+}
+
+function refuseConnection(stream: Stream): void {
+  stream.handle({ onData: () => {}, onEnd: () => {}, onClose: () => {} })
+  stream.write('ERROR Too many open connections\r\n')
+  stream.end()
+  stream.resume()
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error))
+}
