@@ -38,7 +38,9 @@ addCommand('get <keys...>')
       const values = await Promise.all(keys.map((key) => client.get(key)))
       for (const [at, value] of values.entries()) {
         if (value) {
-          process.stdout.write(Buffer.concat([Buffer.from(`${keys[at]} `), value, Buffer.from('\n')]))
+          process.stdout.write(
+            Buffer.concat([Buffer.from(`${keys[at]} `), value, Buffer.from('\n')]),
+          )
         } else {
           process.stderr.write(`client: no such key: ${keys[at]}\n`)
           process.exitCode = 1

@@ -23,7 +23,12 @@ export function parseCount(text: string): number {
 export function createLogger(name: string): Logger {
   const options = { name, base: { name }, timestamp: () => `,"time":"${new Date().toISOString()}"` }
   if (!process.stderr.isTTY) return pino(options, pino.destination({ dest: 2, sync: true }))
-  const stream = pretty({ destination: 2, sync: true, translateTime: 'HH:MM:ss.l', ignore: 'pid,hostname' })
+  const stream = pretty({
+    destination: 2,
+    sync: true,
+    translateTime: 'HH:MM:ss.l',
+    ignore: 'pid,hostname',
+  })
   return pino(options, stream)
 }
 

@@ -59,7 +59,10 @@ program
         server: { host: sip, port: sport },
         directory,
       })
-      log.info({ directory }, `load balancer for clients at ${cip}:${cport}, for servers at ${sip}:${sport}`)
+      log.info(
+        { directory },
+        `load balancer for clients at ${cip}:${cport}, for servers at ${sip}:${sport}`,
+      )
       stopOnSignal(() => balancer.stop())
     }),
   )
@@ -106,7 +109,10 @@ program
           process.exit(1)
         },
       })
-      log.info({ directory }, `server ${server.id} for clients at ${cip}:${cport}, for peers at ${sip}:${sport}`)
+      log.info(
+        { directory },
+        `server ${server.id} for clients at ${cip}:${cport}, for peers at ${sip}:${sport}`,
+      )
       stopOnSignal(() => server.stop())
     }),
   )

@@ -92,7 +92,11 @@ export async function up(io: Io, command: string, options: UpOptions): Promise<v
     }
     if (io.clock.monotonicMs() > deadlineMs) {
       isReady = true
-      say(status ? `not complete yet\n\n${describeStatus(status)}` : 'the load balancer does not answer')
+      say(
+        status
+          ? `not complete yet\n\n${describeStatus(status)}`
+          : 'the load balancer does not answer',
+      )
       break
     }
     await delay(100)

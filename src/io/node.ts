@@ -189,7 +189,9 @@ const nodeNetwork: Network = {
       })
     })
     socket.on('error', () => {}) // an unreachable receiver is a lost datagram
-    socket.on('message', (bytes, from) => onDatagram(bytes, { host: from.address, port: from.port }))
+    socket.on('message', (bytes, from) =>
+      onDatagram(bytes, { host: from.address, port: from.port }),
+    )
     return nodeDatagramSocket(socket)
   },
 

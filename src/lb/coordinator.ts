@@ -12,7 +12,13 @@
  * before anyone hears of it and never made again: only that server may form it.
  */
 import type { Address } from '../io/io.ts'
-import { type Report, SERVERS_MAX, type ServerAddress, type ToBalancer, type ToServer } from '../protocol/balancer.ts'
+import {
+  type Report,
+  SERVERS_MAX,
+  type ServerAddress,
+  type ToBalancer,
+  type ToServer,
+} from '../protocol/balancer.ts'
 
 export interface CoordinatorTiming {
   /** Between heartbeats to the leader. */

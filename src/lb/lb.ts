@@ -124,7 +124,10 @@ export class Balancer {
     try {
       await replaceFile(io.disk, directory, 'cluster', [Buffer.from(line)])
     } catch (error) {
-      log.error({ error: String(error) }, `${directory}/cluster can't be written: no cluster is formed`)
+      log.error(
+        { error: String(error) },
+        `${directory}/cluster can't be written: no cluster is formed`,
+      )
       return
     }
     this.#coordinator.clusterSaved()

@@ -89,7 +89,9 @@ function parseUint64(text: string): bigint | null {
  */
 export function parseCommand(command: Buffer): Command {
   const lineEnd = command.indexOf('\r\n')
-  const [verb, key = '', flags, exptime, bytes, cas] = command.toString('latin1', 0, lineEnd).split(' ')
+  const [verb, key = '', flags, exptime, bytes, cas] = command
+    .toString('latin1', 0, lineEnd)
+    .split(' ')
   if (verb === 'delete') return { verb, key }
   if (verb !== 'set' && verb !== 'add' && verb !== 'cas') {
     throw new Error(`unknown command in the log: ${JSON.stringify(verb)}`)

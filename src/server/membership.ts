@@ -3,9 +3,10 @@
  * are registered, and their health, to the next change or the reason why not.
  * Pure. One step at a time; the caller proposes it and asks again later.
  */
+
+import type { ServerAddress } from '../protocol/balancer.ts'
 import { memberOf, voterIds } from './raft/config.ts'
 import type { Config, Member, ServerId } from './raft/types.ts'
-import type { ServerAddress } from '../protocol/balancer.ts'
 
 /** Voters wanted; an odd number, because an even one survives no more deaths. */
 const VOTERS_MAX = 5

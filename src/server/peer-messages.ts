@@ -122,7 +122,10 @@ export class PeerCodec {
     switch (message.type) {
       case 'append': {
         const records = coalesce(message.entries.map((entry) => entry.record))
-        return encodeFrame(JSON.stringify({ ...this.#envelope(message), entries: undefined }), records)
+        return encodeFrame(
+          JSON.stringify({ ...this.#envelope(message), entries: undefined }),
+          records,
+        )
       }
       case 'forward': {
         const requests = message.requests.map(({ id, command }) => ({ id, bytes: command.length }))
@@ -154,9 +157,7 @@ export class PeerCodec {
         offset += bytes
         return { id, command: payload.subarray(offset - bytes, offset) }
       })
-      return offset === payload.length
-        ? ({ ...object, requests } as unknown as PeerMessage)
-        : null
+      return offset === payload.length ? ({ ...object, requests } as unknown as PeerMessage) : null
     }
     return object as PeerMessage | null
   }

@@ -9,7 +9,12 @@
  * begin like that are closed.
  */
 import type { Address, DatagramSocket, Io, Listener, Stream } from '../io/io.ts'
-import { decodeToServer, encodeDatagram, type ToBalancer, type ToServer } from '../protocol/balancer.ts'
+import {
+  decodeToServer,
+  encodeDatagram,
+  type ToBalancer,
+  type ToServer,
+} from '../protocol/balancer.ts'
 import { FrameDecoder } from '../protocol/frames.ts'
 import { parseObject } from '../protocol/shape.ts'
 import { RecordReader } from './log/record.ts'

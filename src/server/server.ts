@@ -151,7 +151,9 @@ export class Server implements Store {
     const timer = this.#options.io.timers.after(this.#options.requestTimeoutMs, () => {
       isDone = true
       this.#early = this.#early.filter((early) => early !== tryNow)
-      refuse('this server has not joined a cluster yet: a new cluster needs a load balancer and two servers')
+      refuse(
+        'this server has not joined a cluster yet: a new cluster needs a load balancer and two servers',
+      )
     })
     this.#early.push(tryNow)
   }

@@ -47,7 +47,9 @@ function* encode(
 ): Generator<Buffer> {
   const { clusterId, group, index, term, timeMs, config } = header
   const fields = [FORMAT, clusterId, group, index, term, timeMs, items.length]
-  let pieces: Buffer[] = [Buffer.from(checkedLine(`keystore ${fields.join(' ')} ${JSON.stringify(config)}`))]
+  let pieces: Buffer[] = [
+    Buffer.from(checkedLine(`keystore ${fields.join(' ')} ${JSON.stringify(config)}`)),
+  ]
   let bytes = pieces[0]?.length ?? 0
   let crc = 0
   for (const [key, { flags, expiresAtMs, casUnique, value }] of items) {

@@ -7,8 +7,9 @@
  * index on, as a record supersedes everything before it from its own index on:
  * files are only ever appended to.
  */
-import { checkedLine, readCheckedLine } from '../../protocol/checked-line.ts'
+
 import type { DiskFile } from '../../io/io.ts'
+import { checkedLine, readCheckedLine } from '../../protocol/checked-line.ts'
 import type { LogEntry, RecordReader, Seal } from './record.ts'
 
 const FORMAT = 1

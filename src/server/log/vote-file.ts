@@ -42,7 +42,10 @@ export class VoteFile {
     const file = await disk.open(path, { create: false })
     let newest: HardState | null = null
     for (let copy = 0; copy < COPY_COUNT; copy++) {
-      const found = decode((await file.read(copy * COPY_BYTES, COPY_BYTES)).toString('latin1'), seed)
+      const found = decode(
+        (await file.read(copy * COPY_BYTES, COPY_BYTES)).toString('latin1'),
+        seed,
+      )
       if (found && (!newest || isNewer(found, newest))) newest = found
     }
     if (!newest) {

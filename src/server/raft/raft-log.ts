@@ -126,7 +126,9 @@ export class RaftLog<E extends Entry> {
   /** Drops the entry at `index` and all after it, which another leader's will replace. */
   truncateFrom(index: number): void {
     if (index <= this.commitIndex) {
-      throw new Error(`truncation from ${index} would drop committed entries to ${this.commitIndex}`)
+      throw new Error(
+        `truncation from ${index} would drop committed entries to ${this.commitIndex}`,
+      )
     }
     const kept = index - this.#tailFirst
     for (const entry of this.#tail.splice(kept)) this.#tailBytes -= entry.bytes

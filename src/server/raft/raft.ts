@@ -21,7 +21,14 @@
  * (PreVote), 10.2.1 (the leader's disk in parallel); etcd's raft for flow
  * control and for the hints in rejections.
  */
-import { EMPTY_CONFIG, isQuorum, isSingleChange, memberOf, quorumValue, voterIds } from './config.ts'
+import {
+  EMPTY_CONFIG,
+  isQuorum,
+  isSingleChange,
+  memberOf,
+  quorumValue,
+  voterIds,
+} from './config.ts'
 import { Progress } from './progress.ts'
 import { RaftLog, type RaftLogState } from './raft-log.ts'
 import { ReadRounds } from './read-rounds.ts'
@@ -225,7 +232,8 @@ export class Raft<E extends Entry> {
     if (this.#role !== 'leader') return { refused: 'notLeader' }
     const currentIndex = this.log.config?.index ?? 0
     const ownTermCommitted = this.log.termAt(this.log.commitIndex) === this.#term
-    if (!ownTermCommitted || currentIndex > this.log.commitIndex) return { refused: 'configPending' }
+    if (!ownTermCommitted || currentIndex > this.log.commitIndex)
+      return { refused: 'configPending' }
     if (!isSingleChange(this.config, config)) return { refused: 'notSingleChange' }
     return this.#appendAsLeader({ kind: 'config', config })
   }

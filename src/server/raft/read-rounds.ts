@@ -34,7 +34,9 @@ export class ReadRounds {
   }
 
   /** A quorum has answered `round`. @returns the reads that may now be served, and at which index. */
-  confirm(round: number): { readonly index: number; readonly reads: readonly PendingRead[] } | null {
+  confirm(
+    round: number,
+  ): { readonly index: number; readonly reads: readonly PendingRead[] } | null {
     if (!this.#inFlight || round < this.round) return null
     const done = this.#inFlight
     this.#inFlight = null
