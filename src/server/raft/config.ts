@@ -16,9 +16,9 @@ export function quorumSize(voterCount: number): number {
 }
 
 /** The largest value that a quorum of the voters has reached. */
-export function quorumValue(config: Config, valueOf: (id: ServerId) => number): number {
+export function quorumValue(config: Config, reachedBy: (id: ServerId) => number): number {
   const values = voterIds(config)
-    .map(valueOf)
+    .map(reachedBy)
     .sort((a, b) => b - a)
   return values[quorumSize(values.length) - 1] ?? 0
 }
