@@ -266,9 +266,12 @@ export class Raft<E extends Entry> {
     if (entries[0]?.index === progress.nextIndex) this.#sendAppend(to, progress, entries)
   }
 
-  /** What was sent to a peer may be lost. */
+  /** What was sent to a peer may be lost. It is probed again when it answers a heartbeat. */
   peerLost(id: ServerId): void {
-    this.#progress.get(id)?.becomeProbe()
+    const progress = this.#progress.get(id)
+    if (!progress) return
+    progress.becomeProbe()
+    progress.probeSentMs = this.#nowMs
   }
 
   /**

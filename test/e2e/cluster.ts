@@ -1,0 +1,194 @@
+/**
+ * A real cluster for tests: real processes on loopback, real files in a
+ * directory of its own. It ends only processes that it started, by pid.
+ */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import net from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { fetchStatus } from '../../bin/status.ts'
+import { createNodeIo } from '../../src/io/node.ts'
+import type { ClusterStatus } from '../../src/lb/lb.ts'
+
+const STORE = new URL('../../dist/bin/store.js', import.meta.url).pathname
+
+export const io = createNodeIo()
+
+/** The path of a built command. */
+export function commandPath(name: 'store' | 'client'): string {
+  return new URL(`../../dist/bin/${name}.js`, import.meta.url).pathname
+}
+
+export function makeDirectory(): string {
+  return mkdtempSync(join(tmpdir(), 'raftcached-test-'))
+}
+
+/** First of `count` ports in a row that are free now, below the range the system hands out itself. */
+export async function freePorts(count: number): Promise<number> {
+  for (;;) {
+    const first = 10_000 + Math.floor(Math.random() * 20_000)
+    const ports = Array.from({ length: count }, (_, at) => first + at)
+    const free = await Promise.all(ports.map(isFree))
+    if (free.every(Boolean)) return first
+  }
+}
+
+function isFree(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = net.createServer()
+    server.once('error', () => resolve(false))
+    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)))
+  })
+}
+
+/** Waits until `test` gives something. @throws after `timeoutMs`. */
+export async function eventually<T>(
+  what: string,
+  test: () => Promise<T | null | false | undefined> | T | null | false | undefined,
+  timeoutMs = 15_000,
+): Promise<T> {
+  const deadlineMs = Date.now() + timeoutMs
+  let lastError: unknown
+  while (Date.now() < deadlineMs) {
+    try {
+      const found = await test()
+      if (found) return found
+    } catch (error) {
+      lastError = error
+    }
+    await delay(20)
+  }
+  throw new Error(`not within ${timeoutMs} ms: ${what}${lastError ? ` (${lastError})` : ''}`)
+}
+
+export interface ServerProcess {
+  readonly cport: number
+  readonly sport: number
+  readonly directory: string
+  process: ChildProcess | null
+}
+
+export class TestCluster {
+  readonly directory = makeDirectory()
+  readonly servers: ServerProcess[] = []
+  readonly lbcport: number
+  readonly lbsport: number
+  #balancer: ChildProcess | null = null
+  /** Everything that the processes wrote to standard error. */
+  log = ''
+
+  private constructor(firstPort: number, serverCount: number) {
+    this.lbcport = firstPort
+    this.lbsport = firstPort + 1
+    for (let k = 0; k < serverCount; k++) {
+      this.servers.push({
+        cport: firstPort + 2 + 2 * k,
+        sport: firstPort + 3 + 2 * k,
+        directory: join(this.directory, `srv-${k + 1}`),
+        process: null,
+      })
+    }
+  }
+
+  /** Starts a load balancer and servers, and waits until all are voters. */
+  static async start(serverCount = 3): Promise<TestCluster> {
+    const cluster = new TestCluster(await freePorts(2 + 2 * serverCount), serverCount)
+    cluster.startBalancer()
+    for (const server of cluster.servers) cluster.startServer(server)
+    await cluster.ready()
+    return cluster
+  }
+
+  startBalancer(): void {
+    this.#balancer = this.#spawn([
+      'addlb',
+      ...['--cport', this.lbcport, '--sport', this.lbsport],
+      ...['--data', join(this.directory, 'lb')],
+    ])
+  }
+
+  startServer(server: ServerProcess, ...flags: string[]): void {
+    server.process = this.#spawn([
+      'addsrv',
+      ...['--cport', server.cport, '--sport', server.sport],
+      ...['--lbport', this.lbsport, '--data', server.directory, ...flags],
+    ])
+  }
+
+  killBalancer(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
+    const child = this.#balancer
+    this.#balancer = null
+    return kill(child, signal)
+  }
+
+  killServer(server: ServerProcess, signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
+    const child = server.process
+    server.process = null
+    return kill(child, signal)
+  }
+
+  status(): Promise<ClusterStatus> {
+    return fetchStatus(io, { host: '127.0.0.1', port: this.lbcport })
+  }
+
+  /** The server that the load balancer says leads. */
+  leader(): Promise<ServerProcess> {
+    return eventually('a leader', async () => {
+      const { leader, members } = await this.status()
+      const cport = members.find((member) => member.id === leader)?.cport
+      return this.servers.find((server) => server.cport === cport && server.process)
+    })
+  }
+
+  /** Waits until all servers are live voters that have applied all that was committed by now. */
+  async ready(timeoutMs = 20_000): Promise<void> {
+    const committed = await eventually(
+      'a leader',
+      async () => {
+        const { leader, members } = await this.status()
+        return members.find((member) => member.id === leader)?.commitIndex
+      },
+      timeoutMs,
+    )
+    await eventually(
+      'every server a voter and up to date',
+      async () => {
+        const { members } = await this.status()
+        const good = members.filter(
+          ({ alive, voter, appliedIndex }) => alive && voter && appliedIndex >= committed,
+        )
+        return good.length === this.servers.length
+      },
+      timeoutMs,
+    )
+  }
+
+  /** Ends all processes and removes the data. */
+  async stop(): Promise<void> {
+    await Promise.all(this.servers.map((server) => this.killServer(server)))
+    await this.killBalancer()
+    rmSync(this.directory, { recursive: true, force: true })
+  }
+
+  #spawn(args: (string | number)[]): ChildProcess {
+    const child = spawn(process.execPath, [STORE, ...args.map(String)], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+    })
+    child.stderr?.on('data', (chunk) => {
+      this.log += chunk
+    })
+    return child
+  }
+}
+
+export async function kill(
+  child: ChildProcess | null,
+  signal: NodeJS.Signals = 'SIGKILL',
+): Promise<void> {
+  if (!child || child.exitCode !== null || child.signalCode !== null) return
+  const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()))
+  child.kill(signal)
+  await exited
+}
