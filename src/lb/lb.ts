@@ -64,14 +64,21 @@ export class Balancer {
     await io.disk.makeDirectory(directory)
     const lock = await io.disk.lock(`${directory}/lock`)
     if (!lock) throw new Error(`${directory} is in use by another process`)
+    const record = await loadRecord(options).catch(async (error) => {
+      await lock.release()
+      throw error
+    })
     const coordinator = new Coordinator({
       nowMs: io.clock.monotonicMs(),
-      record: await loadRecord(options),
+      record,
       random: () => io.random.float(),
       createClusterId: () => io.random.hex(8),
     })
     const balancer = new Balancer(options, coordinator, lock)
-    await balancer.#listen()
+    await balancer.#listen().catch(async (error) => {
+      await balancer.stop()
+      throw error
+    })
     return balancer
   }
 

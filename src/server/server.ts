@@ -92,9 +92,15 @@ export class Server implements Store {
     await io.disk.makeDirectory(directory)
     const lock = await io.disk.lock(`${directory}/lock`)
     if (!lock) throw new Error(`${directory} is in use by another process`)
-    const identity = await loadIdentity(io.disk, directory, io.random)
+    const identity = await loadIdentity(io.disk, directory, io.random).catch(async (error) => {
+      await lock.release()
+      throw error
+    })
     const server = new Server(options, lock, identity)
-    await server.#listen()
+    await server.#listen().catch(async (error) => {
+      await server.stop()
+      throw error
+    })
     return server
   }
 
@@ -246,8 +252,12 @@ export class Server implements Store {
       serveConnection(stream, this, io.timers, () => this.#connections.delete(stream))
     })
     // A server with data needs nobody to tell it where it belongs.
-    if (this.#identity.clusterId !== null) await this.#join(this.#identity.clusterId, false)
-    else this.#link.register()
+    const { clusterId } = this.#identity
+    if (clusterId === null) return this.#link.register()
+    this.#joining = this.#open(clusterId, false).finally(() => {
+      this.#joining = null
+    })
+    await this.#joining
   }
 
   /** Finishes what is on its way to the disk and leaves a clean end there. */
@@ -256,7 +266,7 @@ export class Server implements Store {
     this.#isStopped = true
     this.#link.stop()
     await this.#listener?.close()
-    await this.#joining
+    await this.#joining?.catch(() => {})
     await this.#node?.stop()
     for (const connection of this.#connections) connection.destroy()
     await this.#peers.stop()

@@ -29,7 +29,9 @@ async function gapMs(load: Load): Promise<number> {
 }
 
 describe('failover', () => {
-  test('leader killed ten times under load: nothing acknowledged is lost', { timeout: 120_000 }, async () => {
+  test('leader killed ten times under load: nothing acknowledged is lost', {
+    timeout: 120_000,
+  }, async () => {
     const load = new Load(cluster)
     const gaps: number[] = []
     for (let round = 0; round < 10; round++) {
@@ -51,7 +53,9 @@ describe('failover', () => {
     expect(load.stored.size).toBeGreaterThan(1_000)
   })
 
-  test('all servers killed at once under load: nothing acknowledged is lost', { timeout: 90_000 }, async () => {
+  test('all servers killed at once under load: nothing acknowledged is lost', {
+    timeout: 90_000,
+  }, async () => {
     const load = new Load(cluster)
     for (let round = 0; round < 3; round++) {
       await delay(700)
@@ -69,7 +73,9 @@ describe('failover', () => {
     expect(load.stored.size).toBeGreaterThan(500)
   })
 
-  test('load balancer killed and restarted under load: no write fails', { timeout: 60_000 }, async () => {
+  test('load balancer killed and restarted under load: no write fails', {
+    timeout: 60_000,
+  }, async () => {
     const load = new Load(cluster)
     for (let round = 0; round < 3; round++) {
       await delay(500)
@@ -84,7 +90,9 @@ describe('failover', () => {
     for (const server of cluster.servers) await load.check(server)
   })
 
-  test('without a load balancer the servers elect a leader themselves', { timeout: 60_000 }, async () => {
+  test('without a load balancer the servers elect a leader themselves', {
+    timeout: 60_000,
+  }, async () => {
     const load = new Load(cluster)
     await delay(300)
     const leader = await cluster.leader()
@@ -98,7 +106,9 @@ describe('failover', () => {
     for (const server of cluster.servers) await load.check(server)
   })
 
-  test('one server of three left refuses writes with a reason, within the timeout', { timeout: 60_000 }, async () => {
+  test('one server of three left refuses writes with a reason, within the timeout', {
+    timeout: 60_000,
+  }, async () => {
     const leader = await cluster.leader()
     const [other, survivor] = cluster.servers.filter((server) => server !== leader)
     if (!other || !survivor) throw new Error('three servers expected')
@@ -113,7 +123,10 @@ describe('failover', () => {
 
     cluster.startServer(other)
     const again = await TextClient.connect(survivor.cport)
-    await eventually('writes with two servers', async () => (await again?.set('k', 'v')) === 'STORED')
+    await eventually(
+      'writes with two servers',
+      async () => (await again?.set('k', 'v')) === 'STORED',
+    )
     again?.close()
   })
 
@@ -124,7 +137,10 @@ describe('failover', () => {
     const elsewhere = await TextClient.connect(follower?.cport ?? 0)
     expect(await before?.set('k', 'old')).toBe('STORED')
     leader.process?.kill('SIGSTOP')
-    await eventually('a new leader takes the write', async () => (await elsewhere?.set('k', 'new')) === 'STORED')
+    await eventually(
+      'a new leader takes the write',
+      async () => (await elsewhere?.set('k', 'new')) === 'STORED',
+    )
     const stale = before?.get(['k'])
     leader.process?.kill('SIGCONT')
     expect((await stale)?.get('k')).toBe('new')

@@ -1,0 +1,226 @@
+/** Clients that know nothing of this store: nc, and a memcached library from npm. */
+import { execFile, spawnSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import net from 'node:net'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import Memcached from 'memcached'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { commandPath, type ServerProcess, TestCluster } from './cluster.ts'
+
+const run = promisify(execFile)
+const hasNc = spawnSync('nc', ['-h']).error === undefined
+
+let cluster: TestCluster
+
+beforeAll(async () => {
+  cluster = await TestCluster.start()
+})
+
+afterAll(() => cluster.stop())
+
+/** Sends everything, ends its half, and returns what comes back until the other half ends. */
+function sendAndEnd(port: number, bytes: string | Buffer): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const socket = net.connect({ port, host: '127.0.0.1', allowHalfOpen: true })
+    let text = ''
+    socket.on('data', (chunk) => {
+      text += chunk.toString('latin1')
+    })
+    socket.on('end', () => resolve(text))
+    socket.on('error', reject)
+    socket.end(bytes)
+  })
+}
+
+function servers(): [string, ServerProcess][] {
+  return cluster.servers.map((server, at) => [`server ${at + 1}`, server])
+}
+
+describe('plain sockets', () => {
+  test.runIf(hasNc)(
+    'nc gets its replies from every server (skipped where nc is missing)',
+    async () => {
+      for (const [, { cport }] of servers()) {
+        const shell = `printf 'set k 0 0 5\\r\\nhello\\r\\nget k\\r\\n' | nc -q1 127.0.0.1 ${cport}`
+        const { stdout } = await run('sh', ['-c', shell])
+        expect(stdout).toBe('STORED\r\nVALUE k 0 5\r\nhello\r\nEND\r\n')
+      }
+    },
+  )
+
+  test('a client that ended its half gets every reply, from every server', async () => {
+    for (const [name, { cport }] of servers()) {
+      const text = await sendAndEnd(
+        cport,
+        `set h 7 0 5\r\n${name.slice(-5)}\r\nget h missing h\r\ndelete h\r\nget h\r\nversion\r\n`,
+      )
+      const value = `VALUE h 7 5\r\n${name.slice(-5)}\r\n`
+      expect(text).toBe(`STORED\r\n${value}${value}END\r\nDELETED\r\nEND\r\nVERSION 1.6.45\r\n`)
+    }
+  })
+
+  test('thousands of requests in one packet are answered in order', async () => {
+    for (const [, { cport }] of servers()) {
+      const count = 3_000
+      const writes = Array.from(
+        { length: count },
+        (_, at) => `set p${at} 0 0 4\r\n${1_000 + at}\r\n`,
+      )
+      const reads = Array.from({ length: count }, (_, at) => `get p${at}\r\n`)
+      const text = await sendAndEnd(cport, writes.join('') + reads.join(''))
+      const values = Array.from(
+        { length: count },
+        (_, at) => `VALUE p${at} 0 4\r\n${1_000 + at}\r\nEND\r\n`,
+      )
+      expect(text).toBe('STORED\r\n'.repeat(count) + values.join(''))
+    }
+  })
+
+  test('reads and writes in turn on one connection see each other, in order', async () => {
+    for (const [, { cport }] of servers()) {
+      const turns = Array.from({ length: 50 }, (_, at) => `set t 0 0 2\r\n${10 + at}\r\nget t\r\n`)
+      const replies = Array.from(
+        { length: 50 },
+        (_, at) => `STORED\r\nVALUE t 0 2\r\n${10 + at}\r\nEND\r\n`,
+      )
+      expect(await sendAndEnd(cport, turns.join(''))).toBe(replies.join(''))
+    }
+  })
+
+  test('noreply, add, cas and errors, as memcached answers them', async () => {
+    const [, second] = cluster.servers
+    const text = await sendAndEnd(
+      second?.cport ?? 0,
+      'delete n noreply\r\nadd n 0 0 1\r\na\r\nadd n 0 0 1\r\nb\r\nset n 0 0 1 noreply\r\nc\r\nget n\r\n' +
+        'cas n 0 0 1 1\r\nd\r\ncas nowhere 0 0 1 1\r\nd\r\nset n 0 0 -1\r\nget\r\nbogus\r\nset n 0 0 1\r\nxyz\r\nquit\r\n',
+    )
+    expect(text).toBe(
+      'STORED\r\nNOT_STORED\r\nVALUE n 0 1\r\nc\r\nEND\r\nEXISTS\r\nNOT_FOUND\r\n' +
+        'CLIENT_ERROR bad command line format\r\nCLIENT_ERROR bad command line format\r\nERROR\r\n' +
+        'CLIENT_ERROR bad data chunk\r\nCLIENT_ERROR bad command line format\r\n',
+    )
+  })
+
+  test('a value of 1 MiB of any bytes is the same on every server', async () => {
+    const value = Buffer.alloc(1024 * 1024)
+    for (let at = 0; at < value.length; at++) value[at] = (at * 7 + (at >> 8)) % 256
+    const [first] = cluster.servers
+    const set = Buffer.concat([
+      Buffer.from(`set big 0 0 ${value.length}\r\n`),
+      value,
+      Buffer.from('\r\n'),
+    ])
+    expect(await sendAndEnd(first?.cport ?? 0, set)).toBe('STORED\r\n')
+    for (const [, { cport }] of servers()) {
+      const text = await sendAndEnd(cport, 'get big\r\n')
+      expect(text.length).toBe(
+        `VALUE big 0 ${value.length}\r\n`.length + value.length + '\r\nEND\r\n'.length,
+      )
+      expect(Buffer.from(text, 'latin1').includes(value)).toBe(true)
+    }
+  })
+
+  test('an item expires, on every server, within the second that log time may lag', async () => {
+    const [first] = cluster.servers
+    await sendAndEnd(first?.cport ?? 0, 'set e 0 1 1\r\nx\r\n')
+    for (const [, { cport }] of servers()) {
+      expect(await sendAndEnd(cport, 'get e\r\n')).toBe('VALUE e 0 1\r\nx\r\nEND\r\n')
+    }
+    await new Promise((resolve) => setTimeout(resolve, 3_000))
+    for (const [, { cport }] of servers())
+      expect(await sendAndEnd(cport, 'get e\r\n')).toBe('END\r\n')
+  })
+
+  test('garbage on every port harms nothing', async () => {
+    const garbage = Buffer.from(Array.from({ length: 4_000 }, (_, at) => (at * 31 + 7) % 256))
+    for (const { cport, sport } of cluster.servers) {
+      for (const port of [cport, sport, cluster.lbcport]) {
+        await Promise.race([
+          sendAndEnd(port, garbage).catch(() => ''),
+          new Promise((resolve) => setTimeout(resolve, 500)),
+        ])
+      }
+    }
+    await sendAndEnd(cluster.servers[0]?.cport ?? 0, 'set half 0 0 100\r\nonly a part')
+    expect(await sendAndEnd(cluster.servers[0]?.cport ?? 0, 'set g 0 0 1\r\ng\r\n')).toBe(
+      'STORED\r\n',
+    )
+  })
+})
+
+describe('the npm package memcached, unchanged', () => {
+  test.each([0, 1, 2])('works against server %i', async (at) => {
+    const client = new Memcached(`127.0.0.1:${cluster.servers[at]?.cport}`)
+    const set = promisify(client.set).bind(client)
+    const get = promisify(client.get).bind(client)
+    const gets = promisify(client.gets).bind(client)
+    const cas = promisify(client.cas).bind(client)
+    const add = promisify(client.add).bind(client)
+    const del = promisify(client.del).bind(client)
+    try {
+      expect(await set('lib', 'a value with \r\n in it', 0)).toBe(true)
+      expect(await get('lib')).toBe('a value with \r\n in it')
+      expect(await set('object', { nested: [1, 2, 3] }, 0)).toBe(true)
+      expect(await get('object')).toEqual({ nested: [1, 2, 3] })
+      const found = (await gets('lib')) as { cas: string }
+      expect(await cas('lib', 'swapped', found.cas, 0)).toBe(true)
+      expect(await cas('lib', 'too late', found.cas, 0)).toBe(false)
+      expect(await get('lib')).toBe('swapped')
+      await expect(add('lib', 'x', 0)).rejects.toThrow()
+      expect(await del('lib')).toBe(true)
+      expect(await get('lib')).toBeUndefined()
+      const many = Array.from({ length: 200 }, (_, n) => `many-${n}`)
+      await Promise.all(many.map((key) => set(key, key, 0)))
+      expect(await Promise.all(many.map((key) => get(key)))).toEqual(many)
+    } finally {
+      client.end()
+    }
+  })
+})
+
+describe('the client command', () => {
+  const client = (...args: string[]) =>
+    run(process.execPath, [commandPath('client'), ...args, '--lbport', String(cluster.lbcport)])
+
+  test('set prints STORED, get prints key and value', async () => {
+    expect(await client('set', 'cli', 'hello world')).toEqual({ stdout: 'STORED\n', stderr: '' })
+    expect(await client('get', 'cli')).toEqual({ stdout: 'cli hello world\n', stderr: '' })
+  })
+
+  test('a missing key is named on standard error, exit status 1', async () => {
+    await client('set', 'there', 'abc')
+    const failure = await client('get', 'there', 'not-there').catch((error) => error)
+    expect(failure).toMatchObject({
+      code: 1,
+      stdout: 'there abc\n',
+      stderr: 'client: no such key: not-there\n',
+    })
+  })
+
+  test('a key that can be none is refused in one line', async () => {
+    const failure = await client('set', 'a b', 'x').catch((error) => error)
+    expect(failure.code).toBe(1)
+    expect(failure.stderr).toMatch(/^client: a key has 1 to 250 bytes.*\n$/)
+  })
+})
+
+test('log and keystore are text: what a client wrote can be read off them', async () => {
+  const [first] = cluster.servers
+  if (!first) throw new Error('no server')
+  await sendAndEnd(first.cport, 'set readable 7 0 11\r\nhello world\r\n')
+  const group = join(first.directory, 'groups', '0')
+  const log = readFileSync(join(group, 'log', '000000000001.log'), 'utf8')
+  expect(log).toMatch(/^log 1 [0-9a-f]{16} 0 1 [0-9a-f]{8}\n/)
+  expect(log).toMatch(/\n\d+ \d+ \d{13} 34 [0-9a-f]{8}\nset readable 7 0 11\r\nhello world\r\n/)
+  expect(log).toMatch(/\nseal \d+ \d+ [0-9a-f]{8}\n/)
+
+  // The keystore file is written on a clean stop.
+  await cluster.killServer(first, 'SIGTERM')
+  cluster.startServer(first)
+  await cluster.ready()
+  const keystore = readFileSync(join(group, 'keystore'), 'latin1')
+  expect(keystore).toMatch(/^keystore 1 [0-9a-f]{16} 0 \d+ \d+ \d{13} \d+ \{"members":/)
+  expect(keystore).toMatch(/\nreadable 7 0 \d+ 11\r\nhello world\r\n/)
+  expect(keystore).toMatch(/\nend [0-9a-f]{8}\n$/)
+})
