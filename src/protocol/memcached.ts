@@ -25,7 +25,7 @@ export const KEY_BYTES_MAX = 250
 export const VALUE_BYTES_MAX = 1024 * 1024
 /** A longer line without its end closes the connection, unless it is a get's. */
 const LINE_BYTES_MAX = 2_048
-const GET_LINE_BYTES_MAX = 4 * 1024 * 1024
+const GET_LINE_BYTES_MAX = 1024 * 1024
 /** memcached's own bound on an announced length: nothing longer is swallowed. */
 const ANNOUNCED_BYTES_MAX = 2_147_483_645
 

@@ -24,6 +24,10 @@ const IN_FLIGHT_MAX = 1_024
 const IN_FLIGHT_BYTES_MAX = 8 * 1024 * 1024
 /** With more than this unsent, no more requests are taken. */
 const UNSENT_BYTES_MAX = 1024 * 1024
+/** One get answers no more than this. */
+const GET_REPLY_BYTES_MAX = 64 * 1024 * 1024
+/** Replies up to this size are worth copying into one piece. */
+const JOIN_BYTES_MAX = 64 * 1024
 
 /** A reply's place in the order; null until it is known. */
 interface Slot {
@@ -134,11 +138,14 @@ class Connection {
 
   #values(keys: readonly string[], withCas: boolean): string | Buffer[] {
     const pieces: Buffer[] = []
+    let bytes = 0
     for (const key of keys) {
       const item = this.#store.get(key)
       if (!item) continue
       const cas = withCas ? ` ${item.casUnique}` : ''
       const line = `VALUE ${key} ${item.flags} ${item.value.length}${cas}\r\n`
+      bytes += line.length + item.value.length
+      if (bytes > GET_REPLY_BYTES_MAX) return TOO_LARGE_REPLY
       pieces.push(Buffer.from(line, 'latin1'), item.value, CRLF)
     }
     if (pieces.length === 0) return 'END\r\n'
@@ -181,7 +188,7 @@ class Connection {
       } else {
         if (text !== '') pieces.push(Buffer.from(text, 'latin1'))
         text = ''
-        pieces.push(...slot.reply)
+        for (const piece of slot.reply) pieces.push(piece)
       }
     }
     this.#slots = this.#slots.slice(count)
@@ -189,7 +196,9 @@ class Connection {
       if (text !== '') this.#stream.write(text)
     } else {
       if (text !== '') pieces.push(Buffer.from(text, 'latin1'))
-      this.#stream.write(Buffer.concat(pieces))
+      const bytes = pieces.reduce((sum, piece) => sum + piece.length, 0)
+      if (bytes <= JOIN_BYTES_MAX) this.#stream.write(Buffer.concat(pieces))
+      else this.#stream.writeAll(pieces)
     }
     this.#takeRequests()
     if (this.#isEnded && this.#slots.length === 0 && this.#held === null) this.#stream.end()
@@ -207,6 +216,7 @@ export function serveConnection(
 
 const CRLF = Buffer.from('\r\n')
 const END = Buffer.from('END\r\n')
+const TOO_LARGE_REPLY = 'SERVER_ERROR out of memory writing get response\r\n'
 
 function replyLine(outcome: WriteOutcome): string {
   switch (outcome.kind) {

@@ -50,8 +50,8 @@ export interface NodeOptions {
   readonly self: ServerAddress
   readonly requestTimeoutMs: number
   readonly timing?: RaftTiming
-  /** @returns false where the message certainly does not leave. */
-  readonly send: (message: PeerMessage) => boolean
+  /** @returns the stream the message leaves on; null where it certainly does not leave. */
+  readonly send: (message: PeerMessage) => number | null
   /** Role, leader or members changed. */
   readonly onChange: () => void
   /** The disk failed: nothing may be acknowledged any more. */
@@ -65,8 +65,9 @@ interface Write {
   readonly done: (outcome: WriteOutcome) => void
   /** Why it waits, where it was not proposed yet. */
   waitsFor: string | null
-  /** The leader it was forwarded to. */
+  /** The leader it was forwarded to, and on which stream. */
   sentTo: ServerId | null
+  stream: number
 }
 
 interface Read {
@@ -96,7 +97,8 @@ export class Node {
   #timer: Timer | null = null
   #timerAtMs = Number.POSITIVE_INFINITY
 
-  #nextId = 1
+  /** Starts anywhere, so that a late answer to an earlier life of this server matches nothing. */
+  #nextId: number
   /** Every write without an outcome, oldest first. */
   readonly #writes = new Map<number, Write>()
   /** Those that wait to be proposed or forwarded. */
@@ -128,6 +130,7 @@ export class Node {
   ) {
     this.#options = options
     this.#io = options.io
+    this.#nextId = Math.floor(options.io.random.float() * 2 ** 52)
     this.#groupDirectory = groupDirectory(options)
     this.#store = store
     this.#voteFile = voteFile
@@ -178,6 +181,7 @@ export class Node {
       done,
       waitsFor: null,
       sentTo: null,
+      stream: 0,
     }
     this.#writes.set(write.id, write)
     this.#dispatch(write)
@@ -208,10 +212,15 @@ export class Node {
     this.#wake()
   }
 
-  peerLost(id: ServerId, isUnheard: boolean): void {
+  peerLost(id: ServerId): void {
     this.raft.peerLost(id)
-    if (isUnheard) {
-      for (const write of this.#sentTo(id)) this.#wait(write, `server ${id} can't be reached`)
+    this.#wake()
+  }
+
+  /** Nothing that was sent on this stream arrived: its writes may be sent again. */
+  unheard(id: ServerId, stream: number): void {
+    for (const write of this.#sentTo(id)) {
+      if (write.stream === stream) this.#wait(write, `server ${id} can't be reached`)
     }
     this.#wake()
   }
@@ -312,7 +321,7 @@ export class Node {
         if (this.#isStopped) return
         if (ready.entries.length > 0) this.#store.append(ready.entries)
         for (const message of ready.messages) {
-          if (!this.#options.send(message)) this.raft.peerLost(message.to)
+          if (this.#options.send(message) === null) this.raft.peerLost(message.to)
         }
         this.#apply(ready.committed)
         for (const { id, index } of ready.readStates) this.#readIndexKnown(id, index)
@@ -487,10 +496,10 @@ export class Node {
       const requests = writes.filter(({ id }) => this.#writes.has(id))
       if (requests.length === 0) continue
       const from = this.#options.self.id
-      const isSent = this.#options.send({ type: 'forward', from, to, requests })
+      const stream = this.#options.send({ type: 'forward', from, to, requests })
       for (const write of requests) {
-        if (isSent) write.sentTo = to
-        else this.#wait(write, `server ${to} can't be reached`)
+        if (stream === null) this.#wait(write, `server ${to} can't be reached`)
+        else Object.assign(write, { sentTo: to, stream })
       }
     }
     this.#forwards.clear()

@@ -30,13 +30,17 @@ const STRANGERS_MAX = 128
 export interface PeersHandler {
   onMessage(message: PeerMessage): void
   onBalancer(message: ToServer, from: Address): void
-  /** What was sent to this peer may be lost; `isUnheard` when certainly none of it arrived. */
-  onPeerLost(id: ServerId, isUnheard: boolean): void
+  /** What was sent to this peer may be lost. */
+  onPeerLost(id: ServerId): void
+  /** Nothing of what was sent to this peer on this stream can have arrived. */
+  onUnheard(id: ServerId, stream: number): void
   /** The peer's own stream to this server closed: it may be dead. */
   onPeerClosed(id: ServerId): void
 }
 
 interface Outgoing {
+  /** Never used again, so that what was sent on it can be told apart. */
+  readonly number: number
   readonly stream: Stream
   isOpen: boolean
 }
@@ -52,6 +56,9 @@ export class Peers {
   #socket: DatagramSocket | null = null
   #listener: Listener | null = null
   #addresses = new Map<ServerId, Address>()
+  /** Where peers say they are, for those nobody else has told of yet. */
+  readonly #introduced = new Map<ServerId, Address>()
+  #lastStream = 0
   readonly #outgoing = new Map<ServerId, Outgoing>()
   readonly #retryAtMs = new Map<ServerId, number>()
   readonly #incoming = new Map<ServerId, Stream>()
@@ -91,19 +98,19 @@ export class Peers {
     this.#addresses = new Map(addresses)
   }
 
-  /** @returns false where the message certainly does not leave. */
-  send(message: PeerMessage): boolean {
+  /** @returns the number of the stream it left on, 0 for a datagram; null where it certainly does not leave. */
+  send(message: PeerMessage): number | null {
     const { to } = message
-    const address = this.#addresses.get(to)
-    if (!this.#codec || this.#isStopped || !address) return false
+    const address = this.#addresses.get(to) ?? this.#introduced.get(to)
+    if (!this.#codec || this.#isStopped || !address) return null
     if (isDatagram(message)) {
       this.#socket?.send(this.#codec.encodeDatagram(message), address)
-      return true
+      return 0
     }
     const outgoing = this.#outgoing.get(to) ?? this.#connect(to, address)
-    if (!outgoing || outgoing.stream.bufferedBytes > STREAM_BYTES_MAX) return false
+    if (!outgoing || outgoing.stream.bufferedBytes > STREAM_BYTES_MAX) return null
     outgoing.stream.writeAll(this.#codec.encodeFrame(message))
-    return true
+    return outgoing.number
   }
 
   sendToBalancer(message: ToBalancer, to: Address): void {
@@ -133,10 +140,12 @@ export class Peers {
       onEnd: () => stream.destroy(),
       onClose: () => {
         if (this.#outgoing.get(id) === outgoing) this.#outgoing.delete(id)
-        if (!this.#isStopped) this.#handler.onPeerLost(id, !outgoing.isOpen)
+        if (this.#isStopped) return
+        if (!outgoing.isOpen) this.#handler.onUnheard(id, outgoing.number)
+        this.#handler.onPeerLost(id)
       },
     })
-    const outgoing: Outgoing = { stream, isOpen: false }
+    const outgoing: Outgoing = { number: ++this.#lastStream, stream, isOpen: false }
     this.#outgoing.set(id, outgoing)
     const { id: from, sip, sport } = this.#advertised
     const hello: PeerMessage = { type: 'hello', from, to: id, protocol: PROTOCOL, sip, sport }
@@ -202,6 +211,6 @@ export class Peers {
     this.#strangers.delete(stream)
     this.#incoming.get(id)?.destroy()
     this.#incoming.set(id, stream)
-    if (!this.#addresses.has(id)) this.#addresses.set(id, address)
+    this.#introduced.set(id, address)
   }
 }

@@ -45,6 +45,7 @@ export class Server implements Store {
   readonly #peers: Peers
   readonly #link: BalancerLink
   #identity: Identity
+  #registered: readonly ServerAddress[] = []
   #node: Node | null = null
   #joining: Promise<void> | null = null
   #listener: Listener | null = null
@@ -68,7 +69,8 @@ export class Server implements Store {
     this.#peers = new Peers(options.io, options.peer, this.#self, {
       onMessage: (message) => this.#node?.receive(message),
       onBalancer: (message, from) => this.#link.receive(message, from),
-      onPeerLost: (id, isUnheard) => this.#node?.peerLost(id, isUnheard),
+      onPeerLost: (id) => this.#node?.peerLost(id),
+      onUnheard: (id, stream) => this.#node?.unheard(id, stream),
       onPeerClosed: (id) => this.#node?.peerClosed(id),
     })
     this.#link = new BalancerLink({
@@ -215,6 +217,7 @@ export class Server implements Store {
     )
     if (this.#isStopped) return node.stop()
     this.#node = node
+    node.setRegistered(this.#registered)
     this.#peers.join(cluster, GROUP)
     this.#peers.setAddresses(node.addresses())
     node.start()
@@ -224,6 +227,7 @@ export class Server implements Store {
   }
 
   #setRegistered(servers: readonly ServerAddress[]): void {
+    this.#registered = servers
     if (!this.#node) return
     this.#node.setRegistered(servers)
     this.#peers.setAddresses(this.#node.addresses())
