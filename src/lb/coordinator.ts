@@ -125,8 +125,9 @@ export class Coordinator {
     else {
       this.#servers.set(report.id, { report, from, firstHeardMs: nowMs, lastHeardMs: nowMs })
     }
-    if (message.type !== 'register') return []
-    return [...this.#maybeAdopt(report), ...this.#answerRegister(report, from)]
+    const actions = this.#maybeAdopt(report)
+    if (message.type === 'register') actions.push(...this.#answerRegister(report, from))
+    return actions
   }
 
   tick(nowMs: number): Action[] {
@@ -261,7 +262,7 @@ export class Coordinator {
   #watchLeader(nowMs: number): Action[] {
     const leader = this.#leaderServer(nowMs)
     if (leader && nowMs - leader.lastHeardMs <= this.#timing.suspectMs) {
-      this.#leaderlessSinceMs = nowMs
+      this.#leaderlessSinceMs = leader.lastHeardMs
       this.#search = { phase: 'idle' }
       return []
     }
@@ -269,6 +270,7 @@ export class Coordinator {
     switch (search.phase) {
       case 'idle': {
         if (nowMs - this.#leaderlessSinceMs < this.#timing.suspectMs) return []
+        if (this.#live(nowMs).every(({ report }) => report.lastIndex === 0)) return [] // forming
         this.#search = { phase: 'asking', sinceMs: nowMs }
         return this.#live(nowMs)
           .filter((server) => server !== leader)

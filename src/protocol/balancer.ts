@@ -72,7 +72,7 @@ export type ToServer =
   | { readonly type: 'campaign' }
 
 /** No more servers than this are known to a load balancer, and fit into a datagram. */
-export const SERVERS_MAX = 128
+export const SERVERS_MAX = 64
 
 const ADDRESS: Shape = { id: isName, cip: isName, cport: isPort, sip: isName, sport: isPort }
 

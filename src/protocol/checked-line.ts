@@ -19,7 +19,7 @@ export function checkedLine(text: string, seed = 0): string {
 
 /** @returns the text of one checked line (with or without its line end), or null. */
 export function readCheckedLine(line: string, seed = 0): string | null {
-  const match = /^(.*) ([0-9a-f]{8})\n?$/.exec(line)
+  const match = /^(.*) ([0-9a-f]{8})\n?$/s.exec(line)
   const text = match?.[1]
   if (text === undefined || crcHex(crc32(text, seed)) !== match?.[2]) return null
   return text

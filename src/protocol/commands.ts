@@ -55,6 +55,7 @@ export function canonicalDelete(key: string): Buffer {
 
 const SHORT_NUMBER = /^(0|[1-9]\d{0,8})$/
 const UINT64_MAX = 2n ** 64n - 1n
+const EXPTIME_MAX = 99_999_999_999
 
 /** 32 unsigned bits; larger 64-bit numbers wrap, as memcached's do. */
 export function canonicalFlags(text: string): CanonicalNumber | null {
@@ -69,12 +70,13 @@ export function canonicalCas(text: string): CanonicalNumber | null {
   return cas === null ? null : String(cas)
 }
 
-/** Signed seconds; what no calendar needs any more is cut to it. */
+/** Signed 64-bit seconds; what no calendar needs any more is cut to it. */
 export function canonicalExptime(text: string): CanonicalNumber | null {
   if (SHORT_NUMBER.test(text)) return text
-  if (!/^[+-]?\d{1,20}$/.test(text)) return null
-  const seconds = Number(text)
-  return seconds < 0 ? '-1' : String(Math.min(seconds, 99_999_999_999))
+  if (!/^[+-]?\d{1,40}$/.test(text)) return null
+  const seconds = BigInt(text.replace('+', ''))
+  if (BigInt.asIntN(64, seconds) !== seconds) return null
+  return seconds < 0n ? '-1' : String(Math.min(Number(seconds), EXPTIME_MAX))
 }
 
 function parseUint64(text: string): bigint | null {

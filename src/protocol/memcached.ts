@@ -76,8 +76,10 @@ export class RequestDecoder {
   #closed = false
 
   push(chunk: Buffer): void {
+    if (this.#closed) return
     const left = this.#end - this.#start
     if (left === 0) {
+      if (this.#pending) this.#pending = { ...this.#pending, valueStart: 0 }
       this.#buffer = chunk
       this.#start = this.#scanned = 0
       this.#end = chunk.length
@@ -210,8 +212,8 @@ export class RequestDecoder {
     }
     if (valueBytes > VALUE_BYTES_MAX) return this.#refuseBlock(valueBytes, noreply ? '' : TOO_LARGE)
     const header = canonicalStore(verb, key, flags, exptime, valueBytes, cas)
-    // Canonical is never longer than what a client may write, so equal length means equal text.
-    const isCanonical = lineLength === header.length - 2
+    // One spelling of every number, no extra token or space: then the lengths are equal.
+    const isCanonical = lineLength === header.length - 2 && exptimeText === exptime
     this.#pending = {
       lineStart: isCanonical ? lineStart : -1,
       valueStart: this.#start,
@@ -274,7 +276,7 @@ function takeDelete(tokens: readonly string[]): Request {
   if (key === undefined || key.length > KEY_BYTES_MAX || tokens.length > 4) {
     return errorLine(FORMAT_ERROR)
   }
-  const noreply = tokens.length > 2 && tokens.at(-1) === 'noreply'
+  const noreply = tokens.at(-1) === 'noreply'
   return { kind: 'write', command: canonicalDelete(key), noreply }
 }
 

@@ -153,9 +153,8 @@ export class LogStore {
         this.#mark(batch, this.#size + byteCount(seals))
         await this.#writeAll([...seals, ...coalesce(batch.map((entry) => entry.record))])
         const last = batch.at(-1)
-        if (!last) continue
-        this.#unsealed = { term: last.term, index: last.index }
-        this.onStable(this.#unsealed)
+        if (last) this.#unsealed = { term: last.term, index: last.index }
+        this.#reportStable(batch)
       }
     } catch (error) {
       this.#poison(error)
@@ -165,6 +164,17 @@ export class LogStore {
     if (!this.#isPoisoned && !this.#isClosed) {
       this.#sealTimer = this.#options.timers.after(IDLE_SEAL_MS, () => this.#sealIdle())
     }
+  }
+
+  /**
+   * An entry that a queued one supersedes is not durable in its place, even if
+   * the same entry is queued again behind that.
+   */
+  #reportStable(batch: readonly LogEntry[]): void {
+    let lowestQueued = Number.POSITIVE_INFINITY
+    for (const { index } of this.#queue) lowestQueued = Math.min(lowestQueued, index)
+    const last = batch.findLast(({ index }) => index < lowestQueued)
+    if (last) this.onStable({ term: last.term, index: last.index })
   }
 
   #takeBatch(): LogEntry[] {

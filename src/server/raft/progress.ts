@@ -46,7 +46,8 @@ export class Progress {
     return this.#inflight.length
   }
 
-  becomeProbe(nextIndex = this.matchIndex + 1): void {
+  /** Without `nextIndex`, a probe goes on where it was: nothing is known below it either. */
+  becomeProbe(nextIndex = this.state === 'probe' ? this.nextIndex : this.matchIndex + 1): void {
     this.state = 'probe'
     this.nextIndex = nextIndex
     this.probeSentMs = null

@@ -111,8 +111,9 @@ export class Raft<E extends Entry> {
   #nowMs: number
   #wallMs: number
 
-  /** When this server last heard from the leader it follows. */
+  /** When this server last heard from a leader, and from which. */
   #leaderContactMs = Number.NEGATIVE_INFINITY
+  #leaderContactId: ServerId | null = null
   #electionDeadlineMs: number
   /** Answers to this server's campaign; `wallMs` from those who voted for it. */
   #votes = new Map<ServerId, { readonly granted: boolean; readonly wallMs: number }>()
@@ -250,7 +251,10 @@ export class Raft<E extends Entry> {
     return true
   }
 
-  /** Everything up to `id` is durable here. */
+  /**
+   * Everything up to `id` is durable here. Not to be called for an entry that one
+   * still being written replaces, even if the same entry is written again behind that.
+   */
   stable(id: EntryId): void {
     if (id.index <= this.log.stableIndex || this.log.termAt(id.index) !== id.term) return
     this.log.stableIndex = id.index
@@ -280,9 +284,9 @@ export class Raft<E extends Entry> {
    */
   peerClosed(id: ServerId): void {
     this.peerLost(id)
+    if (id === this.#leaderContactId) this.#leaderContactMs = Number.NEGATIVE_INFINITY
     if (this.#role !== 'follower' || id !== this.#leaderId) return
     this.#leaderId = null
-    this.#leaderContactMs = Number.NEGATIVE_INFINITY
     const delayMs = this.#random() * this.#timing.closedLeaderDelayMs
     this.#electionDeadlineMs = Math.min(this.#electionDeadlineMs, this.#nowMs + delayMs)
   }
@@ -524,6 +528,7 @@ export class Raft<E extends Entry> {
     if (this.#role !== 'follower') this.#becomeFollower(this.#term, from)
     if (this.#leaderId !== from) this.#follow(from)
     this.#leaderContactMs = this.#nowMs
+    this.#leaderContactId = from
     this.#electionDeadlineMs = this.#after(this.#timing.electionTimeoutMs)
   }
 
@@ -646,7 +651,9 @@ export class Raft<E extends Entry> {
     const silentMs = this.#nowMs - (progress.probeSentMs ?? progress.contactMs)
     const patienceMs =
       progress.state === 'probe' ? 2 * this.#timing.heartbeatMs : this.#timing.electionTimeoutMs
-    if (!isUpToDate && silentMs > patienceMs) progress.becomeProbe()
+    // A probe is owed to a peer that lacks nothing too: only what an append matched is committed there.
+    const isOwed = progress.state === 'probe' || !isUpToDate
+    if (isOwed && silentMs > patienceMs) progress.becomeProbe()
   }
 
   /** An entry of this term on a majority commits, and all before it (thesis 3.6.2). */

@@ -1,0 +1,360 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { FrameDecoder } from '../../src/protocol/frames.ts'
+import { parseObject } from '../../src/protocol/shape.ts'
+import { type LogEntry, RecordReader, RecordWriter } from '../../src/server/log/record.ts'
+import { isDatagram, PeerCodec, type PeerMessage } from '../../src/server/peer-messages.ts'
+import type { Append, Config } from '../../src/server/raft/types.ts'
+
+const CLUSTER = 'c0ffee'
+const GROUP = 0
+
+const codec = codecOf(CLUSTER, GROUP)
+const writer = new RecordWriter(CLUSTER)
+
+const CONFIG: Config = {
+  floor: 2,
+  members: [{ id: 'a', voter: true, cip: '::1', cport: 1, sip: 'hôte', sport: 2 }],
+}
+
+const SET = Buffer.from('set k 1 2 4\r\n\x00\xff\r\n\r\n', 'latin1')
+
+const route = { from: 'a', to: 'b', term: 7 } as const
+const last = { term: 6, index: 41 } as const
+
+const DATAGRAMS: readonly PeerMessage[] = [
+  { type: 'preVote', ...route, last },
+  { type: 'preVoteResp', ...route, granted: true },
+  { type: 'vote', ...route, last: { term: 0, index: 0 } },
+  { type: 'voteResp', ...route, granted: false, wallMs: 1_750_000_000_000 },
+  { type: 'heartbeat', ...route, commitIndex: 41, round: 3 },
+  { type: 'heartbeatResp', ...route, round: 3 },
+]
+
+const FRAMES: readonly PeerMessage[] = [
+  { type: 'hello', from: 'a', to: 'b', protocol: 1, sip: '10.0.0.1', sport: 7_000 },
+  { type: 'append', ...route, prev: last, commitIndex: 40, entries: [] },
+  { type: 'append', ...route, prev: last, commitIndex: 40, entries: entriesFrom(42, 3) },
+  { type: 'append', ...route, prev: { term: 0, index: 0 }, commitIndex: 0, entries: allKinds() },
+  { type: 'appendResp', ...route, matchIndex: 44 },
+  { type: 'appendResp', ...route, matchIndex: 0, reject: { index: 41, hint: last } },
+  { type: 'readIndex', ...route, id: 9 },
+  { type: 'readIndexResp', ...route, id: 9, index: 41 },
+  { type: 'forward', from: 'b', to: 'a', requests: [] },
+  {
+    type: 'forward',
+    from: 'b',
+    to: 'a',
+    requests: [
+      { id: 1, command: SET },
+      { id: 2, command: Buffer.from('delete k\r\n') },
+      { id: 3, command: Buffer.alloc(0) },
+    ],
+  },
+  {
+    type: 'forwardResp',
+    from: 'a',
+    to: 'b',
+    results: [
+      { id: 1, outcome: { kind: 'applied', reply: 'STORED', index: 42 } },
+      { id: 2, outcome: { kind: 'notStored', why: 'the log says so' } },
+      { id: 3, outcome: { kind: 'unknown', why: 'timed out' } },
+      { id: 4, outcome: { kind: 'refused', why: '' } },
+    ],
+  },
+]
+
+describe('round trips', () => {
+  test.each(DATAGRAMS)('datagram $type', (message) => {
+    expect(isDatagram(message)).toBe(true)
+    expect(decodeDatagram(codec.encodeDatagram(message))).toMatchObject(plain(message))
+  })
+
+  test.each(FRAMES)('frame $type', (message) => {
+    expect(isDatagram(message)).toBe(false)
+    expect(plain(decodeFrame(codec.encodeFrame(message)))).toMatchObject(plain(message))
+  })
+
+  test('entries come back byte for byte, with their configuration', () => {
+    const entries = allKinds()
+    const decoded = decodeFrame(codec.encodeFrame(append(entries))) as Append<LogEntry>
+    expect(decoded.entries.map((entry) => entry.record.toString('latin1'))).toEqual(
+      entries.map((entry) => entry.record.toString('latin1')),
+    )
+    expect(decoded.entries.map((entry) => entry.body.toString('latin1'))).toEqual(
+      entries.map((entry) => entry.body.toString('latin1')),
+    )
+    expect(decoded.entries.map((entry) => entry.config)).toEqual([
+      undefined,
+      CONFIG,
+      undefined,
+      undefined,
+    ])
+  })
+
+  test('any commands are forwarded and come back in order', () => {
+    const command = fc.uint8Array({ maxLength: 50 }).map((bytes) => Buffer.from(bytes))
+    const requests = fc.array(fc.record({ id: fc.nat(), command }), { maxLength: 20 })
+    fc.assert(
+      fc.property(requests, (list) => {
+        const message: PeerMessage = { type: 'forward', from: 'b', to: 'a', requests: list }
+        expect(plain(decodeFrame(codec.encodeFrame(message)))).toMatchObject(plain(message))
+      }),
+    )
+  })
+})
+
+describe('what belongs elsewhere is null', () => {
+  const others: readonly [string, PeerCodec][] = [
+    ['another cluster', codecOf('decaf', GROUP)],
+    ['another group', codecOf(CLUSTER, 1)],
+  ]
+  for (const [title, other] of others) {
+    test.each(DATAGRAMS)(`${title}: datagram $type`, (message) => {
+      expect(decodeDatagram(other.encodeDatagram(message))).toBeNull()
+    })
+    test.each(FRAMES)(`${title}: frame $type`, (message) => {
+      expect(decodeFrame(other.encodeFrame(message))).toBeNull()
+    })
+  }
+
+  test('records of another cluster in an envelope of this one', () => {
+    const entry = new RecordWriter('decaf').createEntry({ term: 6, index: 42 }, 5, { kind: 'noop' })
+    expect(decodeFrame(codec.encodeFrame(append([entry], 41)))).toBeNull()
+  })
+
+  test.each(DATAGRAMS)('a datagram is no frame: $type', (message) => {
+    expect(decodeFrame(codec.encodeFrame(message))).toBeNull()
+  })
+
+  test.each(FRAMES)('a frame is no datagram: $type', (message) => {
+    expect(decodeDatagram(codec.encodeDatagram(message))).toBeNull()
+  })
+})
+
+describe('damage is null', () => {
+  test('a record with any byte changed', () => {
+    const entries = entriesFrom(42, 2)
+    const bytes = Buffer.concat(entries.map(({ record }) => record))
+    const header = headerOf(append(entries, 41))
+    expect(codec.decodeFrame({ header, payload: bytes })).not.toBeNull()
+    for (let at = 0; at < bytes.length; at++) {
+      const payload = Buffer.from(bytes)
+      payload[at] = (payload[at] ?? 0) ^ 0x01
+      expect(codec.decodeFrame({ header, payload })).toBeNull()
+    }
+  })
+
+  test('a payload cut inside a record', () => {
+    const entries = entriesFrom(42, 2)
+    const bytes = Buffer.concat(entries.map(({ record }) => record))
+    const firstEnd = entries[0]?.record.length ?? 0
+    const header = headerOf(append(entries, 41))
+    for (let end = 0; end < bytes.length; end++) {
+      const isBetween = end === 0 || end === firstEnd
+      const message = codec.decodeFrame({ header, payload: bytes.subarray(0, end) })
+      expect(message === null).toBe(!isBetween)
+    }
+  })
+
+  test('bytes behind the last record', () => {
+    const header = headerOf(append([], 41))
+    expect(codec.decodeFrame({ header, payload: Buffer.from('x') })).toBeNull()
+    expect(codec.decodeFrame({ header, payload: Buffer.from('\n') })).toBeNull()
+  })
+
+  test('a seal among the records', () => {
+    const payload = writer.seal({ index: 42, commitIndex: 42 })
+    expect(codec.decodeFrame({ header: headerOf(append([], 41)), payload })).toBeNull()
+  })
+
+  test('a gap before the first entry', () => {
+    expect(decodeFrame(codec.encodeFrame(append(entriesFrom(43, 1), 41)))).toBeNull()
+  })
+
+  test('a first entry that is not after prev', () => {
+    expect(decodeFrame(codec.encodeFrame(append(entriesFrom(41, 1), 41)))).toBeNull()
+  })
+
+  test('a gap between entries', () => {
+    const entries = [...entriesFrom(42, 2), ...entriesFrom(45, 1)]
+    expect(decodeFrame(codec.encodeFrame(append(entries, 41)))).toBeNull()
+  })
+
+  test('an entry twice, and entries the wrong way round', () => {
+    const [first, second] = entriesFrom(42, 2) as [LogEntry, LogEntry]
+    expect(decodeFrame(codec.encodeFrame(append([first, first], 41)))).toBeNull()
+    expect(decodeFrame(codec.encodeFrame(append([second, first], 41)))).toBeNull()
+  })
+
+  test('forwarded commands that are more or less than announced', () => {
+    const message: PeerMessage = {
+      type: 'forward',
+      from: 'b',
+      to: 'a',
+      requests: [{ id: 1, command: SET }],
+    }
+    const header = headerOf(message)
+    expect(codec.decodeFrame({ header, payload: SET })).not.toBeNull()
+    expect(codec.decodeFrame({ header, payload: SET.subarray(1) })).toBeNull()
+    expect(codec.decodeFrame({ header, payload: Buffer.concat([SET, SET]) })).toBeNull()
+    expect(codec.decodeFrame({ header, payload: Buffer.alloc(0) })).toBeNull()
+  })
+})
+
+describe('junk is null', () => {
+  for (const message of DATAGRAMS) {
+    const object = parseObject(codec.encodeDatagram(message).toString()) ?? {}
+    test.each(Object.keys(object))(`datagram ${message.type} without %s`, (field) => {
+      expect(codec.decodeDatagram(without(object, field))).toBeNull()
+    })
+    test.each(Object.keys(object))(`datagram ${message.type}, %s of a wrong kind`, (field) => {
+      for (const value of [null, -1, 1.5, [], {}, '', 'a b', 'other']) {
+        // `other` is as good a name as any.
+        if (value === 'other' && (field === 'from' || field === 'to')) continue
+        expect(codec.decodeDatagram({ ...object, [field]: value })).toBeNull()
+      }
+    })
+  }
+
+  for (const message of FRAMES) {
+    const object = parseObject(headerOf(message)) ?? {}
+    const payload = Buffer.concat(codec.encodeFrame(message).slice(1))
+    const needed = Object.keys(object).filter((field) => field !== 'reject')
+    test.each(needed)(`frame ${message.type} without %s`, (field) => {
+      const header = JSON.stringify(without(object, field))
+      expect(codec.decodeFrame({ header, payload })).toBeNull()
+    })
+  }
+
+  const forwardResp = { cluster: CLUSTER, group: GROUP, type: 'forwardResp', from: 'a', to: 'b' }
+  test.each([
+    { id: 1 },
+    { id: -1, outcome: { kind: 'refused', why: 'x' } },
+    { id: 1, outcome: null },
+    { id: 1, outcome: {} },
+    { id: 1, outcome: { kind: 'bogus', why: 'x' } },
+    { id: 1, outcome: { kind: 'refused' } },
+    { id: 1, outcome: { kind: 'applied', reply: 'STORED' } },
+    { id: 1, outcome: { kind: 'applied', reply: 7, index: 1 } },
+    { id: 1, outcome: { kind: 'applied', reply: 'STORED', index: -1 } },
+  ])('an outcome that is none: %j', (result) => {
+    const good = { id: 1, outcome: { kind: 'applied', reply: 'STORED', index: 1 } }
+    const frame = (results: unknown[]) => ({
+      header: JSON.stringify({ ...forwardResp, results }),
+      payload: Buffer.alloc(0),
+    })
+    expect(codec.decodeFrame(frame([good]))).not.toBeNull()
+    expect(codec.decodeFrame(frame([good, result]))).toBeNull()
+  })
+
+  test.each([
+    null,
+    {},
+    -1,
+    { index: 1 },
+    { index: 1, hint: { term: 1 } },
+    { index: -1, hint: last },
+  ])('a rejection that is none: %j', (reject) => {
+    const object = { ...parseObject(headerOf({ type: 'appendResp', ...route, matchIndex: 1 })) }
+    const payload = Buffer.alloc(0)
+    expect(codec.decodeFrame({ header: JSON.stringify(object), payload })).not.toBeNull()
+    const header = JSON.stringify({ ...object, reject })
+    expect(codec.decodeFrame({ header, payload })).toBeNull()
+  })
+
+  test('types that are none', () => {
+    const envelope = { cluster: CLUSTER, group: GROUP, ...route }
+    for (const type of ['', 'bogus', 'toString', '__proto__', 'constructor', 7, null, ['vote']]) {
+      const payload = Buffer.alloc(0)
+      expect(codec.decodeDatagram({ ...envelope, type })).toBeNull()
+      expect(
+        codec.decodeFrame({ header: JSON.stringify({ ...envelope, type }), payload }),
+      ).toBeNull()
+    }
+  })
+
+  test('random headers and payloads never throw', () => {
+    const header = fc.oneof(fc.string(), fc.json(), fc.constant(headerOf(append([], 41))))
+    fc.assert(
+      fc.property(header, fc.uint8Array({ minLength: 1, maxLength: 60 }), (text, bytes) => {
+        expect(codec.decodeFrame({ header: text, payload: Buffer.from(bytes) })).toBeNull()
+        expect(codec.decodeDatagram(parseObject(text))).toBeNull()
+      }),
+    )
+    expect(codec.decodeDatagram(null)).toBeNull()
+  })
+})
+
+function codecOf(cluster: string, group: number): PeerCodec {
+  return new PeerCodec(cluster, group, new RecordReader(cluster))
+}
+
+function append(
+  entries: readonly LogEntry[],
+  prevIndex = (entries[0]?.index ?? 1) - 1,
+): PeerMessage {
+  const prev = { term: prevIndex === 0 ? 0 : 6, index: prevIndex }
+  return { type: 'append', ...route, prev, commitIndex: 0, entries }
+}
+
+function entriesFrom(index: number, count: number): LogEntry[] {
+  return Array.from({ length: count }, (_, at) =>
+    writer.createEntry({ term: 7, index: index + at }, 1_000 + at, {
+      kind: 'command',
+      command: SET,
+    }),
+  )
+}
+
+function allKinds(): LogEntry[] {
+  return [
+    writer.createEntry({ term: 1, index: 1 }, 0, { kind: 'noop' }),
+    writer.createEntry({ term: 1, index: 2 }, 5, { kind: 'config', config: CONFIG }),
+    writer.createEntry({ term: 2, index: 3 }, 5, { kind: 'command', command: SET }),
+    writer.createEntry({ term: 7, index: 4 }, 6, { kind: 'time' }),
+  ]
+}
+
+function headerOf(message: PeerMessage): string {
+  return new Frames(codec.encodeFrame(message)).only().header
+}
+
+function decodeDatagram(bytes: Buffer): PeerMessage | null {
+  return codec.decodeDatagram(parseObject(bytes.toString()))
+}
+
+function decodeFrame(pieces: readonly Buffer[]): PeerMessage | null {
+  return codec.decodeFrame(new Frames(pieces).only())
+}
+
+/** The one frame in these pieces, as it comes off a stream. */
+class Frames {
+  readonly #decoder = new FrameDecoder()
+
+  constructor(pieces: readonly Buffer[]) {
+    this.#decoder.push(Buffer.concat(pieces))
+  }
+
+  only() {
+    const frame = this.#decoder.next()
+    if (!frame || this.#decoder.next()) throw new Error('not one frame')
+    return frame
+  }
+}
+
+/** Bytes as text and entries as their records, so that messages compare. */
+function plain(message: PeerMessage | null): object {
+  return JSON.parse(
+    JSON.stringify(message, (_name, value) => {
+      if (value?.type === 'Buffer') return Buffer.from(value.data).toString('latin1')
+      return value
+    }),
+  )
+}
+
+function without(object: object, field: string): Record<string, unknown> {
+  const rest: Record<string, unknown> = { ...object }
+  delete rest[field]
+  return rest
+}
