@@ -62,6 +62,8 @@ export class Balancer {
   static async start(options: BalancerOptions): Promise<Balancer> {
     const { io, directory } = options
     await io.disk.makeDirectory(directory)
+    // A name that is readable may not be durable, if the process before died in between.
+    await io.disk.syncDirectory(directory)
     const lock = await io.disk.lock(`${directory}/lock`)
     if (!lock) throw new Error(`${directory} is in use by another process`)
     const record = await loadRecord(options).catch(async (error) => {

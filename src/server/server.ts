@@ -92,6 +92,8 @@ export class Server implements Store {
   static async start(options: ServerOptions): Promise<Server> {
     const { io, directory } = options
     await io.disk.makeDirectory(directory)
+    // Names that are readable may not be durable, if the process before died in between.
+    await io.disk.syncDirectory(directory)
     const lock = await io.disk.lock(`${directory}/lock`)
     if (!lock) throw new Error(`${directory} is in use by another process`)
     const identity = await loadIdentity(io.disk, directory, io.random).catch(async (error) => {

@@ -19,7 +19,7 @@ import type { Config, EntryId } from '../raft/types.ts'
 import { coalesce, type LogEntry, RecordReader, RecordWriter } from './record.ts'
 import {
   encodeSegmentHeader,
-  findSealAfter,
+  hasSealAfter,
   readSegmentHeader,
   scanSegment,
   segmentName,
@@ -40,6 +40,8 @@ interface Segment {
   readonly path: string
   readonly file: DiskFile
   readonly firstIndex: number
+  /** A later leader's entries may stand here with indexes below the first. */
+  lowestIndex: number
 }
 
 /** Entries from `index` on stand one behind the other in `segment` from `offset` on. */
@@ -136,7 +138,7 @@ export class LogStore {
     this.#sealTimer?.cancel()
     if (!this.#isPoisoned) {
       const index = this.#unsealed?.index ?? this.#lastSealed
-      await this.#writeAll([this.#writer.seal({ index, commitIndex: this.commitIndex })])
+      await this.#writeAll([this.#takeSeal({ index }, [])])
     }
     for (const { file } of this.#segments) await file.close()
   }
@@ -149,7 +151,7 @@ export class LogStore {
     try {
       while (this.#queue.length > 0) {
         const batch = this.#takeBatch()
-        const seals = this.#unsealed ? [this.#takeSeal(this.#unsealed)] : []
+        const seals = this.#unsealed ? [this.#takeSeal(this.#unsealed, batch)] : []
         this.#mark(batch, this.#size + byteCount(seals))
         await this.#writeAll([...seals, ...coalesce(batch.map((entry) => entry.record))])
         const last = batch.at(-1)
@@ -159,11 +161,16 @@ export class LogStore {
     } catch (error) {
       this.#poison(error)
     }
-    this.#isWriting = false
-    this.#onIdle?.()
+    this.#becomeIdle()
     if (!this.#isPoisoned && !this.#isClosed) {
       this.#sealTimer = this.#options.timers.after(IDLE_SEAL_MS, () => this.#sealIdle())
     }
+  }
+
+  #becomeIdle(): void {
+    this.#isWriting = false
+    if (this.#queue.length > 0 && !this.#isPoisoned) void this.#writeQueue()
+    else this.#onIdle?.()
   }
 
   /**
@@ -171,9 +178,8 @@ export class LogStore {
    * the same entry is queued again behind that.
    */
   #reportStable(batch: readonly LogEntry[]): void {
-    let lowestQueued = Number.POSITIVE_INFINITY
-    for (const { index } of this.#queue) lowestQueued = Math.min(lowestQueued, index)
-    const last = batch.findLast(({ index }) => index < lowestQueued)
+    const queuedFrom = lowestIndex(this.#queue)
+    const last = batch.findLast(({ index }) => index < queuedFrom)
     if (last) this.onStable({ term: last.term, index: last.index })
   }
 
@@ -188,10 +194,14 @@ export class LogStore {
     return this.#queue.splice(0, count)
   }
 
-  #takeSeal(id: EntryId): Buffer {
+  /** A seal for the end of the file, in front of `batch`. */
+  #takeSeal({ index }: { readonly index: number }, batch: readonly LogEntry[]): Buffer {
     this.#unsealed = null
-    this.#lastSealed = id.index
-    return this.#writer.seal({ index: id.index, commitIndex: this.commitIndex })
+    this.#lastSealed = index
+    // What is committed may be entries still to be written, in the place of those that stand here.
+    const writtenTo = Math.min(lowestIndex(batch), lowestIndex(this.#queue)) - 1
+    const commitIndex = Math.min(this.commitIndex, writtenTo)
+    return this.#writer.seal({ index, commitIndex, offset: this.#size })
   }
 
   /**
@@ -203,16 +213,14 @@ export class LogStore {
     if (this.#isWriting || !this.#unsealed || this.#isPoisoned || this.#isClosed) return
     this.#isWriting = true
     try {
-      const seal = this.#takeSeal(this.#unsealed)
+      const seal = this.#takeSeal(this.#unsealed, [])
       const offset = this.#size
       this.#size += seal.length
       await this.#segment.file.write([seal], offset)
     } catch (error) {
       this.#poison(error)
     }
-    this.#isWriting = false
-    this.#onIdle?.()
-    if (this.#queue.length > 0) void this.#writeQueue()
+    this.#becomeIdle()
   }
 
   #poison(error: unknown): void {
@@ -251,6 +259,7 @@ export class LogStore {
     const isFar = !last || last.segment !== segment || offset - last.offset >= MARK_BYTES
     if (isNewRun || isFar) this.#marks.push({ index: entry.index, segment, offset })
     this.#nextIndex = entry.index + 1
+    segment.lowestIndex = Math.min(segment.lowestIndex, entry.index)
   }
 
   /** Which mark to start from for `index`. */
@@ -294,6 +303,8 @@ export class LogStore {
   async #recover(): Promise<LogSummary> {
     const { disk, directory } = this.#options
     await disk.makeDirectory(directory)
+    // A name that is readable may not be durable, if the process before died in between.
+    await disk.syncDirectory(directory)
     for (const name of await disk.list(directory)) {
       const path = `${directory}/${name}`
       const sequence = segmentSequence(name)
@@ -310,7 +321,8 @@ export class LogStore {
           `${path}: belongs to cluster ${header.clusterId}, group ${header.group}`,
         )
       }
-      this.#segments.push({ sequence, path, file, firstIndex: header.firstIndex })
+      const { firstIndex } = header
+      this.#segments.push({ sequence, path, file, firstIndex, lowestIndex: firstIndex })
     }
     if (this.#segments.length === 0) {
       await this.#startSegment(1, [])
@@ -337,8 +349,9 @@ export class LogStore {
       this.#size = end
       if (end === (await segment.file.size())) continue
       state.tornTail = true
-      // What a later segment supersedes may be damaged; what a later seal vouches for may not.
-      if (next ? next.firstIndex > state.lastIndex + 1 : await this.#isSealedAfter(segment, end)) {
+      // A torn tail, and then superseded where a segment follows; never what a later seal vouches for.
+      const isSuperseded = !next || next.firstIndex <= state.lastIndex + 1
+      if (!isSuperseded || (await hasSealAfter(segment.file, end, this.#reader))) {
         throw damaged(segment, end, state.lastIndex + 1)
       }
       if (next) state.tornTail = false
@@ -351,21 +364,15 @@ export class LogStore {
     return state
   }
 
-  async #isSealedAfter(segment: Segment, offset: number): Promise<boolean> {
-    return (await findSealAfter(segment.file, offset, this.#reader)) !== null
-  }
-
   /** Writes entries from `firstIndex` on again, into a new segment, and syncs it and its name. */
   async #rewriteTail(firstIndex: number, lastIndex: number): Promise<void> {
     const entries =
       firstIndex <= lastIndex ? await this.read(firstIndex, lastIndex, Number.MAX_VALUE) : []
     await this.#startSegment(firstIndex, entries)
-    this.#lastSealed = lastIndex
-    const seal = this.#writer.seal({ index: lastIndex, commitIndex: this.commitIndex })
-    await this.#writeAll([seal])
+    await this.#writeAll([this.#takeSeal({ index: lastIndex }, [])])
     // Segments that hold nothing any more would pile up with every crash.
     const keep = this.#segments.filter(
-      (segment) => segment === this.#segment || segment.firstIndex < firstIndex,
+      (segment) => segment === this.#segment || segment.lowestIndex < firstIndex,
     )
     for (const segment of this.#segments) {
       if (keep.includes(segment)) continue
@@ -389,7 +396,7 @@ export class LogStore {
     await file.datasync()
     await disk.rename(`${path}.tmp`, path)
     await disk.syncDirectory(directory)
-    this.#segments.push({ sequence, path, file, firstIndex })
+    this.#segments.push({ sequence, path, file, firstIndex, lowestIndex: firstIndex })
     this.#size = byteCount(chunks)
     this.#mark(entries, header.length)
   }
@@ -437,6 +444,10 @@ class ScanState implements LogSummary {
     while ((this.configs.at(-1)?.index ?? 0) >= index) this.configs.pop()
     this.lastIndex = Math.min(this.lastIndex, index - 1)
   }
+}
+
+function lowestIndex(entries: readonly LogEntry[]): number {
+  return entries.reduce((lowest, { index }) => Math.min(lowest, index), Number.POSITIVE_INFINITY)
 }
 
 function byteCount(chunks: readonly Buffer[]): number {

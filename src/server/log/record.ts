@@ -9,9 +9,10 @@
  * checksum covers the cluster id, the header before it and the body, so a value
  * that looks like a record, or a record of another cluster, does not verify.
  *
- * Between records stand seals, `seal <index> <commit index> <crc32>\n`: every
- * byte before a seal was known to be durable when it was written, up to the
- * entry `index`; and everything up to `commit index` was known committed.
+ * Between records stand seals, `seal <index> <commit index> <offset> <crc32>\n`:
+ * every byte before a seal was known to be durable when it was written, up to
+ * the entry `index`; and everything up to `commit index` was known committed.
+ * A seal names its own offset in the file, so that a copy of one in a value is none.
  */
 import { crc32 } from 'node:zlib'
 import { checkedLine, crcHex, readCheckedLine, seedOf } from '../../protocol/checked-line.ts'
@@ -53,6 +54,7 @@ export class LogEntry implements Entry {
 export interface Seal {
   readonly index: number
   readonly commitIndex: number
+  readonly offset: number
 }
 
 /** Encodes entries one behind the other into shared memory, so that neighbours go out as one piece. */
@@ -83,8 +85,8 @@ export class RecordWriter {
     return new LogEntry(id, timeMs, record, header.length, config)
   }
 
-  seal(seal: Seal): Buffer {
-    return Buffer.from(checkedLine(`seal ${seal.index} ${seal.commitIndex}`, this.#seed))
+  seal({ index, commitIndex, offset }: Seal): Buffer {
+    return Buffer.from(checkedLine(`seal ${index} ${commitIndex} ${offset}`, this.#seed))
   }
 }
 
@@ -159,9 +161,9 @@ export class RecordReader {
   #readSeal(header: string, end: number): RecordRead {
     const text = readCheckedLine(header, this.#seed)
     if (text === null) return BAD
-    const [, index, commitIndex] = text.split(' ').map(Number)
-    if (!isCount(index) || !isCount(commitIndex)) return BAD
-    return { kind: 'seal', seal: { index, commitIndex }, end }
+    const [, index, commitIndex, offset] = text.split(' ').map(Number)
+    if (!isCount(index) || !isCount(commitIndex) || !isCount(offset)) return BAD
+    return { kind: 'seal', seal: { index, commitIndex, offset }, end }
   }
 }
 

@@ -52,7 +52,7 @@ export async function readSegmentHeader(
 export interface SegmentVisitor {
   /** @returns false where this entry can't follow what came before it: treated as damage. */
   onEntry(entry: LogEntry, offset: number): boolean
-  onSeal(seal: Seal, offset: number): void
+  onSeal(seal: Seal): void
 }
 
 /**
@@ -74,8 +74,10 @@ export async function scanSegment(
       const read = reader.read(bytes, at)
       if (read.kind === 'bad') return position + at
       if (read.kind === 'short') break
-      if (read.kind === 'seal') visitor.onSeal(read.seal, position + at)
-      else if (!visitor.onEntry(read.entry, position + at)) return position + at
+      if (read.kind === 'seal') {
+        if (read.seal.offset !== position + at) return position + at
+        visitor.onSeal(read.seal)
+      } else if (!visitor.onEntry(read.entry, position + at)) return position + at
       at = read.end
     }
     if (bytes.length < wanted) return position + at
@@ -85,24 +87,23 @@ export async function scanSegment(
   }
 }
 
-/** Looks for a seal that verifies at or after `offset`, at the start of a line. */
-export async function findSealAfter(
+/** Whether a seal stands at or after `offset`. */
+export async function hasSealAfter(
   file: DiskFile,
   offset: number,
   reader: RecordReader,
-): Promise<{ readonly seal: Seal; readonly offset: number } | null> {
+): Promise<boolean> {
   const size = await file.size()
-  let lineStart = offset
   for (let position = offset; position < size; ) {
     const bytes = await file.read(position, SCAN_CHUNK_BYTES)
     for (let at = bytes.indexOf('seal '); at !== -1; at = bytes.indexOf('seal ', at + 1)) {
-      lineStart = position + at
+      const lineStart = position + at
       const read = reader.read(await file.read(lineStart, HEADER_BYTES_MAX), 0)
-      if (read.kind === 'seal') return { seal: read.seal, offset: lineStart }
+      if (read.kind === 'seal' && read.seal.offset === lineStart) return true
     }
     // Pieces overlap, so that a seal across their border is seen whole by one of them.
     position += Math.max(1, bytes.length - HEADER_BYTES_MAX)
     if (bytes.length < SCAN_CHUNK_BYTES) break
   }
-  return null
+  return false
 }

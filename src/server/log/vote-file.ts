@@ -31,7 +31,11 @@ export class VoteFile {
     await disk.syncDirectory(directory)
   }
 
-  /** @throws Error where neither copy verifies: this server may have voted, and nobody knows for whom. */
+  /**
+   * Reads the newer copy and writes it over both, the worse one first: what is
+   * readable may not be durable, and the next write must find two good ones.
+   * @throws Error where neither copy verifies: this server may have voted, and nobody knows for whom.
+   */
   static async open(
     disk: Disk,
     directory: string,
@@ -41,28 +45,34 @@ export class VoteFile {
     const seed = seedOf(owner)
     const file = await disk.open(path, { create: false })
     let newest: HardState | null = null
-    for (let copy = 0; copy < COPY_COUNT; copy++) {
-      const found = decode(
-        (await file.read(copy * COPY_BYTES, COPY_BYTES)).toString('latin1'),
-        seed,
-      )
-      if (found && (!newest || isNewer(found, newest))) newest = found
+    let newestAt = 0
+    for (let at = 0; at < COPY_COUNT; at++) {
+      const copy = await file.read(at * COPY_BYTES, COPY_BYTES)
+      const found = decode(copy.toString('latin1'), seed)
+      if (!found || (newest && !isNewer(found, newest))) continue
+      newest = found
+      newestAt = at
     }
     if (!newest) {
       throw new Error(
         `${path}: both copies are damaged; move ${directory} away and start again as a new server`,
       )
     }
-    return { file: new VoteFile(file, seed), hardState: newest }
+    const voteFile = new VoteFile(file, seed)
+    await voteFile.#writeCopy(newest, 1 - newestAt)
+    await voteFile.#writeCopy(newest, newestAt)
+    return { file: voteFile, hardState: newest }
   }
 
-  async write({ term, vote }: HardState): Promise<void> {
+  async write(hardState: HardState): Promise<void> {
+    for (let at = 0; at < COPY_COUNT; at++) await this.#writeCopy(hardState, at)
+  }
+
+  async #writeCopy({ term, vote }: HardState, at: number): Promise<void> {
     const line = checkedLine(`vote ${term} ${vote || '-'}`, this.#seed)
     const copy = Buffer.from(line.padEnd(COPY_BYTES - 1, ' ').concat('\n'))
-    for (let at = 0; at < COPY_COUNT; at++) {
-      await this.#file.write([copy], at * COPY_BYTES)
-      await this.#file.datasync()
-    }
+    await this.#file.write([copy], at * COPY_BYTES)
+    await this.#file.datasync()
   }
 
   close(): Promise<void> {

@@ -1,0 +1,405 @@
+import fc from 'fast-check'
+import { beforeEach, describe, expect, test } from 'vitest'
+import { type Item, MapItemStore } from '../../../src/server/keystore/item-store.ts'
+import { StateMachine } from '../../../src/server/keystore/state-machine.ts'
+
+const START_MS = 1_700_000_000_500
+const DAY_SECONDS = 24 * 60 * 60
+
+let machine: StateMachine
+let timeMs: number
+
+beforeEach(() => {
+  machine = new StateMachine(new MapItemStore())
+  timeMs = START_MS
+})
+
+/** Applies the next entry, with a command as the log has it. */
+function apply(body: string | Buffer): string {
+  return machine.apply({ index: machine.appliedIndex + 1, timeMs, body: Buffer.from(body) })
+}
+
+function store(verb: string, key: string, value: string, exptime = 0, cas = ''): string {
+  return apply(`${verb} ${key} 5 ${exptime} ${value.length}${cas && ` ${cas}`}\r\n${value}\r\n`)
+}
+
+function set(key: string, value: string, exptime = 0): string {
+  return store('set', key, value, exptime)
+}
+
+/** Lets log time pass, by an entry that says so. */
+function pass(ms: number): void {
+  timeMs += ms
+  expect(apply('time\r\n')).toBe('')
+}
+
+function valueAt(key: string): string | undefined {
+  return machine.get(key)?.value.toString('latin1')
+}
+
+describe('commands', () => {
+  test('set stores, and replaces', () => {
+    expect(set('k', 'one')).toBe('STORED')
+    expect(machine.get('k')).toMatchObject({ flags: 5, casUnique: 1, expiresAtMs: 0 })
+    expect(set('k', '')).toBe('STORED')
+    expect(valueAt('k')).toBe('')
+    expect(machine.get('k')?.casUnique).toBe(2)
+    expect(machine.items.count).toBe(1)
+  })
+
+  test('add stores only where nothing is', () => {
+    expect(store('add', 'k', 'one')).toBe('STORED')
+    expect(store('add', 'k', 'two')).toBe('NOT_STORED')
+    expect(valueAt('k')).toBe('one')
+    expect(machine.get('k')?.casUnique).toBe(1)
+    apply('delete k\r\n')
+    expect(store('add', 'k', 'three')).toBe('STORED')
+  })
+
+  test('cas stores where the item is still the one that was read', () => {
+    expect(store('cas', 'k', 'x', 0, '1')).toBe('NOT_FOUND')
+    set('k', 'one')
+    expect(store('cas', 'k', 'x', 0, '1')).toBe('EXISTS')
+    expect(store('cas', 'k', 'two', 0, '2')).toBe('STORED')
+    expect(machine.get('k')).toMatchObject({ casUnique: 4 })
+    expect(store('cas', 'k', 'x', 0, '2')).toBe('EXISTS')
+    expect(store('cas', 'k', 'x', 0, '18446744073709551615')).toBe('EXISTS')
+    expect(valueAt('k')).toBe('two')
+  })
+
+  test('delete says whether something was there', () => {
+    expect(apply('delete k\r\n')).toBe('NOT_FOUND')
+    set('k', 'one')
+    expect(apply('delete k\r\n')).toBe('DELETED')
+    expect(machine.get('k')).toBeUndefined()
+    expect(machine.items.count).toBe(0)
+    expect(apply('delete k\r\n')).toBe('NOT_FOUND')
+  })
+
+  test('the CAS unique of an item is the index that wrote it', () => {
+    apply('noop\r\n')
+    apply('noop\r\n')
+    set('k', 'one')
+    expect(machine.get('k')?.casUnique).toBe(3)
+  })
+
+  test('values and keys are bytes', () => {
+    const value = Buffer.from('\r\nset x 0 0 1\r\n\0\xff', 'latin1')
+    const line = Buffer.from(`set k\xe9\xff 4294967295 0 ${value.length}\r\n`, 'latin1')
+    expect(apply(Buffer.concat([line, value, Buffer.from('\r\n')]))).toBe('STORED')
+    expect(machine.get('k\xe9\xff')?.value.equals(value)).toBe(true)
+    expect(machine.get('k\xe9\xff')?.flags).toBe(4294967295)
+  })
+
+  test('keys that are named like what objects have', () => {
+    for (const key of ['__proto__', 'constructor', 'toString']) {
+      expect(machine.get(key)).toBeUndefined()
+      set(key, 'x')
+      expect(valueAt(key)).toBe('x')
+    }
+  })
+
+  test('a value is a copy of its own', () => {
+    const body = Buffer.from('set k 0 0 3\r\none\r\n')
+    machine.apply({ index: 1, timeMs, body })
+    body.fill('x')
+    expect(valueAt('k')).toBe('one')
+  })
+
+  test('entries of the log itself change nothing and have no reply', () => {
+    set('k', 'one')
+    for (const body of ['noop\r\n', 'time\r\n', 'config {"members":[],"floor":2}\r\n']) {
+      expect(apply(body)).toBe('')
+    }
+    expect(machine.items.count).toBe(1)
+    expect(machine.appliedIndex).toBe(4)
+  })
+
+  test('what no version of this store wrote is an error', () => {
+    expect(() => apply('touch k 0\r\n')).toThrow(/unknown command in the log: "touch"/)
+  })
+})
+
+describe('order', () => {
+  test.each([0, 1, 2, 4, 10])('after entry 2, entry %d is refused', (index) => {
+    apply('noop\r\n')
+    apply('noop\r\n')
+    const body = Buffer.from('set k 0 0 1\r\nx\r\n')
+    expect(() => machine.apply({ index, timeMs, body })).toThrow(`entry ${index} applied after 2`)
+    expect(machine.appliedIndex).toBe(2)
+    expect(machine.get('k')).toBeUndefined()
+  })
+
+  test('after a restore it goes on from there', () => {
+    machine.restoreItem('k', item('one', { casUnique: 7 }))
+    machine.restore(9, START_MS)
+    expect(machine.appliedIndex).toBe(9)
+    expect(machine.timeMs).toBe(START_MS)
+    expect(() => machine.apply({ index: 1, timeMs, body: Buffer.from('noop\r\n') })).toThrow()
+    expect(store('cas', 'k', 'two', 0, '7')).toBe('STORED')
+    expect(machine.get('k')?.casUnique).toBe(10)
+  })
+})
+
+function item(value: string, fields: Partial<Item> = {}): Item {
+  return { flags: 0, expiresAtMs: 0, casUnique: 1, ...fields, value: Buffer.from(value) }
+}
+
+describe('exptime', () => {
+  test('0 is never', () => {
+    set('k', 'one', 0)
+    pass(100 * 365 * DAY_SECONDS * 1000)
+    expect(valueAt('k')).toBe('one')
+    expect(machine.hasExpiring).toBe(false)
+  })
+
+  test('up to 30 days it counts from the log time of the entry', () => {
+    set('second', 'x', 1)
+    set('month', 'x', 30 * DAY_SECONDS)
+    expect(machine.get('second')?.expiresAtMs).toBe(START_MS + 1000)
+    expect(machine.get('month')?.expiresAtMs).toBe(START_MS + 30 * DAY_SECONDS * 1000)
+    pass(999)
+    expect(valueAt('second')).toBe('x')
+    pass(1)
+    expect(machine.get('second')).toBeUndefined()
+    pass(30 * DAY_SECONDS * 1000 - 1001)
+    expect(valueAt('month')).toBe('x')
+    pass(1)
+    expect(machine.get('month')).toBeUndefined()
+  })
+
+  test('above 30 days it is Unix time', () => {
+    const second = Math.floor(START_MS / 1000) + 10
+    set('k', 'x', second)
+    expect(machine.get('k')?.expiresAtMs).toBe(second * 1000)
+    pass(second * 1000 - 1 - timeMs)
+    expect(valueAt('k')).toBe('x')
+    pass(1)
+    expect(machine.get('k')).toBeUndefined()
+  })
+
+  test('one past 30 days is long ago: it replaces what was there by nothing', () => {
+    set('k', 'one')
+    expect(set('k', 'two', 30 * DAY_SECONDS + 1)).toBe('STORED')
+    expect(machine.get('k')).toBeUndefined()
+    expect(machine.items.count).toBe(0)
+    expect(set('k', 'three', Math.floor(START_MS / 1000))).toBe('STORED')
+    expect(machine.get('k')).toBeUndefined()
+  })
+
+  test('negative is gone at once', () => {
+    set('k', 'one')
+    expect(set('k', 'two', -1)).toBe('STORED')
+    expect(machine.get('k')).toBeUndefined()
+    expect(store('add', 'k', 'three', -1)).toBe('STORED')
+    expect(store('add', 'k', 'four')).toBe('STORED')
+    expect(store('cas', 'k', 'five', -1, '4')).toBe('STORED')
+    expect(machine.items.count).toBe(0)
+    expect(machine.hasExpiring).toBe(false)
+  })
+
+  test('for commands an item that has expired is not there', () => {
+    for (const key of ['a', 'c', 'd']) set(key, 'old', 2)
+    // Within the second that is not reclaimed yet.
+    pass(2000)
+    expect(machine.items.count).toBe(3)
+    expect(store('cas', 'c', 'x', 0, '2')).toBe('NOT_FOUND')
+    expect(apply('delete d\r\n')).toBe('NOT_FOUND')
+    expect(store('add', 'a', 'new')).toBe('STORED')
+    pass(10_000)
+    expect(valueAt('a')).toBe('new')
+    expect(machine.items.count).toBe(1)
+  })
+
+  test('an entry already sees its own time', () => {
+    set('k', 'old', 1)
+    timeMs += 1000
+    expect(store('add', 'k', 'new')).toBe('STORED')
+  })
+
+  test('only log time counts', () => {
+    set('k', 'x', 1)
+    for (let count = 0; count < 5; count++) apply('noop\r\n')
+    expect(valueAt('k')).toBe('x')
+    expect(machine.timeMs).toBe(START_MS)
+  })
+})
+
+describe('reclaiming', () => {
+  test('what has expired leaves memory within a second', () => {
+    for (let at = 0; at < 100; at++) set(`k${at}`, 'x', 1 + (at % 10))
+    for (let second = 1; second <= 10; second++) {
+      pass(1000)
+      // Those of this second and a half are gone, at the latest by the next.
+      expect(machine.items.count).toBeLessThanOrEqual(100 - 10 * (second - 1))
+      expect(machine.items.count).toBeGreaterThanOrEqual(100 - 10 * second)
+    }
+    pass(1000)
+    expect(machine.items.count).toBe(0)
+    expect(machine.hasExpiring).toBe(false)
+  })
+
+  test('after a long time at once', () => {
+    for (let at = 0; at < 100; at++) set(`k${at}`, 'x', 1 + at * 7)
+    set('stays', 'x')
+    set('later', 'x', 2000)
+    pass(1000 * 1000)
+    expect([...machine.items.view()].map(([key]) => key).sort()).toEqual(['later', 'stays'])
+    expect(machine.hasExpiring).toBe(true)
+  })
+
+  test('an item written again does not expire by its old exptime', () => {
+    set('k', 'one', 1)
+    set('k', 'two')
+    expect(machine.hasExpiring).toBe(false)
+    set('l', 'one', 1)
+    set('l', 'two', 5)
+    pass(3000)
+    expect(valueAt('k')).toBe('two')
+    expect(valueAt('l')).toBe('two')
+    pass(4000)
+    expect(valueAt('k')).toBe('two')
+    expect(valueAt('l')).toBeUndefined()
+    expect(machine.items.count).toBe(1)
+  })
+
+  test('nothing that expires is left over when items are written again, deleted, or expire', () => {
+    set('k', 'x', 10)
+    set('k', 'x', 20)
+    set('k', 'x', 30)
+    expect(machine.hasExpiring).toBe(true)
+    apply('delete k\r\n')
+    expect(machine.hasExpiring).toBe(false)
+    set('k', 'x', 10)
+    set('k', 'x', -1)
+    expect(machine.hasExpiring).toBe(false)
+    set('k', 'x', 10)
+    store('cas', 'k', 'y', 0, String(machine.appliedIndex))
+    expect(machine.hasExpiring).toBe(false)
+    set('k', 'x', 1)
+    pass(2000)
+    expect(machine.hasExpiring).toBe(false)
+  })
+
+  test('items restored expire like others', () => {
+    machine.restoreItem('a', item('x', { expiresAtMs: START_MS + 100 }))
+    machine.restoreItem('b', item('x', { expiresAtMs: START_MS + 60_000 }))
+    machine.restoreItem('c', item('x'))
+    machine.restore(9, START_MS)
+    expect(valueAt('a')).toBe('x')
+    pass(100)
+    expect(machine.get('a')).toBeUndefined()
+    pass(61_000)
+    expect(machine.get('b')).toBeUndefined()
+    expect(machine.items.count).toBe(1)
+    expect(machine.hasExpiring).toBe(false)
+  })
+
+  test('a view stays as it was', () => {
+    set('a', 'one')
+    set('b', 'one', 1)
+    const view = machine.items.view()
+    set('a', 'two')
+    pass(5000)
+    const values = view.map(([key, { value }]) => [key, value.toString()])
+    expect(values).toEqual([
+      ['a', 'one'],
+      ['b', 'one'],
+    ])
+  })
+})
+
+describe('against a model', () => {
+  const key = fc.constantFrom('a', 'b', 'c')
+  const exptime = fc.constantFrom(-1, 0, 0, 1, 2, 3, 60, 1_700_000_003, 1_700_000_100, 2_600_000)
+  const action = fc.record({
+    verb: fc.constantFrom('set', 'set', 'add', 'cas', 'delete', 'time'),
+    key,
+    exptime,
+    back: fc.nat(3),
+    passMs: fc.constantFrom(0, 0, 1, 499, 500, 1000, 2500, 60_000),
+  })
+
+  interface ModelItem {
+    readonly index: number
+    readonly expiresAtMs: number
+  }
+
+  test('any commands and times; a copy restored half way goes on alike', () => {
+    const property = fc.property(
+      fc.array(action, { maxLength: 40 }),
+      fc.nat(40),
+      (actions, half) => {
+        const whole = new StateMachine(new MapItemStore())
+        let restored: StateMachine | null = null
+        const model = new Map<string, ModelItem>()
+        let nowMs = START_MS
+
+        for (const [at, { verb, key, exptime, back, passMs }] of actions.entries()) {
+          if (at === half) {
+            restored = new StateMachine(new MapItemStore())
+            for (const [key, item] of whole.items.view()) restored.restoreItem(key, item)
+            restored.restore(whole.appliedIndex, whole.timeMs)
+          }
+          const index = at + 1
+          nowMs += passMs
+          for (const [key, { expiresAtMs }] of model) if (expiresAtMs <= nowMs) model.delete(key)
+          const current = model.get(key)
+          const cas = Math.max(0, (current?.index ?? 1) - (back % 2))
+          const expected = expectedReply(verb, current, cas)
+          const body = bodyOf(verb, key, exptime, index, cas)
+          expect(whole.apply({ index, timeMs: nowMs, body })).toBe(expected)
+          restored?.apply({ index, timeMs: nowMs, body })
+          if (expected === 'DELETED') model.delete(key)
+          if (expected === 'STORED') {
+            const expiresAtMs = expiry(exptime, nowMs)
+            if (expiresAtMs > nowMs) model.set(key, { index, expiresAtMs })
+            else model.delete(key)
+          }
+          for (const each of ['a', 'b', 'c']) {
+            expect(whole.get(each)?.casUnique).toBe(model.get(each)?.index)
+            if (restored) expect(restored.get(each)).toEqual(whole.get(each))
+          }
+          // What is dead and not reclaimed yet is of this second.
+          for (const [, { expiresAtMs }] of whole.items.view()) {
+            expect(expiresAtMs === 0 || expiresAtMs > Math.floor(nowMs / 1000) * 1000).toBe(true)
+          }
+          const isAnyExpiring = whole.items.view().some(([, { expiresAtMs }]) => expiresAtMs !== 0)
+          expect(whole.hasExpiring).toBe(isAnyExpiring)
+          if (restored) expect(restored.items.count).toBe(whole.items.count)
+        }
+      },
+    )
+    fc.assert(property, { seed: 1, numRuns: 500 })
+  })
+
+  function expectedReply(verb: string, current: ModelItem | undefined, cas: number): string {
+    switch (verb) {
+      case 'add':
+        return current ? 'NOT_STORED' : 'STORED'
+      case 'cas':
+        if (!current) return 'NOT_FOUND'
+        return current.index === cas ? 'STORED' : 'EXISTS'
+      case 'delete':
+        return current ? 'DELETED' : 'NOT_FOUND'
+      case 'time':
+        return ''
+      default:
+        return 'STORED'
+    }
+  }
+
+  function bodyOf(verb: string, key: string, exptime: number, index: number, cas: number): Buffer {
+    if (verb === 'time') return Buffer.from('time\r\n')
+    if (verb === 'delete') return Buffer.from(`delete ${key}\r\n`)
+    const value = `value ${index}`
+    const end = verb === 'cas' ? ` ${cas}` : ''
+    return Buffer.from(`${verb} ${key} 0 ${exptime} ${value.length}${end}\r\n${value}\r\n`)
+  }
+
+  function expiry(exptime: number, nowMs: number): number {
+    if (exptime === 0) return Infinity
+    if (exptime < 0) return 0
+    return exptime <= 30 * DAY_SECONDS ? nowMs + exptime * 1000 : exptime * 1000
+  }
+})

@@ -1,0 +1,1049 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { LogDamagedError, LogStore } from '../../../src/server/log/log-store.ts'
+import { RecordReader, RecordWriter } from '../../../src/server/log/record.ts'
+import { ManualTimers, settle } from '../../io/manual-timers.ts'
+import {
+  CRASH_POLICIES,
+  type CrashPolicy,
+  MemoryDisk,
+  type Mutation,
+  seededRandom,
+} from '../../io/memory-disk.ts'
+import {
+  CLUSTER,
+  DIRECTORY,
+  LogHarness,
+  reopen,
+  run,
+  runToEachChange,
+  type Step,
+  segmentPath,
+} from './log-harness.ts'
+
+const LOSE: CrashPolicy = { contents: 'lose', names: 'lose' }
+const KEEP: CrashPolicy = { contents: 'keep', names: 'keep' }
+
+async function opened(): Promise<LogHarness> {
+  const harness = new LogHarness()
+  await harness.open()
+  return harness
+}
+
+/** What stands in a segment behind its header: `term/index`, or `seal index/commit index`. */
+function contentsOf(disk: MemoryDisk, sequence: number): string[] {
+  const bytes = disk.bytes(segmentPath(sequence))
+  const reader = new RecordReader(CLUSTER)
+  const contents: string[] = []
+  for (let at = bytes.indexOf('\n') + 1; at < bytes.length; ) {
+    const read = reader.read(bytes, at)
+    if (read.kind === 'entry') contents.push(`${read.entry.term}/${read.entry.index}`)
+    else if (read.kind === 'seal') contents.push(`seal ${read.seal.index}/${read.seal.commitIndex}`)
+    else return [...contents, read.kind]
+    at = read.end
+  }
+  return contents
+}
+
+function segments(disk: MemoryDisk): Promise<string[]> {
+  return disk.list(DIRECTORY)
+}
+
+/** The log as it is after a power loss now, checked against the model. */
+async function crashed(harness: LogHarness, policy: CrashPolicy): Promise<LogHarness> {
+  const next = harness.fork(harness.disk.crash(policy))
+  await next.open()
+  return next
+}
+
+describe('append', () => {
+  test('an entry is reported stable after a datasync, not before', async () => {
+    const harness = await opened()
+    const release = harness.disk.hold('datasync')
+    harness.append(10)
+    await settle()
+    expect(harness.disk.bytes(segmentPath(1)).includes('set key1')).toBe(true)
+    expect(harness.reports).toEqual([])
+    release()
+    await settle()
+    expect(harness.reports).toEqual([{ term: 1, index: 1 }])
+  })
+
+  test('entries queued while a sync runs go out together, with one write and one sync', async () => {
+    const harness = await opened()
+    const mutations: Mutation[] = []
+    harness.disk.onMutation = (mutation) => mutations.push(mutation)
+    const release = harness.disk.hold('datasync')
+    harness.append(10)
+    await settle()
+    harness.append(10, 20)
+    harness.append(30)
+    await settle()
+    expect(mutations.map(({ kind }) => kind)).toEqual(['write', 'datasync'])
+    release()
+    await settle()
+    expect(mutations.map(({ kind }) => kind)).toEqual(['write', 'datasync', 'write', 'datasync'])
+    expect(harness.reports).toEqual([
+      { term: 1, index: 1 },
+      { term: 1, index: 4 },
+    ])
+    expect(contentsOf(harness.disk, 1)).toEqual(['1/1', 'seal 1/0', '1/2', '1/3', '1/4'])
+  })
+
+  test('one batch is at most 4 MiB, or one entry', async () => {
+    const harness = await opened()
+    const mutations: Mutation[] = []
+    harness.disk.onMutation = (mutation) => mutations.push(mutation)
+    harness.append(1_900_000, 1_900_000, 1_900_000, 10)
+    await settle()
+    expect(harness.reports.map(({ index }) => index)).toEqual([2, 4])
+    const writes = mutations.filter(({ kind }) => kind === 'write')
+    for (const { bytes } of writes) expect(bytes?.length).toBeLessThan(4_200_000)
+    await harness.checkRead(1, 4)
+  })
+
+  test('nothing to append writes nothing', async () => {
+    const harness = await opened()
+    const { mutationCount } = harness.disk
+    harness.log.append([])
+    await settle()
+    expect(harness.disk.mutationCount).toBe(mutationCount)
+    expect(harness.reports).toEqual([])
+  })
+
+  test('an entry that goes back replaces what came after, also after reopening', async () => {
+    const harness = await opened()
+    harness.append(10, 20, 30)
+    await settle()
+    harness.append(40)
+    harness.supersede(2, 50)
+    harness.append(60)
+    await settle()
+    expect(harness.reports.at(-1)).toEqual({ term: 2, index: 3 })
+    await harness.checkRead(1, 3)
+    await harness.close()
+    await harness.open()
+    expect(harness.summary).toMatchObject({
+      lastIndex: 3,
+      termRuns: [
+        { term: 1, index: 1 },
+        { term: 2, index: 2 },
+      ],
+    })
+  })
+})
+
+describe('seals', () => {
+  test('the next batch begins with a seal for the one before', async () => {
+    const harness = await opened()
+    harness.append(10)
+    await settle()
+    harness.commit(1)
+    harness.append(10)
+    await settle()
+    harness.append(10)
+    await settle()
+    expect(contentsOf(harness.disk, 1)).toEqual(['1/1', 'seal 1/1', '1/2', 'seal 2/1', '1/3'])
+  })
+
+  test('an idle log seals its newest batch without a sync, once', async () => {
+    const harness = await opened()
+    harness.append(10)
+    await settle()
+    expect(harness.timers.waitingCount).toBe(1)
+    const mutations: Mutation[] = []
+    harness.disk.onMutation = (mutation) => mutations.push(mutation)
+    harness.timers.fire()
+    await settle()
+    expect(mutations.map(({ kind }) => kind)).toEqual(['write'])
+    harness.timers.fire()
+    await settle()
+    expect(mutations).toHaveLength(1)
+    expect(contentsOf(harness.disk, 1)).toEqual(['1/1', 'seal 1/0'])
+  })
+
+  test('the batch behind an unsynced seal begins without one', async () => {
+    const harness = await opened()
+    harness.append(10)
+    await settle()
+    harness.timers.fire()
+    await settle()
+    harness.append(10)
+    await settle()
+    harness.append(10)
+    await settle()
+    expect(contentsOf(harness.disk, 1)).toEqual(['1/1', 'seal 1/0', '1/2', 'seal 2/0', '1/3'])
+  })
+
+  test('a batch on its way puts off the idle seal', async () => {
+    const harness = await opened()
+    harness.append(10)
+    await settle()
+    const release = harness.disk.hold('datasync')
+    harness.append(10)
+    await settle()
+    expect(harness.timers.waitingCount).toBe(0)
+    release()
+    await settle()
+    expect(harness.timers.waitingCount).toBe(1)
+  })
+
+  test('entries queued while an idle seal is written go out behind it', async () => {
+    const harness = await opened()
+    harness.append(10)
+    await settle()
+    const release = harness.disk.hold('write')
+    harness.timers.fire()
+    harness.append(10)
+    await settle()
+    expect(contentsOf(harness.disk, 1)).toEqual(['1/1'])
+    release()
+    await settle()
+    expect(contentsOf(harness.disk, 1)).toEqual(['1/1', 'seal 1/0', '1/2'])
+    expect(harness.reports.at(-1)).toEqual({ term: 1, index: 2 })
+  })
+
+  test('the newest commit index that a seal names comes back', async () => {
+    const harness = await opened()
+    harness.append(10, 10, 10)
+    await settle()
+    harness.commit(2)
+    await harness.close()
+    await harness.open()
+    expect(harness.summary.commitIndex).toBe(2)
+    expect(harness.log.commitIndex).toBe(2)
+  })
+
+  test('a seal names no commit index past its own entry', async () => {
+    const harness = await opened()
+    harness.append(10, 10)
+    await settle()
+    harness.log.commitIndex = 7
+    await harness.log.close()
+    const { summary } = await LogStore.open({
+      disk: harness.disk,
+      timers: new ManualTimers(),
+      directory: DIRECTORY,
+      clusterId: CLUSTER,
+      group: 0,
+    })
+    expect(summary.commitIndex).toBe(2)
+  })
+
+  // A seal written while entries wait that replace its own must not call those committed.
+  test('a commit index beyond what entries in the queue replace is not sealed', async () => {
+    const harness = await opened()
+    const release = harness.disk.hold('datasync')
+    harness.append(10, 10, 10)
+    await settle()
+    harness.supersede(2, 20, 20, 20)
+    harness.log.commitIndex = 3
+    release()
+    await settle()
+    await harness.log.close()
+    expect(harness.reports.at(-1)).toEqual({ term: 2, index: 4 })
+    const { log } = await LogStore.open({
+      disk: harness.disk,
+      timers: new ManualTimers(),
+      directory: DIRECTORY,
+      clusterId: CLUSTER,
+      group: 0,
+    })
+    expect((await log.read(1, 4, Infinity)).map(({ term }) => term)).toEqual([1, 2, 2, 2])
+  })
+})
+
+describe('reading', () => {
+  test('any range, across batches, seals and replaced entries', async () => {
+    const harness = await opened()
+    for (const size of [10, 600, 20]) {
+      harness.append(size, size)
+      await settle()
+    }
+    harness.timers.fire()
+    harness.supersede(4, 30, 40)
+    await settle()
+    harness.append(50)
+    await settle()
+    harness.supersede(6, 60, 70)
+    await settle()
+    for (let first = 1; first <= 7; first++) {
+      for (let last = first; last <= 7; last++) await harness.checkRead(first, last)
+    }
+  })
+
+  test('as much as fits, and at least one', async () => {
+    const harness = await opened()
+    harness.append(100, 200, 300, 400)
+    await settle()
+    for (const bytesMax of [0, 1, 140, 400, 800, 10_000]) {
+      await harness.checkRead(1, 4, bytesMax)
+      await harness.checkRead(3, 4, bytesMax)
+    }
+  })
+
+  test('far into a long log, before and after reopening', async () => {
+    const harness = await opened()
+    for (let batch = 0; batch < 20; batch++) {
+      harness.append(...Array.from({ length: 50 }, (_, at) => 100 + ((at * 37) % 900)))
+      await settle()
+    }
+    const ranges = [
+      [1, 1000],
+      [1, 1],
+      [499, 502],
+      [1000, 1000],
+      [137, 901],
+    ] as const
+    for (const [first, last] of ranges) await harness.checkRead(first, last)
+    await harness.close()
+    await harness.open()
+    for (const [first, last] of ranges) await harness.checkRead(first, last)
+  })
+
+  test('records larger than the pieces that are read', async () => {
+    const harness = await opened()
+    harness.append(10, 700_000, 1_500_000, 10, 300_000, 10)
+    await settle()
+    for (let first = 1; first <= 6; first++) await harness.checkRead(first, 6)
+    await harness.close()
+    await harness.open()
+    for (let first = 1; first <= 6; first++) await harness.checkRead(first, 6)
+  })
+
+  test('across segments', async () => {
+    const harness = await opened()
+    for (let round = 0; round < 4; round++) {
+      harness.append(10, 500)
+      await settle()
+      harness.restartOn(harness.disk.crash(LOSE))
+      await harness.open()
+    }
+    expect((await segments(harness.disk)).length).toBeGreaterThan(1)
+    for (let first = 1; first <= 8; first++) await harness.checkRead(first, 8)
+  })
+
+  test('damage under a read is an error that says where, never another entry', async () => {
+    const harness = await opened()
+    harness.append(10, 10, 10)
+    await settle()
+    const offset = harness.disk.bytes(segmentPath(1)).indexOf('set key2')
+    harness.disk.flipBit(segmentPath(1), offset)
+    await expect(harness.log.read(1, 3, Infinity)).rejects.toThrow(LogDamagedError)
+    await expect(harness.log.read(1, 3, Infinity)).rejects.toThrow(/000000000001\.log.*entry 2 /)
+    await harness.checkRead(1, 1)
+  })
+})
+
+describe('reopening', () => {
+  test('after a clean close the same segment goes on', async () => {
+    const harness = await opened()
+    harness.append(10, 10)
+    await settle()
+    await harness.close()
+    const { mutationCount } = harness.disk
+    await harness.open()
+    // The directory is made sure of; nothing is written.
+    expect(harness.disk.mutationCount - mutationCount).toBeLessThanOrEqual(2)
+    harness.append(10)
+    await settle()
+    expect(await segments(harness.disk)).toEqual(['000000000001.log'])
+    expect(contentsOf(harness.disk, 1)).toEqual(['1/1', '1/2', 'seal 2/0', '1/3'])
+  })
+
+  test('an empty log, again and again', async () => {
+    const harness = await opened()
+    for (let round = 0; round < 3; round++) {
+      await harness.close()
+      await harness.open()
+      expect(harness.summary).toMatchObject({ lastIndex: 0, termRuns: [], configs: [] })
+    }
+    expect(await segments(harness.disk)).toEqual(['000000000001.log'])
+  })
+
+  test('close writes what is queued first', async () => {
+    const harness = await opened()
+    const release = harness.disk.hold('datasync')
+    harness.append(10)
+    await settle()
+    harness.append(20)
+    const closing = harness.close()
+    release()
+    await closing
+    expect(harness.reports.at(-1)).toEqual({ term: 1, index: 2 })
+    harness.restartOn(harness.disk.crash(LOSE))
+    await harness.open()
+    expect(harness.summary.lastIndex).toBe(2)
+    expect(await segments(harness.disk)).toEqual(['000000000001.log'])
+  })
+
+  /** Closes while an idle seal is on its way and an entry waits behind it; syncs are held. */
+  async function closeBehindIdleSeal(seed: number) {
+    const harness = new LogHarness(new MemoryDisk({ random: seededRandom(seed) }))
+    await harness.open()
+    harness.append(10)
+    await settle()
+    const releaseWrite = harness.disk.hold('write')
+    harness.timers.fire()
+    harness.append(1500)
+    const closing = harness.log.close()
+    await settle()
+    const releaseSync = harness.disk.hold('datasync')
+    releaseWrite()
+    await settle()
+    return { harness, closing, releaseSync }
+  }
+
+  test('close waits for entries queued while an idle seal is written', async () => {
+    const { harness, closing, releaseSync } = await closeBehindIdleSeal(1)
+    releaseSync()
+    await closing
+    await settle()
+    expect(harness.failures).toEqual([])
+    expect(harness.reports.at(-1)).toEqual({ term: 1, index: 2 })
+    expect(contentsOf(harness.disk, 1).at(-1)).toBe('seal 2/0')
+  })
+
+  test('a power loss during such a close leaves a log that opens', async () => {
+    for (let seed = 1; seed <= 20; seed++) {
+      const { harness } = await closeBehindIdleSeal(seed)
+      await crashed(harness, { contents: 'random', names: 'random' })
+    }
+  })
+
+  test('after a crash what is past the last seal stands in a new segment, synced', async () => {
+    const harness = await opened()
+    harness.append(10)
+    await settle()
+    harness.append(10, 10)
+    await settle()
+    harness.restartOn(harness.disk.crash(LOSE))
+    await harness.open()
+    expect(await segments(harness.disk)).toEqual(['000000000001.log', '000000000002.log'])
+    expect(contentsOf(harness.disk, 2)).toEqual(['1/2', '1/3', 'seal 3/0'])
+    const again = await crashed(harness, LOSE)
+    expect(again.summary.lastIndex).toBe(3)
+    // All of it is sealed now.
+    expect(await segments(again.disk)).toEqual(['000000000001.log', '000000000002.log'])
+  })
+
+  test('a segment that is superseded as a whole is removed, for good', async () => {
+    const harness = await opened()
+    harness.append(10, 10)
+    await settle()
+    harness.restartOn(harness.disk.crash(LOSE))
+    await harness.open()
+    expect(await segments(harness.disk)).toEqual(['000000000002.log'])
+    expect(contentsOf(harness.disk, 2)).toEqual(['1/1', '1/2', 'seal 2/0'])
+    const again = await crashed(harness, LOSE)
+    expect(await segments(again.disk)).toEqual(['000000000002.log'])
+  })
+
+  test('segments left half made are cleared away', async () => {
+    const harness = await opened()
+    harness.append(10)
+    await settle()
+    await harness.close()
+    harness.disk.put(`${segmentPath(2)}.tmp`, Buffer.from('log 1 clus'))
+    await harness.open()
+    expect(await segments(harness.disk)).toEqual(['000000000001.log'])
+  })
+
+  test('the log of another cluster or group is refused', async () => {
+    const harness = await opened()
+    await harness.close()
+    const { disk, timers } = harness
+    const options = { disk, timers, directory: DIRECTORY, clusterId: CLUSTER, group: 0 }
+    await expect(LogStore.open({ ...options, clusterId: 'cluster-2' })).rejects.toThrow(
+      /000000000001\.log: belongs to cluster cluster-1, group 0/,
+    )
+    await expect(LogStore.open({ ...options, group: 1 })).rejects.toThrow(LogDamagedError)
+  })
+
+  test('configurations and times come back, those replaced do not', async () => {
+    const harness = await opened()
+    const config = (floor: number) => ({ members: [], floor })
+    harness.appendConfig(config(2))
+    harness.append(10)
+    harness.appendConfig(config(3))
+    await settle()
+    harness.supersede(3, 10)
+    harness.appendConfig(config(4))
+    await settle()
+    await harness.close()
+    await harness.open()
+    expect(harness.summary.configs).toEqual([
+      { index: 1, config: config(2) },
+      { index: 4, config: config(4) },
+    ])
+  })
+})
+
+// Every way to stop: at each write, sync and rename in turn, with each fate of
+// what was not synced.
+describe('crash', () => {
+  const story: readonly Step[] = [
+    (harness) => harness.openOnly(),
+    (harness) => harness.append(10, 600, 700),
+    (harness) => {
+      harness.append(1200)
+      harness.append(20, 900)
+    },
+    (harness) => harness.commit(3),
+    (harness) => harness.timers.fire(),
+    (harness) => harness.append(800, 30),
+    (harness) => harness.supersede(5, 500, 40, 1500),
+    (harness) => harness.append(60),
+    reopen,
+    (harness) => harness.append(900),
+    (harness) => harness.supersede(8, 50, 700),
+    (harness) => harness.timers.fire(),
+    (harness) => harness.append(700),
+  ]
+
+  async function checkGoesOn(harness: LogHarness): Promise<void> {
+    harness.append(40, 700)
+    await settle()
+    expect(harness.failures).toEqual([])
+    expect(harness.reports.at(-1)?.index).toBe(harness.lastIndex)
+    await harness.checkRead(1, harness.lastIndex)
+    await crashed(harness, LOSE)
+  }
+
+  test('at every change: all that was reported stable is there, and nothing by halves', async () => {
+    let outcomeCount = 0
+    for await (const harness of runToEachChange(story)) {
+      for (const policy of [...CRASH_POLICIES, ...CRASH_POLICIES.slice(4)]) {
+        const once = await crashed(harness, policy)
+        // What was read once is durable.
+        const twice = await crashed(once, LOSE)
+        expect(twice.summary).toEqual(once.summary)
+        await checkGoesOn(twice)
+        outcomeCount++
+      }
+    }
+    expect(outcomeCount).toBeGreaterThan(300)
+  })
+
+  test('at every change, and at every change of the opening that follows', async () => {
+    const shortStory = [...story.slice(0, 4), ...story.slice(5, 7)]
+    let outcomeCount = 0
+    for await (const harness of runToEachChange(shortStory)) {
+      for (const policy of [...CRASH_POLICIES.slice(2, 6), ...CRASH_POLICIES.slice(6)]) {
+        for (let haltAt = 1; ; haltAt++) {
+          // The same dice each time, so that only the moment differs.
+          const opening = harness.fork(harness.disk.crash(policy))
+          opening.disk.haltAt = haltAt
+          await run(opening, [(log) => log.openOnly()])
+          const isThrough = opening.disk.mutationCount < haltAt
+          for (const again of [LOSE, KEEP, ...CRASH_POLICIES.slice(4)]) {
+            const once = await crashed(opening, again)
+            const twice = await crashed(once, LOSE)
+            expect(twice.summary).toEqual(once.summary)
+            outcomeCount++
+          }
+          if (isThrough) break
+        }
+      }
+    }
+    expect(outcomeCount).toBeGreaterThan(1000)
+  })
+
+  // A killed process leaves the page cache: what the next one reads may not be durable yet.
+  async function checkKilled(killed: LogHarness): Promise<void> {
+    const harness = killed.fork(killed.disk.kill())
+    await harness.open()
+    const again = await crashed(harness, LOSE)
+    // A seal may be lost, and the commit index with it.
+    expect({ ...again.summary, commitIndex: 0 }).toEqual({ ...harness.summary, commitIndex: 0 })
+    const goesOn = killed.fork(killed.disk.kill())
+    await goesOn.open()
+    await checkGoesOn(goesOn)
+  }
+
+  test('kill at every change, then a power loss: what was read stays', async () => {
+    const first = new LogHarness()
+    await first.openOnly()
+    for await (const harness of runToEachChange(story)) {
+      if (harness.disk.mutationCount > first.disk.mutationCount) await checkKilled(harness)
+    }
+  })
+
+  test('kill before the name of the first segment is synced, then a power loss', async () => {
+    for await (const harness of runToEachChange(story.slice(0, 1))) await checkKilled(harness)
+  })
+
+  test('kill before the name of a segment without entries is synced', async () => {
+    const torn = await opened()
+    torn.append(10)
+    await settle()
+    torn.timers.fire()
+    await settle()
+    torn.append(1000)
+    torn.disk.halt()
+    for (let haltAt = 1; haltAt < 10; haltAt++) {
+      const bytes = torn.disk.bytes(segmentPath(1))
+      const disk = torn.disk.crash(KEEP)
+      disk.put(segmentPath(1), Buffer.concat([bytes, Buffer.from('2 1 17')]))
+      disk.haltAt = haltAt
+      const opening = torn.fork(disk)
+      await run(opening, [(log) => log.openOnly()])
+      await checkKilled(opening)
+    }
+  })
+
+  test('entries that go back before the first of their segment survive the next crash', async () => {
+    const harness = await opened()
+    harness.append(10, 10, 10, 10, 10)
+    await settle()
+    harness.timers.fire()
+    await settle()
+    // A torn batch: the next segment begins at 6.
+    const release = harness.disk.hold('datasync')
+    harness.append(2000)
+    await settle()
+    harness.restartOn(harness.disk.crash({ contents: 'torn', names: 'keep' }))
+    release()
+    await harness.open()
+    expect(harness.summary.lastIndex).toBe(5)
+    harness.supersede(3, 20, 20)
+    await settle()
+    harness.append(20)
+    await settle()
+    // 2/3 and 2/4 are sealed in that segment, 2/5 is not and is written again.
+    harness.restartOn(harness.disk.crash(LOSE))
+    await harness.open()
+    expect(harness.summary.lastIndex).toBe(5)
+  })
+})
+
+describe('damage', () => {
+  /** Two sealed batches and one that is not. */
+  async function sealedLog(): Promise<LogHarness> {
+    const harness = await opened()
+    harness.append(10, 10)
+    await settle()
+    harness.append(10)
+    await settle()
+    harness.append(10, 10)
+    await settle()
+    expect(contentsOf(harness.disk, 1)).toEqual([
+      '1/1',
+      '1/2',
+      'seal 2/0',
+      '1/3',
+      'seal 3/0',
+      '1/4',
+      '1/5',
+    ])
+    return harness
+  }
+
+  function open(disk: MemoryDisk) {
+    const timers = new ManualTimers()
+    return LogStore.open({ disk, timers, directory: DIRECTORY, clusterId: CLUSTER, group: 0 })
+  }
+
+  test('before the last seal it is refused, with file, offset and index', async () => {
+    const harness = await sealedLog()
+    const bytes = harness.disk.bytes(segmentPath(1))
+    const headerEnd = bytes.indexOf('\n') + 1
+    const lastSeal = bytes.indexOf('seal 3')
+    const starts = [
+      headerEnd,
+      bytes.indexOf('2 1 17'),
+      bytes.indexOf('seal 2'),
+      bytes.indexOf('3 1 17'),
+    ]
+    for (let offset = headerEnd; offset < lastSeal; offset++) {
+      const disk = harness.disk.crash(KEEP)
+      disk.flipBit(segmentPath(1), offset, offset % 8)
+      const at = starts.findLastIndex((start) => start <= offset)
+      // The first seal stands before entry 3.
+      const where = `000000000001.log: damaged at byte ${starts[at]}, entry ${[1, 2, 3, 3][at]} `
+      const error = await open(disk).then(
+        () => null,
+        (error: unknown) => error,
+      )
+      expect(error).toBeInstanceOf(LogDamagedError)
+      expect(String(error)).toContain(where)
+      expect(String(error)).toContain(segmentPath(1))
+      expect(await disk.readFile(segmentPath(1))).toHaveLength(bytes.length)
+      expect(await segments(disk)).toEqual(['000000000001.log'])
+    }
+  })
+
+  test('after the last seal it is cut, and what is before it stays', async () => {
+    const harness = await sealedLog()
+    const bytes = harness.disk.bytes(segmentPath(1))
+    const fifth = bytes.lastIndexOf('5 1 17')
+    for (let offset = bytes.indexOf('seal 3'); offset < bytes.length; offset++) {
+      const disk = harness.disk.crash(KEEP)
+      disk.flipBit(segmentPath(1), offset, offset % 8)
+      const { log, summary } = await open(disk)
+      expect(summary.lastIndex).toBe(offset < fifth ? 3 : 4)
+      // Nothing is written behind the damage.
+      expect(await segments(disk)).toEqual(['000000000001.log', '000000000002.log'])
+      const found = await log.read(1, summary.lastIndex, Infinity)
+      expect(found.map(({ index }) => index)).toEqual([1, 2, 3, 4].slice(0, summary.lastIndex))
+      await log.close()
+      expect((await open(disk)).summary.lastIndex).toBe(summary.lastIndex)
+    }
+  })
+
+  test('a log cut off anywhere opens with what is whole', async () => {
+    const harness = await sealedLog()
+    const bytes = harness.disk.bytes(segmentPath(1))
+    const headerEnd = bytes.indexOf('\n') + 1
+    let longest = 0
+    for (let length = headerEnd; length <= bytes.length; length++) {
+      const disk = harness.disk.crash(KEEP)
+      disk.put(segmentPath(1), bytes.subarray(0, length))
+      const { log, summary } = await open(disk)
+      expect(summary.lastIndex).toBeGreaterThanOrEqual(longest)
+      longest = summary.lastIndex
+      if (longest > 0) expect(await log.read(1, longest, Infinity)).toHaveLength(longest)
+    }
+    expect(longest).toBe(5)
+  })
+
+  test('in the first line of a segment it is refused', async () => {
+    const harness = await sealedLog()
+    const headerBytes = harness.disk.bytes(segmentPath(1)).indexOf('\n') + 1
+    for (let offset = 0; offset < headerBytes; offset++) {
+      const disk = harness.disk.crash(KEEP)
+      disk.flipBit(segmentPath(1), offset, offset % 8)
+      await expect(open(disk)).rejects.toThrow(LogDamagedError)
+      await expect(open(disk)).rejects.toThrow(segmentPath(1))
+    }
+  })
+
+  test('in an earlier segment, and a segment that is missing', async () => {
+    const harness = await sealedLog()
+    harness.restartOn(harness.disk.crash(LOSE))
+    await harness.open()
+    harness.append(10)
+    await settle()
+    expect(await segments(harness.disk)).toHaveLength(2)
+    const damaged = harness.disk.crash(KEEP)
+    damaged.flipBit(segmentPath(1), damaged.bytes(segmentPath(1)).indexOf('set key2'))
+    await expect(open(damaged)).rejects.toThrow(/000000000001\.log: .*entry 2 /)
+    const missing = harness.disk.crash(KEEP)
+    await missing.remove(segmentPath(1))
+    await expect(open(missing)).rejects.toThrow(/000000000002\.log: .*entry 1 /)
+  })
+
+  test('in what a later segment supersedes it is no harm', async () => {
+    const harness = await sealedLog()
+    const fifth = harness.disk.bytes(segmentPath(1)).indexOf('set key5')
+    harness.restartOn(harness.disk.crash(LOSE))
+    await harness.open()
+    harness.disk.flipBit(segmentPath(1), fifth)
+    await harness.close()
+    await harness.open()
+    expect(harness.summary.lastIndex).toBe(5)
+  })
+
+  // The entries replaced must not come back in the place of damaged ones.
+  test('in an earlier segment, in entries that had replaced others, it is refused', async () => {
+    const harness = await opened()
+    harness.append(10, 10, 10, 10, 10)
+    await settle()
+    harness.supersede(3, 20, 20)
+    await settle()
+    harness.append(20)
+    await settle()
+    harness.restartOn(harness.disk.crash(LOSE))
+    await harness.open()
+    expect(contentsOf(harness.disk, 2)).toEqual(['2/5', 'seal 5/0'])
+    await harness.close()
+    const offset = harness.disk.bytes(segmentPath(1)).lastIndexOf('set key3')
+    harness.disk.flipBit(segmentPath(1), offset)
+    await expect(open(harness.disk)).rejects.toThrow(LogDamagedError)
+  })
+
+  test('values that look like records and seals change nothing', async () => {
+    const writer = new RecordWriter(CLUSTER)
+    const foreign = new RecordWriter('cluster-2')
+    const value = Buffer.concat([
+      writer.createEntry({ term: 9, index: 2 }, 0, { kind: 'noop' }).record,
+      writer.seal({ index: 99, commitIndex: 99, offset: 0 }),
+      foreign.seal({ index: 1, commitIndex: 1, offset: 0 }),
+    ])
+    const harness = await opened()
+    const command = Buffer.concat([Buffer.from('set k 0 0 9\r\n'), value, Buffer.from('\r\n')])
+    const payload = { kind: 'command', command } as const
+    harness.log.onStable = () => {}
+    harness.log.append([1, 2].map((index) => writer.createEntry({ term: 1, index }, 0, payload)))
+    await settle()
+    const { log, summary } = await open(harness.disk.crash(LOSE))
+    expect(summary).toMatchObject({ lastIndex: 2, commitIndex: 0 })
+    expect((await log.read(1, 2, Infinity)).map(({ term }) => term)).toEqual([1, 1])
+  })
+
+  test.each([
+    ['of another cluster', new RecordWriter('cluster-2')],
+    ['without a checksum', null],
+  ])('a torn batch with a seal %s in a value is cut', async (_, writer) => {
+    const seal =
+      writer?.seal({ index: 1, commitIndex: 0, offset: 0 }) ?? Buffer.from('seal 1 0 00000000\n')
+    expect(await openTornBefore(seal)).toBe(1)
+  })
+
+  test('a torn batch with a seal of this cluster in a value is cut', async () => {
+    const seal = new RecordWriter(CLUSTER).seal({ index: 1, commitIndex: 0, offset: 0 })
+    expect(await openTornBefore(seal)).toBe(1)
+  })
+
+  /** The second batch lost its first sectors; a value in its last is kept. */
+  async function openTornBefore(value: Buffer): Promise<number> {
+    const writer = new RecordWriter(CLUSTER)
+    const create = (index: number, command: Buffer) =>
+      writer.createEntry({ term: 1, index }, 0, { kind: 'command', command })
+    const harness = await opened()
+    harness.log.onStable = () => {}
+    harness.log.append([create(1, Buffer.from('delete a\r\n'))])
+    await settle()
+    const size = harness.disk.bytes(segmentPath(1)).length
+    const command = Buffer.concat([Buffer.from('set k 0 0 9\r\n'), value, Buffer.from('\r\n')])
+    harness.log.append([create(2, Buffer.alloc(1000, 'x')), create(3, command)])
+    await settle()
+    const bytes = harness.disk.bytes(segmentPath(1)).fill(0, size + 100, size + 600)
+    const disk = harness.disk.crash(KEEP)
+    disk.put(segmentPath(1), bytes)
+    return (await open(disk)).summary.lastIndex
+  }
+})
+
+describe('a disk that fails', () => {
+  test.each(['write', 'datasync'] as const)(
+    'a failed %s is reported once and ends all writing',
+    async (kind) => {
+      const harness = await opened()
+      harness.append(10)
+      await settle()
+      harness.disk.fail(kind)
+      harness.append(10)
+      await settle()
+      expect(harness.failures).toHaveLength(1)
+      expect(harness.failures[0]).toMatchObject({ code: 'EIO' })
+      const { mutationCount } = harness.disk
+      harness.append(10)
+      harness.timers.fire()
+      await settle()
+      await harness.close()
+      expect(harness.disk.mutationCount).toBe(mutationCount)
+      expect(harness.reports).toEqual([{ term: 1, index: 1 }])
+      expect(harness.failures).toHaveLength(1)
+    },
+  )
+
+  test('entries queued behind a failed sync are never reported', async () => {
+    const harness = await opened()
+    harness.disk.fail('datasync')
+    const release = harness.disk.hold('datasync')
+    harness.append(10)
+    await settle()
+    harness.append(10)
+    release()
+    await settle()
+    expect(harness.failures).toHaveLength(1)
+    expect(harness.reports).toEqual([])
+    expect(contentsOf(harness.disk, 1)).toEqual(['1/1'])
+  })
+
+  test('what a failed sync left readable is written again and synced at the next open', async () => {
+    for (let seed = 1; seed <= 20; seed++) {
+      const harness = new LogHarness(new MemoryDisk({ random: seededRandom(seed) }))
+      await harness.open()
+      harness.append(10, 700)
+      await settle()
+      harness.disk.fail('datasync')
+      harness.append(20, 1500)
+      await settle()
+      expect(harness.failures).toHaveLength(1)
+      harness.restartOn(harness.disk.kill())
+      await harness.open()
+      expect(harness.summary.lastIndex).toBe(4)
+      const again = await crashed(harness, LOSE)
+      expect(again.summary.lastIndex).toBe(4)
+    }
+  })
+
+  test('a failed idle seal is reported', async () => {
+    const harness = await opened()
+    harness.append(10)
+    await settle()
+    harness.disk.fail('write')
+    harness.timers.fire()
+    await settle()
+    expect(harness.failures).toHaveLength(1)
+    harness.append(10)
+    await settle()
+    expect(harness.reports).toEqual([{ term: 1, index: 1 }])
+  })
+
+  test('entries queued while an idle seal fails are never written', async () => {
+    const harness = await opened()
+    harness.append(10)
+    await settle()
+    harness.disk.fail('write')
+    const release = harness.disk.hold('write')
+    harness.timers.fire()
+    harness.append(10)
+    await settle()
+    release()
+    await settle()
+    expect(harness.failures).toHaveLength(1)
+    expect(harness.reports).toEqual([{ term: 1, index: 1 }])
+  })
+
+  test('any failure while opening rejects, and the next opening finds everything', async () => {
+    for (const kind of ['create', 'write', 'datasync', 'rename', 'syncDirectory'] as const) {
+      const harness = await opened()
+      harness.append(10, 700)
+      await settle()
+      const disk = harness.disk.kill()
+      disk.fail(kind)
+      await expect(harness.fork(disk).openOnly()).rejects.toMatchObject({ code: 'EIO' })
+      await crashed(harness.fork(disk), LOSE)
+      await harness.fork(disk.kill()).open()
+    }
+  })
+})
+
+describe('against a model', () => {
+  type Action =
+    | { readonly kind: 'append'; readonly sizes: readonly number[] }
+    | { readonly kind: 'supersede'; readonly back: number; readonly sizes: readonly number[] }
+    | { readonly kind: 'commit' | 'fire' | 'settle' | 'reopen' | 'kill' }
+    | {
+        readonly kind: 'read'
+        readonly first: number
+        readonly count: number
+        readonly bytes: number
+      }
+    | { readonly kind: 'crash'; readonly policy: CrashPolicy }
+    | { readonly kind: 'halt'; readonly after: number; readonly policy: CrashPolicy }
+    | { readonly kind: 'failSync'; readonly policy: CrashPolicy }
+
+  const sizes = fc.array(fc.integer({ min: 8, max: 1500 }), { minLength: 1, maxLength: 4 })
+  const policy = fc.constantFrom(...CRASH_POLICIES)
+  const action: fc.Arbitrary<Action> = fc.oneof(
+    { weight: 6, arbitrary: fc.record({ kind: fc.constant('append'), sizes }) },
+    {
+      weight: 3,
+      arbitrary: fc.record({
+        kind: fc.constant('supersede'),
+        back: fc.integer({ min: 1, max: 6 }),
+        sizes,
+      }),
+    },
+    {
+      weight: 6,
+      arbitrary: fc.record({ kind: fc.constantFrom('commit', 'fire', 'settle', 'reopen', 'kill') }),
+    },
+    {
+      weight: 2,
+      arbitrary: fc.record({
+        kind: fc.constant('read'),
+        first: fc.nat(20),
+        count: fc.nat(20),
+        bytes: fc.nat(5000),
+      }),
+    },
+    { weight: 2, arbitrary: fc.record({ kind: fc.constant('crash'), policy }) },
+    {
+      weight: 1,
+      arbitrary: fc.record({
+        kind: fc.constant('halt'),
+        after: fc.integer({ min: 1, max: 8 }),
+        policy,
+      }),
+    },
+    { weight: 1, arbitrary: fc.record({ kind: fc.constant('failSync'), policy }) },
+  )
+
+  interface Limits {
+    /** Nothing before this index is replaced. */
+    readonly supersedeFrom: (harness: LogHarness) => number | Promise<number>
+  }
+
+  async function perform(harness: LogHarness, action: Action, limits: Limits): Promise<void> {
+    const restart = async (disk: MemoryDisk) => {
+      harness.restartOn(disk)
+      await harness.open()
+    }
+    switch (action.kind) {
+      case 'append':
+        return harness.append(...action.sizes)
+      case 'supersede': {
+        const lowest = await limits.supersedeFrom(harness)
+        const first = Math.max(harness.lastIndex + 1 - action.back, lowest)
+        if (first <= harness.lastIndex) harness.supersede(first, ...action.sizes)
+        return
+      }
+      case 'commit': {
+        await settle()
+        return harness.commit(Math.ceil(harness.lastIndex / 2))
+      }
+      case 'fire':
+        return harness.timers.fire()
+      case 'settle':
+        return settle()
+      case 'read': {
+        await settle()
+        if (harness.lastIndex === 0) return
+        const first = 1 + (action.first % harness.lastIndex)
+        const last = Math.min(harness.lastIndex, first + action.count)
+        return harness.checkRead(first, last, action.bytes)
+      }
+      case 'reopen':
+        await settle()
+        await harness.close()
+        return harness.open()
+      case 'kill':
+        return restart(harness.disk.kill())
+      case 'crash':
+        return restart(harness.disk.crash(action.policy))
+      case 'halt':
+        // The next opening is cut short too.
+        harness.restartOn(harness.disk.crash(action.policy))
+        harness.disk.haltAt = action.after
+        await Promise.race([harness.openOnly(), harness.disk.halted])
+        return restart(harness.disk.crash(action.policy))
+      case 'failSync': {
+        await settle()
+        harness.disk.fail('datasync')
+        harness.append(600, 10)
+        await settle()
+        expect(harness.failures).toHaveLength(1)
+        await restart(harness.disk.kill())
+        return restart(harness.disk.crash(action.policy))
+      }
+    }
+  }
+
+  function check(limits: Limits, numRuns: number): Promise<void> {
+    const property = fc.asyncProperty(
+      fc.array(action, { minLength: 1, maxLength: 40 }),
+      fc.integer(),
+      async (actions, seed) => {
+        const harness = new LogHarness(new MemoryDisk({ random: seededRandom(seed) }))
+        await harness.open()
+        for (const step of actions) await perform(harness, step, limits)
+        await settle()
+        expect(harness.failures).toEqual([])
+        expect(harness.stableEntries).toHaveLength(harness.lastIndex)
+        if (harness.lastIndex > 0) await harness.checkRead(1, harness.lastIndex)
+        harness.restartOn(harness.disk.crash(LOSE))
+        await harness.open()
+      },
+    )
+    return fc.assert(property, { seed: 1, numRuns, endOnFailure: true })
+  }
+
+  test('any appends, crashes and reopenings, with entries replaced anywhere', async () => {
+    await check({ supersedeFrom: (harness) => harness.commitIndex + 1 }, 1000)
+  })
+})

@@ -1,0 +1,260 @@
+import { crc32 } from 'node:zlib'
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { checkedLine, crcHex, seedOf } from '../../../src/protocol/checked-line.ts'
+import {
+  BODY_BYTES_MAX,
+  coalesce,
+  type LogEntry,
+  type RecordRead,
+  RecordReader,
+  RecordWriter,
+} from '../../../src/server/log/record.ts'
+import type { Config, Payload } from '../../../src/server/raft/types.ts'
+
+const CLUSTER = 'cluster-1'
+const reader = new RecordReader(CLUSTER)
+
+const CONFIG: Config = {
+  members: [
+    { id: 'aé', voter: true, cip: '10.0.0.1', cport: 7001, sip: 'host', sport: 6001 },
+    { id: 'b', voter: false, cip: '::1', cport: 7002, sip: '::1', sport: 6002 },
+  ],
+  floor: 2,
+}
+
+function command(text: string | Uint8Array): Payload {
+  return { kind: 'command', command: Buffer.from(text) }
+}
+
+function create(index: number, payload: Payload, cluster = CLUSTER): LogEntry {
+  return new RecordWriter(cluster).createEntry({ term: 3, index }, 1_700_000_000_000, payload)
+}
+
+function expectEntry(read: RecordRead): LogEntry {
+  if (read.kind !== 'entry') throw new Error(`read as ${read.kind}`)
+  return read.entry
+}
+
+/** `bytes` with one bit turned over. */
+function flipped(bytes: Buffer, offset: number, bit: number): Buffer {
+  const copy = Buffer.from(bytes)
+  copy[offset] = (copy[offset] ?? 0) ^ (1 << bit)
+  return copy
+}
+
+const positions = fc.maxSafeNat()
+const bodies = fc.uint8Array({ maxLength: 300 })
+
+describe('round trip', () => {
+  test('an entry is read back as it was written, wherever it stands', () => {
+    const property = fc.property(
+      positions,
+      positions,
+      positions,
+      bodies,
+      fc.uint8Array({ maxLength: 50 }),
+      (index, term, timeMs, body, before) => {
+        const entry = new RecordWriter(CLUSTER).createEntry({ term, index }, timeMs, command(body))
+        const bytes = Buffer.concat([before, entry.record, Buffer.from('123 tail')])
+        const read = reader.read(bytes, before.length)
+        expect(read).toMatchObject({ kind: 'entry', end: before.length + entry.record.length })
+        const got = expectEntry(read)
+        expect(got).toMatchObject({ index, term, timeMs, bytes: entry.record.length })
+        expect(got.config).toBeUndefined()
+        expect(got.body.equals(Buffer.from(body))).toBe(true)
+        expect(entry.body.equals(Buffer.from(body))).toBe(true)
+        expect(got.record.equals(entry.record)).toBe(true)
+      },
+    )
+    fc.assert(property, { seed: 1, numRuns: 300 })
+  })
+
+  test('the format on disk stays what it is', () => {
+    const fields = '7 3 1700000000000 25 '
+    const body = 'set key 0 0 5\r\nhello\r\n\r\n!'
+    const crc = crcHex(crc32(body, crc32(fields, seedOf(CLUSTER))))
+    expect(create(7, command(body)).record.toString()).toBe(`${fields}${crc}\n${body}`)
+  })
+
+  test.each([
+    ['noop', 'noop\r\n'],
+    ['time', 'time\r\n'],
+  ] as const)('%s entries', (kind, body) => {
+    const entry = create(1, { kind })
+    expect(expectEntry(reader.read(entry.record, 0)).body.toString()).toBe(body)
+  })
+
+  test('a configuration comes back as a value', () => {
+    const entry = create(1, { kind: 'config', config: CONFIG })
+    expect(entry.config).toEqual(CONFIG)
+    expect(expectEntry(reader.read(entry.record, 0)).config).toEqual(CONFIG)
+  })
+
+  test('a seal', () => {
+    const seal = { index: 12, commitIndex: 9, offset: 345 }
+    const bytes = new RecordWriter(CLUSTER).seal(seal)
+    expect(bytes.toString()).toMatch(/^seal 12 9 345 [0-9a-f]{8}\n$/)
+    expect(reader.read(bytes, 0)).toEqual({ kind: 'seal', seal, end: bytes.length })
+  })
+
+  test('a body larger than the shared memory, and the one after it', () => {
+    const writer = new RecordWriter(CLUSTER)
+    const sizes = [10, 300_000, BODY_BYTES_MAX, 10]
+    const entries = sizes.map((size, at) =>
+      writer.createEntry({ term: 1, index: at + 1 }, 0, command(Buffer.alloc(size, at + 1))),
+    )
+    const read = reader.readAll(Buffer.concat(entries.map(({ record }) => record)))
+    expect(read?.map(({ body }) => [body.length, body[0]])).toEqual(sizes.map((n, i) => [n, i + 1]))
+  })
+
+  test('a body above the limit is refused, though its checksum is right', () => {
+    const entry = create(1, command(Buffer.alloc(BODY_BYTES_MAX + 1)))
+    expect(reader.read(entry.record, 0).kind).toBe('bad')
+  })
+
+  test('all records of a message, and null where one is cut, damaged or a seal', () => {
+    const records = [1, 2, 3].map((index) => create(index, command(`value ${index}`)).record)
+    const message = Buffer.concat(records)
+    expect(reader.readAll(message)?.map(({ index }) => index)).toEqual([1, 2, 3])
+    expect(reader.readAll(Buffer.alloc(0))).toEqual([])
+    expect(reader.readAll(message.subarray(0, -1))).toBeNull()
+    expect(reader.readAll(flipped(message, message.length - 1, 0))).toBeNull()
+    const seal = new RecordWriter(CLUSTER).seal({ index: 3, commitIndex: 3, offset: 0 })
+    expect(reader.readAll(Buffer.concat([message, seal]))).toBeNull()
+  })
+})
+
+describe('damage', () => {
+  const next = create(8, command('set other 0 0 1\r\nx\r\n')).record
+  const entries = {
+    command: create(7, command('set key 0 0 5\r\nhello\r\n')).record,
+    empty: create(7, command('')).record,
+    config: create(7, { kind: 'config', config: CONFIG }).record,
+    seal: new RecordWriter(CLUSTER).seal({ index: 7, commitIndex: 6, offset: 0 }),
+  }
+
+  test.each(Object.entries(entries))('%s: any bit turned over is noticed', (_, record) => {
+    // With enough behind it that a longer body finds its bytes, and with nothing.
+    const followed = Buffer.concat([record, next, Buffer.alloc(5000, next)])
+    for (const bytes of [record, followed]) {
+      for (let offset = 0; offset < record.length; offset++) {
+        for (let bit = 0; bit < 8; bit++) {
+          const { kind } = reader.read(flipped(bytes, offset, bit), 0)
+          if (kind !== 'bad' && kind !== 'short') throw new Error(`bit ${bit} of byte ${offset}`)
+        }
+      }
+    }
+  })
+
+  test.each(Object.entries(entries))('%s: any byte replaced is noticed', (_, record) => {
+    const followed = Buffer.concat([record, next, Buffer.alloc(5000, next)])
+    const values = [...Buffer.from('\0\n\r 0159aeAE-+.\xff', 'latin1')]
+    for (let offset = 0; offset < record.length; offset++) {
+      for (const value of values) {
+        if (followed[offset] === value) continue
+        const bytes = Buffer.from(followed)
+        bytes[offset] = value
+        const { kind } = reader.read(bytes, 0)
+        if (kind !== 'bad' && kind !== 'short') throw new Error(`${value} at byte ${offset}`)
+      }
+    }
+  })
+
+  test.each(Object.entries(entries))('%s: cut anywhere it is short', (_, record) => {
+    for (let length = 0; length < record.length; length++) {
+      expect(reader.read(record.subarray(0, length), 0)).toEqual({ kind: 'short' })
+    }
+  })
+
+  test('a byte removed or doubled anywhere is noticed', () => {
+    const followed = Buffer.concat([entries.command, next, next])
+    for (let at = 0; at < entries.command.length; at++) {
+      const without = Buffer.concat([followed.subarray(0, at), followed.subarray(at + 1)])
+      const doubled = Buffer.concat([followed.subarray(0, at + 1), followed.subarray(at)])
+      for (const bytes of [without, doubled]) {
+        if (bytes.subarray(0, entries.command.length).equals(entries.command)) continue
+        expect(['bad', 'short']).toContain(reader.read(bytes, 0).kind)
+      }
+    }
+  })
+
+  test('zeros, and lines that are no records', () => {
+    expect(reader.read(Buffer.alloc(4096), 0)).toEqual({ kind: 'bad' })
+    expect(reader.read(Buffer.alloc(0), 0)).toEqual({ kind: 'short' })
+    expect(reader.read(Buffer.from('\n'.repeat(200)), 0)).toEqual({ kind: 'bad' })
+    expect(reader.read(Buffer.from('hello world\n'), 0)).toEqual({ kind: 'bad' })
+    const negative = '-1 3 0 0 '
+    const crc = crcHex(crc32('', crc32(negative, seedOf(CLUSTER))))
+    expect(reader.read(Buffer.from(`${negative}${crc}\n`), 0)).toEqual({ kind: 'bad' })
+  })
+})
+
+describe('what only looks like a record', () => {
+  const inner = create(9, command('set stolen 0 0 1\r\n!\r\n')).record
+  const innerSeal = new RecordWriter(CLUSTER).seal({ index: 9, commitIndex: 9, offset: 0 })
+
+  test.each([
+    ['a record', inner],
+    ['a seal', innerSeal],
+    ['both', Buffer.concat([innerSeal, inner, innerSeal])],
+  ])('a value that is %s is a value', (_, value) => {
+    const first = create(1, command(Buffer.concat([value, Buffer.from('\r\n')])))
+    const second = create(2, command('set after 0 0 0\r\n\r\n'))
+    const bytes = Buffer.concat([first.record, second.record])
+    expect(reader.readAll(bytes)?.map(({ index }) => index)).toEqual([1, 2])
+    expect(reader.readAll(bytes)?.[0]?.body.subarray(0, -2).equals(value)).toBe(true)
+  })
+
+  test.each([
+    ['record', inner],
+    ['seal', innerSeal],
+  ])('damage in front of a value that is a %s does not bring it to life', (_, value) => {
+    const { record } = create(1, command(value))
+    const bodyStart = record.length - value.length
+    for (let offset = 0; offset < bodyStart; offset++) {
+      for (let bit = 0; bit < 8; bit++) {
+        expect(['bad', 'short']).toContain(reader.read(flipped(record, offset, bit), 0).kind)
+      }
+    }
+  })
+
+  test('records and seals of another cluster do not verify', () => {
+    const foreign = create(1, command('set key 0 0 5\r\nhello\r\n'), 'cluster-2').record
+    expect(reader.read(foreign, 0)).toEqual({ kind: 'bad' })
+    expect(new RecordReader('cluster-2').read(foreign, 0).kind).toBe('entry')
+    const seal = new RecordWriter('cluster-2').seal({ index: 1, commitIndex: 1, offset: 0 })
+    expect(reader.read(seal, 0)).toEqual({ kind: 'bad' })
+    expect(reader.read(Buffer.from(checkedLine('seal 1 1')), 0)).toEqual({ kind: 'bad' })
+  })
+})
+
+describe('coalesce', () => {
+  test('neighbours in memory become one piece', () => {
+    const writer = new RecordWriter(CLUSTER)
+    const records = Array.from(
+      { length: 20 },
+      (_, at) => writer.createEntry({ term: 1, index: at + 1 }, 0, command(`value ${at}`)).record,
+    )
+    const pieces = coalesce(records)
+    expect(pieces).toHaveLength(1)
+    expect(pieces[0]?.equals(Buffer.concat(records))).toBe(true)
+    expect(coalesce([])).toEqual([])
+  })
+
+  test('neither order nor bytes change, whatever is missing, repeated or elsewhere', () => {
+    const writer = new RecordWriter(CLUSTER)
+    const pool = Array.from({ length: 12 }, (_, at) => {
+      const body = Buffer.alloc(at % 4 === 3 ? 100_000 : 10 * at, at)
+      return writer.createEntry({ term: 1, index: at + 1 }, 0, command(body)).record
+    })
+    pool.push(Buffer.from('elsewhere'), writer.seal({ index: 1, commitIndex: 0, offset: 0 }))
+    const property = fc.property(fc.array(fc.constantFrom(...pool)), (records) => {
+      const before = Buffer.concat(records)
+      const pieces = coalesce(records)
+      expect(Buffer.concat(pieces).equals(before)).toBe(true)
+      expect(pieces.length).toBeLessThanOrEqual(records.length)
+    })
+    fc.assert(property, { seed: 1, numRuns: 100 })
+  })
+})
