@@ -2,6 +2,7 @@
 /** The `store` command: parses flags, calls src, handles signals. */
 import { fileURLToPath } from 'node:url'
 import { Command } from 'commander'
+import type { Logger } from '../src/io/logger.ts'
 import { createNodeIo } from '../src/io/node.ts'
 import { Balancer } from '../src/lb/lb.ts'
 import { Server } from '../src/server/server.ts'
@@ -52,18 +53,20 @@ program
       const { cip, cport, sip, sport } = flags
       const directory = flags.data ?? `./data/lb-${cport}`
       const log = createLogger(`lb-${cport}`)
-      const balancer = await Balancer.start({
-        io,
-        log,
-        client: { host: cip, port: cport },
-        server: { host: sip, port: sport },
-        directory,
-      })
+      await runUntilStopped(() =>
+        Balancer.start({
+          io,
+          log,
+          client: { host: cip, port: cport },
+          server: { host: sip, port: sport },
+          directory,
+          onFailure: failWith(log, directory),
+        }),
+      )
       log.info(
         { directory },
         `load balancer for clients at ${cip}:${cport}, for servers at ${sip}:${sport}`,
       )
-      stopOnSignal(() => balancer.stop())
     }),
   )
 
@@ -94,26 +97,24 @@ program
       const { cip, cport, sip, sport, lbip, lbport } = flags
       const directory = flags.data ?? `./data/srv-${cport}`
       const log = createLogger(`srv-${cport}`)
-      const server = await Server.start({
-        io,
-        log,
-        directory,
-        client: { host: cip, port: cport },
-        peer: { host: sip, port: sport },
-        advertiseCip: flags.advertiseCip ?? cip,
-        advertiseSip: flags.advertiseSip ?? sip,
-        balancer: { host: lbip, port: lbport },
-        requestTimeoutMs: flags.requestTimeout,
-        onFailure: (error) => {
-          log.error({ directory }, `stopping: ${explain(error)}`)
-          process.exit(1)
-        },
-      })
+      const server = await runUntilStopped(() =>
+        Server.start({
+          io,
+          log,
+          directory,
+          client: { host: cip, port: cport },
+          peer: { host: sip, port: sport },
+          advertiseCip: advertised('cip', cip, flags.advertiseCip),
+          advertiseSip: advertised('sip', sip, flags.advertiseSip),
+          balancer: { host: lbip, port: lbport },
+          requestTimeoutMs: flags.requestTimeout,
+          onFailure: failWith(log, directory),
+        }),
+      )
       log.info(
         { directory },
         `server ${server.id} for clients at ${cip}:${cport}, for peers at ${sip}:${sport}`,
       )
-      stopOnSignal(() => server.stop())
     }),
   )
 
@@ -131,22 +132,56 @@ program
     }),
   )
 
-/** Ends cleanly on a signal, or when the process that supervises this one is gone. */
-function stopOnSignal(stop: () => Promise<void>): void {
+/** What others are told; an address that means "every address of this machine" is none. */
+function advertised(flag: 'cip' | 'sip', bound: string, said: string | undefined): string {
+  if (said !== undefined) return said
+  if (bound !== '0.0.0.0' && bound !== '::') return bound
+  throw new Error(`--${flag} ${bound} can't be told to others: add --advertise-${flag} <host>`)
+}
+
+function failWith(log: Logger, directory: string): (error: Error) => never {
+  return (error) => {
+    log.error({ directory }, `stopping: ${explain(error)}`)
+    process.exit(1)
+  }
+}
+
+interface Stoppable {
+  stop(): Promise<void>
+}
+
+/**
+ * Starts something that ends cleanly on a signal, or when the process that
+ * supervises this one is gone. A signal during the start ends it at once: every
+ * start is safe after a crash.
+ */
+async function runUntilStopped<T extends Stoppable>(start: () => Promise<T>): Promise<T> {
+  let running: T | null = null
   let isStopping = false
-  const end = () => {
+  const end = async () => {
     if (isStopping) return
     isStopping = true
-    stop().then(
-      () => process.exit(0),
-      (error) => {
-        process.stderr.write(`${explain(error)}\n`)
-        process.exit(1)
-      },
-    )
+    try {
+      await running?.stop()
+      process.exit(0)
+    } catch (error) {
+      process.stderr.write(`${explain(error)}\n`)
+      process.exit(1)
+    }
   }
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, end)
-  if (process.channel) process.on('disconnect', end)
+  if (process.send) {
+    process.on('disconnect', end)
+    if (!process.connected) process.exit(0)
+  }
+  try {
+    running = await start()
+    return running
+  } catch (error) {
+    isStopping = true
+    if (process.connected) process.disconnect() // or the channel would keep this process alive
+    throw error
+  }
 }
 
 await program.parseAsync()

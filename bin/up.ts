@@ -52,6 +52,7 @@ export async function up(io: Io, command: string, options: UpOptions): Promise<v
     const startedMs = io.clock.monotonicMs()
     const child = fork(command, member.args, { detached: true, stdio: ['ignore', 1, 2, 'ipc'] })
     member.process = child
+    child.on('error', (error) => say(`${member.name}: ${error.message}`))
     child.on('exit', (code, signal) => {
       member.process = null
       if (isStopping) return

@@ -228,7 +228,12 @@ function nodeDatagramSocket(socket: dgram.Socket): DatagramSocket {
   let closed = false
   return {
     send(bytes, to) {
-      if (!closed) socket.send(bytes, to.port, to.host, () => {}) // the callback swallows errors
+      if (closed) return
+      try {
+        socket.send(bytes, to.port, to.host, () => {}) // the callback swallows errors
+      } catch {
+        // an address that can't be one: lost like any other datagram
+      }
     },
     close() {
       closed = true

@@ -31,6 +31,8 @@ export interface BalancerOptions {
   /** Where servers register, UDP. */
   readonly server: Address
   readonly directory: string
+  /** Its file can't be written; the process must end. */
+  readonly onFailure: (error: Error) => void
 }
 
 /** What `status` answers, as JSON. */
@@ -128,16 +130,12 @@ export class Balancer {
   }
 
   async #save(record: ClusterRecord): Promise<void> {
-    const { io, directory, log } = this.#options
+    const { io, directory, log, onFailure } = this.#options
     const line = checkedLine(`cluster ${record.cluster} ${record.formedBy ?? '-'}`)
     try {
       await replaceFile(io.disk, directory, 'cluster', [Buffer.from(line)])
     } catch (error) {
-      log.error(
-        { error: String(error) },
-        `${directory}/cluster can't be written: no cluster is formed`,
-      )
-      return
+      return onFailure(error instanceof Error ? error : new Error(String(error)))
     }
     this.#coordinator.clusterSaved()
     const how = record.formedBy ? `server ${record.formedBy} shall form it` : 'a server told of it'

@@ -13,6 +13,9 @@
  * exptime stays as the client gave it; it counts from the log time of the entry.
  */
 
+export const KEY_BYTES_MAX = 250
+export const VALUE_BYTES_MAX = 1024 * 1024
+
 export type StoreVerb = 'set' | 'add' | 'cas'
 
 /** A number in its one spelling. */
@@ -83,6 +86,27 @@ function parseUint64(text: string): bigint | null {
   if (!/^\+?\d{1,40}$/.test(text)) return null
   const value = BigInt(text.replace('+', ''))
   return value <= UINT64_MAX ? value : null
+}
+
+/** Whether these bytes are a canonical command of this version, and nothing else. */
+export function isCanonical(bytes: Buffer): boolean {
+  const lineEnd = bytes.indexOf('\r\n')
+  if (lineEnd === -1) return false
+  const line = bytes.toString('latin1', 0, lineEnd)
+  const [verb, key = '', flags = '', exptime = '', length = '', cas = ''] = line.split(' ')
+  if (key === '' || key.length > KEY_BYTES_MAX || key.includes('\n')) return false
+  if (verb === 'delete') return line === `delete ${key}` && bytes.length === lineEnd + 2
+  if (verb !== 'set' && verb !== 'add' && verb !== 'cas') return false
+  const valueBytes = Number(length)
+  return (
+    canonicalFlags(flags) === flags &&
+    canonicalExptime(exptime) === exptime &&
+    (verb !== 'cas' || canonicalCas(cas) === cas) &&
+    valueBytes <= VALUE_BYTES_MAX &&
+    `${line}\r\n` === canonicalStore(verb, key, flags, exptime, valueBytes, cas) &&
+    bytes.length === lineEnd + 2 + valueBytes + 2 &&
+    bytes.toString('latin1', bytes.length - 2) === '\r\n'
+  )
 }
 
 /**

@@ -5,8 +5,8 @@
  */
 
 const PREFIX_BYTES = 8
-const HEADER_BYTES_MAX = 1024 * 1024
-const PAYLOAD_BYTES_MAX = 64 * 1024 * 1024
+export const HEADER_BYTES_MAX = 1024 * 1024
+export const PAYLOAD_BYTES_MAX = 64 * 1024 * 1024
 
 export interface Frame {
   readonly header: string
@@ -25,6 +25,9 @@ export function encodeFrame(header: string, payload: readonly Buffer[] = []): Bu
 
 /** Chunks to frames. A payload is a view of memory that is not written again. */
 export class FrameDecoder {
+  /** Larger frames than these are refused; to be lowered for strangers. */
+  headerBytesMax = HEADER_BYTES_MAX
+  payloadBytesMax = PAYLOAD_BYTES_MAX
   #chunks: Buffer[] = []
   #bytes = 0
 
@@ -42,7 +45,7 @@ export class FrameDecoder {
     const prefix = this.#peek(PREFIX_BYTES)
     const headerBytes = prefix.readUInt32BE(0)
     const payloadBytes = prefix.readUInt32BE(4)
-    if (headerBytes > HEADER_BYTES_MAX || payloadBytes > PAYLOAD_BYTES_MAX) {
+    if (headerBytes > this.headerBytesMax || payloadBytes > this.payloadBytesMax) {
       throw new Error(`a frame of ${headerBytes} + ${payloadBytes} bytes`)
     }
     const frameBytes = PREFIX_BYTES + headerBytes + payloadBytes

@@ -18,11 +18,11 @@ import {
   canonicalExptime,
   canonicalFlags,
   canonicalStore,
+  KEY_BYTES_MAX,
   type StoreVerb,
+  VALUE_BYTES_MAX,
 } from './commands.ts'
 
-export const KEY_BYTES_MAX = 250
-export const VALUE_BYTES_MAX = 1024 * 1024
 /** A longer line without its end closes the connection, unless it is a get's. */
 const LINE_BYTES_MAX = 2_048
 const GET_LINE_BYTES_MAX = 1024 * 1024
@@ -213,7 +213,8 @@ export class RequestDecoder {
     if (valueBytes > VALUE_BYTES_MAX) return this.#refuseBlock(valueBytes, noreply ? '' : TOO_LARGE)
     const header = canonicalStore(verb, key, flags, exptime, valueBytes, cas)
     // One spelling of every number, no extra token or space: then the lengths are equal.
-    const isCanonical = lineLength === header.length - 2 && exptimeText === exptime
+    const isCanonical =
+      lineLength === header.length - 2 && exptimeText === exptime && flagsText === flags
     this.#pending = {
       lineStart: isCanonical ? lineStart : -1,
       valueStart: this.#start,

@@ -10,7 +10,8 @@ export const isBoolean: Check = (value) => typeof value === 'boolean'
 export const isName: Check = (value) =>
   typeof value === 'string' && /^[\x21-\x7e]{1,255}$/.test(value)
 export const isNameOrNull: Check = (value) => value === null || isName(value)
-export const isPort: Check = (value) => isCount(value) && (value as number) <= 65_535
+export const isPort: Check = (value) =>
+  isCount(value) && (value as number) >= 1 && (value as number) <= 65_535
 
 export function oneOf(...values: readonly string[]): Check {
   return (value) => typeof value === 'string' && values.includes(value)

@@ -10,11 +10,12 @@
 import type { Stream, Timers } from '../io/io.ts'
 import { PROTOCOL_VERSION, type Request, RequestDecoder } from '../protocol/memcached.ts'
 import type { Item } from './keystore/item-store.ts'
+import { createLane, type Lane } from './node.ts'
 import type { WriteOutcome } from './peer-messages.ts'
 
 /** What a connection needs of the server. */
 export interface Store {
-  write(command: Buffer, done: (outcome: WriteOutcome) => void): void
+  write(lane: Lane, command: Buffer, done: (outcome: WriteOutcome) => void): void
   /** Calls back when reads here are linearizable, or with the reason why not. */
   barrier(done: (failure: string | null) => void): void
   get(key: string): Item | undefined
@@ -24,6 +25,8 @@ const IN_FLIGHT_MAX = 1_024
 const IN_FLIGHT_BYTES_MAX = 8 * 1024 * 1024
 /** With more than this unsent, no more requests are taken. */
 const UNSENT_BYTES_MAX = 1024 * 1024
+/** How long a client has to take its last replies and to close. */
+const LINGER_MS = 5_000
 /** One get answers no more than this. */
 const GET_REPLY_BYTES_MAX = 64 * 1024 * 1024
 /** Replies up to this size are worth copying into one piece. */
@@ -41,6 +44,7 @@ class Connection {
   readonly #timers: Timers
   readonly #onClose: () => void
   readonly #decoder = new RequestDecoder()
+  readonly #lane = createLane()
   #slots: Slot[] = []
   #bytesInFlight = 0
   #readsInFlight = 0
@@ -158,7 +162,7 @@ class Connection {
     this.#slots.push(slot)
     this.#bytesInFlight += slot.bytes
     this.#writesInFlight++
-    this.#store.write(command, (outcome) => {
+    this.#store.write(this.#lane, command, (outcome) => {
       this.#writesInFlight--
       slot.reply = noreply ? '' : `${replyLine(outcome)}\r\n`
       this.#scheduleFlush()
@@ -201,8 +205,16 @@ class Connection {
       else this.#stream.writeAll(pieces)
     }
     this.#takeRequests()
-    if (this.#isEnded && this.#slots.length === 0 && this.#held === null) this.#stream.end()
+    if (this.#isEnded && this.#slots.length === 0 && this.#held === null) {
+      endStream(this.#stream, this.#timers)
+    }
   }
+}
+
+/** Ends this half, and soon the other, whether the client does or not. */
+export function endStream(stream: Stream, timers: Timers): void {
+  stream.end()
+  timers.after(LINGER_MS, () => stream.destroy())
 }
 
 export function serveConnection(

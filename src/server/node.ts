@@ -15,6 +15,7 @@
 import type { Address, Io, Timer } from '../io/io.ts'
 import type { Logger } from '../io/logger.ts'
 import type { Report, ServerAddress } from '../protocol/balancer.ts'
+import { isCanonical } from '../protocol/commands.ts'
 import { MapItemStore } from './keystore/item-store.ts'
 import { KeystoreDamagedError, readKeystore, writeKeystore } from './keystore/keystore-file.ts'
 import { StateMachine } from './keystore/state-machine.ts'
@@ -36,8 +37,14 @@ const TIME_ENTRY_MS = 1_000
 const KEYSTORE_GROWTH_BYTES = 64 * 1024 * 1024
 /** Writes that wait for a leader; more are refused. */
 const WAITING_MAX = 65_536
+const WAITING_BYTES_MAX = 64 * 1024 * 1024
+/** What one message to another server carries at the most. */
+const FRAME_ITEMS_MAX = 1_000
+const FRAME_BYTES_MAX = 4 * 1024 * 1024
 /** Learners this close behind have caught up. */
 const CAUGHT_UP_ENTRIES = 1_000
+/** A learner silent longer than this gets no vote. */
+const LIVE_MS = 500
 const REPLAY_BYTES = 4 * 1024 * 1024
 
 export interface NodeOptions {
@@ -58,13 +65,32 @@ export interface NodeOptions {
   readonly onFailure: (error: Error) => void
 }
 
+/**
+ * The writes of one connection, which take effect in order. One that was
+ * refused is sent again, so none may overtake it: those behind it wait with
+ * it, and a new leader gets none while answers of an older one are due.
+ */
+export interface Lane {
+  waitingCount: number
+  forwardedCount: number
+  /** The term in which they were forwarded. */
+  term: number
+}
+
+export function createLane(): Lane {
+  return { waitingCount: 0, forwardedCount: 0, term: 0 }
+}
+
 interface Write {
   readonly id: number
+  readonly lane: Lane
   readonly command: Buffer
   readonly deadlineMs: number
   readonly done: (outcome: WriteOutcome) => void
   /** Why it waits, where it was not proposed yet. */
   waitsFor: string | null
+  /** Whether the leader has it, or will with the next frame. */
+  isForwarded: boolean
   /** The leader it was forwarded to, and on which stream. */
   sentTo: ServerId | null
   stream: number
@@ -91,6 +117,7 @@ export class Node {
   readonly #voteFile: VoteFile
   #isPumping = false
   #isPumpDue = false
+  #pumping: Promise<void> = Promise.resolve()
   /** Input came while the loop waited for the disk. */
   #isPumpMissed = false
   #isStopped = false
@@ -103,6 +130,7 @@ export class Node {
   readonly #writes = new Map<number, Write>()
   /** Those that wait to be proposed or forwarded. */
   #waiting: Write[] = []
+  #waitingBytes = 0
   #retryAtMs = 0
   readonly #forwards = new Map<ServerId, Write[]>()
   readonly #proposals = new Map<number, Proposal>()
@@ -172,14 +200,16 @@ export class Node {
   // ---------------------------------------------------------------- clients
 
   /** @param command A canonical command; not changed by anybody from now on. */
-  write(command: Buffer, done: (outcome: WriteOutcome) => void): void {
+  write(lane: Lane, command: Buffer, done: (outcome: WriteOutcome) => void): void {
     const deadlineMs = this.#nowMs + this.#options.requestTimeoutMs
     const write: Write = {
       id: this.#nextId++,
+      lane,
       command,
       deadlineMs,
       done,
       waitsFor: null,
+      isForwarded: false,
       sentTo: null,
       stream: 0,
     }
@@ -276,13 +306,13 @@ export class Node {
     if (this.#isStopped) return
     this.#isStopped = true
     this.#timer?.cancel()
+    await this.#pumping
     const why = 'this server is stopping'
     for (const write of this.#writes.values()) {
       this.#finish(write, { kind: write.waitsFor === null ? 'unknown' : 'notStored', why })
     }
     for (const read of this.#takeReads()) read.done(why)
     await this.#keystoreWrite
-    this.#store.commitIndex = this.raft.log.commitIndex
     await this.#store.close()
     await this.#writeKeystore()
     await this.#voteFile.close()
@@ -305,7 +335,7 @@ export class Node {
     this.#io.timers.soon(() => {
       this.#isPumpDue = false
       if (this.#isPumping) this.#isPumpMissed = true
-      else if (!this.#isStopped) void this.#pump()
+      else if (!this.#isStopped) this.#pumping = this.#pump()
     })
   }
 
@@ -317,9 +347,11 @@ export class Node {
       this.#dispatchWaiting()
       this.#askReads()
       for (let ready = this.raft.takeReady(); ready; ready = this.raft.takeReady()) {
+        // The log hears of entries at once, so that it never reports as durable what they replace;
+        // nobody else hears of anything before the vote is durable.
+        if (ready.entries.length > 0) this.#store.append(ready.entries)
         if (ready.hardState) await this.#voteFile.write(ready.hardState)
         if (this.#isStopped) return
-        if (ready.entries.length > 0) this.#store.append(ready.entries)
         for (const message of ready.messages) {
           if (this.#options.send(message) === null) this.raft.peerLost(message.to)
         }
@@ -356,7 +388,8 @@ export class Node {
       }
     }
     if (entries.length === 0) return
-    this.#store.commitIndex = this.raft.log.commitIndex
+    // What is applied is committed and durable in its place; the core may know of more.
+    this.#store.commitIndex = this.machine.appliedIndex
     if (this.#grownBytes > KEYSTORE_GROWTH_BYTES && !this.#keystoreWrite) {
       this.#grownBytes = 0
       this.#keystoreWrite = this.#writeKeystore()
@@ -421,7 +454,7 @@ export class Node {
     if (state === this.#lastState) return
     this.#lastState = state
     // Who was asked for a read index may not answer any more.
-    for (const { reads } of this.#askedReads.values()) this.#newReads.push(...reads)
+    for (const { reads } of this.#askedReads.values()) this.#newReads = this.#newReads.concat(reads)
     this.#askedReads.clear()
     if (this.#newReads.length > 0) this.#wake()
     this.#options.onChange()
@@ -437,16 +470,20 @@ export class Node {
   // ---------------------------------------------------------------- writes
 
   #dispatch(write: Write): void {
-    const { role, leaderId } = this.raft
-    if (role === 'leader') {
+    const { role, leaderId, term } = this.raft
+    const { lane } = write
+    if (lane.waitingCount > 0 || (lane.forwardedCount > 0 && lane.term !== term)) {
+      this.#wait(write, 'writes before it on its connection wait for a leader')
+    } else if (role === 'leader') {
       const id = this.raft.propose({ kind: 'command', command: write.command })
       if ('refused' in id) return this.#wait(write, refusalText(id.refused))
-      write.waitsFor = null
       this.#track(id, (outcome) => this.#finish(write, outcome))
     } else if (leaderId === null) {
       this.#wait(write, 'no leader is known')
     } else {
-      write.waitsFor = null
+      lane.forwardedCount++
+      lane.term = term
+      write.isForwarded = true
       const queue = this.#forwards.get(leaderId)
       if (queue) queue.push(write)
       else this.#forwards.set(leaderId, [write])
@@ -461,12 +498,14 @@ export class Node {
   }
 
   #wait(write: Write, why: string): void {
-    write.sentTo = null
-    write.waitsFor = why
-    if (this.#waiting.length >= WAITING_MAX) {
+    this.#leaveLane(write)
+    if (this.#waiting.length >= WAITING_MAX || this.#waitingBytes >= WAITING_BYTES_MAX) {
       this.#finish(write, { kind: 'notStored', why: `${why}, and too many requests wait` })
       return
     }
+    write.waitsFor = why
+    write.lane.waitingCount++
+    this.#waitingBytes += write.command.length
     this.#waiting.push(write)
     if (this.#knowsLeader) this.#retryAtMs = Math.max(this.#retryAtMs, this.#nowMs + RETRY_MS)
   }
@@ -478,9 +517,27 @@ export class Node {
   #dispatchWaiting(): void {
     if (this.#waiting.length === 0) return
     if (!this.#knowsLeader || this.#nowMs < this.#retryAtMs) return
-    const waiting = this.#waiting
+    const waiting = this.#waiting.filter(({ id }) => this.#writes.has(id))
     this.#waiting = []
-    for (const write of waiting) this.#dispatch(write)
+    for (const write of waiting) this.#leaveLane(write)
+    for (const write of waiting.sort((a, b) => a.id - b.id)) this.#dispatch(write)
+  }
+
+  #sent(write: Write, to: ServerId, stream: number): void {
+    write.sentTo = to
+    write.stream = stream
+  }
+
+  /** The write no longer waits, and no leader's answer to it is awaited. */
+  #leaveLane(write: Write): void {
+    if (write.waitsFor !== null) {
+      write.lane.waitingCount--
+      this.#waitingBytes -= write.command.length
+    }
+    if (write.isForwarded) write.lane.forwardedCount--
+    write.waitsFor = null
+    write.isForwarded = false
+    write.sentTo = null
   }
 
   #sentTo(id: ServerId): Write[] {
@@ -488,39 +545,49 @@ export class Node {
   }
 
   #finish(write: Write, outcome: WriteOutcome): void {
-    if (this.#writes.delete(write.id)) write.done(outcome)
+    if (!this.#writes.delete(write.id)) return
+    this.#leaveLane(write)
+    write.done(outcome)
   }
 
   #sendForwards(): void {
+    const from = this.#options.self.id
     for (const [to, writes] of this.#forwards) {
-      const requests = writes.filter(({ id }) => this.#writes.has(id))
-      if (requests.length === 0) continue
-      const from = this.#options.self.id
-      const stream = this.#options.send({ type: 'forward', from, to, requests })
-      for (const write of requests) {
-        if (stream === null) this.#wait(write, `server ${to} can't be reached`)
-        else Object.assign(write, { sentTo: to, stream })
+      const pending = writes.filter(({ id }) => this.#writes.has(id))
+      for (const requests of inFrames(pending, ({ command }) => command.length)) {
+        const { term } = this.raft
+        const stream = this.#options.send({ type: 'forward', from, to, term, requests })
+        for (const write of requests) {
+          if (stream === null) this.#wait(write, `server ${to} can't be reached`)
+          else this.#sent(write, to, stream)
+        }
       }
     }
     this.#forwards.clear()
-    for (const [to, results] of this.#results) {
-      this.#options.send({ type: 'forwardResp', from: this.#options.self.id, to, results })
+    for (const [to, all] of this.#results) {
+      for (const results of inFrames(all, () => 0)) {
+        this.#options.send({ type: 'forwardResp', from, to, results })
+      }
     }
     this.#results.clear()
   }
 
-  #receiveForward({ from, requests }: Forward): void {
+  #receiveForward({ from, term, requests }: Forward): void {
     const answer = (id: number, outcome: WriteOutcome) => {
       const results = this.#results.get(from)
       if (results) results.push({ id, outcome })
       else this.#results.set(from, [{ id, outcome }])
       this.#wake()
     }
+    // Of one term either all are taken in order or, from some point on, none.
+    const isLeader = this.raft.role === 'leader' && this.raft.term === term
     for (const { id, command } of requests) {
-      const entry = this.raft.propose({ kind: 'command', command })
-      if ('refused' in entry) answer(id, { kind: 'refused', why: refusalText(entry.refused) })
+      if (!isLeader) answer(id, { kind: 'refused', why: 'the leader asked does not lead any more' })
+      else if (!isCanonical(command)) answer(id, { kind: 'notStored', why: 'not a command' })
       else {
-        this.#track(entry, (outcome) => answer(id, outcome))
+        const entry = this.raft.propose({ kind: 'command', command })
+        if ('refused' in entry) answer(id, { kind: 'notStored', why: refusalText(entry.refused) })
+        else this.#track(entry, (outcome) => answer(id, outcome))
       }
     }
   }
@@ -570,7 +637,7 @@ export class Node {
     for (const [id, { reads, askedMs }] of this.#askedReads) {
       if (nowMs - askedMs < READ_RETRY_MS) continue
       this.#askedReads.delete(id)
-      this.#newReads.push(...reads)
+      this.#newReads = this.#newReads.concat(reads)
     }
     this.#newReads = keep(this.#newReads)
     if (this.#unappliedReads.length > 0) {
@@ -597,6 +664,7 @@ export class Node {
       isCaughtUp: (id) => {
         const progress = raft.progressOf(id)
         if (progress?.state !== 'replicate') return false
+        if (this.#nowMs - progress.contactMs > LIVE_MS) return false
         return raft.log.lastIndex - progress.matchIndex <= CAUGHT_UP_ENTRIES
       },
     })
@@ -638,6 +706,22 @@ export class Node {
 
 function groupDirectory({ directory, group }: NodeOptions): string {
   return `${directory}/groups/${group}`
+}
+
+/** Cuts a list into pieces that fit a frame; each has at least one item. */
+function* inFrames<T>(items: readonly T[], bytesOf: (item: T) => number): Generator<T[]> {
+  let piece: T[] = []
+  let bytes = 0
+  for (const item of items) {
+    bytes += bytesOf(item)
+    if (piece.length > 0 && (piece.length >= FRAME_ITEMS_MAX || bytes > FRAME_BYTES_MAX)) {
+      yield piece
+      piece = []
+      bytes = bytesOf(item)
+    }
+    piece.push(item)
+  }
+  if (piece.length > 0) yield piece
 }
 
 function refusalText(refusal: string): string {

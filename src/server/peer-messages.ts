@@ -30,7 +30,7 @@ export type WriteOutcome =
   | { readonly kind: 'notStored'; readonly why: string }
   /** It may be, or come to be. */
   | { readonly kind: 'unknown'; readonly why: string }
-  /** Not even proposed: this server does not lead, or can't take it now. */
+  /** Not even proposed: the server asked does not lead in that term. */
   | { readonly kind: 'refused'; readonly why: string }
 
 /** First on every stream: who speaks, to whom, and where the speaker is reached. */
@@ -48,6 +48,8 @@ export interface Forward {
   readonly type: 'forward'
   readonly from: ServerId
   readonly to: ServerId
+  /** The term in which the receiver leads, as far as the sender knows; in another all are refused. */
+  readonly term: number
   readonly requests: readonly { readonly id: number; readonly command: Buffer }[]
 }
 
@@ -94,7 +96,10 @@ const FRAMES: Readonly<Record<string, Shape>> = {
   },
   readIndex: { term: isCount, id: isCount },
   readIndexResp: { term: isCount, id: isCount, index: isCount },
-  forward: { requests: listOf(shaped({ id: isCount, bytes: isCount }), FORWARDS_MAX) },
+  forward: {
+    term: isCount,
+    requests: listOf(shaped({ id: isCount, bytes: isCount }), FORWARDS_MAX),
+  },
   forwardResp: { results: listOf(shaped({ id: isCount, outcome: OUTCOME }), FORWARDS_MAX) },
 }
 

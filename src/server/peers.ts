@@ -15,7 +15,11 @@ import {
   type ToBalancer,
   type ToServer,
 } from '../protocol/balancer.ts'
-import { FrameDecoder } from '../protocol/frames.ts'
+import {
+  HEADER_BYTES_MAX as FRAME_HEADER_BYTES_MAX,
+  PAYLOAD_BYTES_MAX as FRAME_PAYLOAD_BYTES_MAX,
+  FrameDecoder,
+} from '../protocol/frames.ts'
 import { parseObject } from '../protocol/shape.ts'
 import { RecordReader } from './log/record.ts'
 import { isDatagram, PeerCodec, type PeerMessage, PROTOCOL } from './peer-messages.ts'
@@ -26,6 +30,10 @@ const STREAM_BYTES_MAX = 64 * 1024 * 1024
 const RECONNECT_MS = 50
 /** Incoming streams that have not said who they are yet. */
 const STRANGERS_MAX = 128
+const HELLO_BYTES_MAX = 4 * 1024
+/** How long a connection may take to open, and then to say who it is. */
+const CONNECT_MS = 1_000
+const HELLO_MS = 1_000
 
 export interface PeersHandler {
   onMessage(message: PeerMessage): void
@@ -134,17 +142,20 @@ export class Peers {
     this.#retryAtMs.set(id, nowMs + RECONNECT_MS)
     const stream = this.#io.network.connect(address, {
       onOpen: () => {
+        openTimer.cancel()
         outgoing.isOpen = true
       },
       onData: () => {}, // answers come on the peer's own stream
       onEnd: () => stream.destroy(),
       onClose: () => {
+        openTimer.cancel()
         if (this.#outgoing.get(id) === outgoing) this.#outgoing.delete(id)
         if (this.#isStopped) return
         if (!outgoing.isOpen) this.#handler.onUnheard(id, outgoing.number)
         this.#handler.onPeerLost(id)
       },
     })
+    const openTimer = this.#io.timers.after(CONNECT_MS, () => stream.destroy())
     const outgoing: Outgoing = { number: ++this.#lastStream, stream, isOpen: false }
     this.#outgoing.set(id, outgoing)
     const { id: from, sip, sport } = this.#advertised
@@ -170,35 +181,45 @@ export class Peers {
 
   #accept(stream: Stream): void {
     const decoder = new FrameDecoder()
+    decoder.headerBytesMax = HELLO_BYTES_MAX
+    decoder.payloadBytesMax = 0
     let peer: ServerId | null = null
-    if (this.#strangers.size >= STRANGERS_MAX) stream.destroy()
+    const [oldest] = this.#strangers
+    if (oldest && this.#strangers.size >= STRANGERS_MAX) oldest.destroy()
     this.#strangers.add(stream)
+    const helloTimer = this.#io.timers.after(HELLO_MS, () => stream.destroy())
 
-    const takeFrames = (): void => {
-      for (let frame = decoder.next(); frame; frame = decoder.next()) {
+    /** The next message; null until more bytes come, or for good where it is not for this server. */
+    const take = (): PeerMessage | null => {
+      try {
+        const frame = decoder.next()
+        if (!frame) return null
         const message = this.#codec?.decodeFrame(frame)
-        const isWelcome = message && this.#isForMe(message)
-        if (!isWelcome || (peer === null) !== (message.type === 'hello')) {
-          throw new Error('not a message of this cluster for this server')
-        }
-        if (message.type === 'hello') {
-          peer = message.from
-          this.#welcome(peer, stream, { host: message.sip, port: message.sport })
-        } else if (message.from === peer) this.#handler.onMessage(message)
+        const isExpected = message && (peer === null) === (message.type === 'hello')
+        if (isExpected && this.#isForMe(message)) return message
+      } catch {
+        // lengths that can't be a peer's
       }
+      this.droppedCount++
+      stream.destroy()
+      return null
     }
     stream.handle({
       onData: (chunk) => {
         decoder.push(chunk)
-        try {
-          takeFrames()
-        } catch {
-          this.droppedCount++
-          stream.destroy()
+        for (let message = take(); message; message = take()) {
+          if (message.type === 'hello') {
+            helloTimer.cancel()
+            peer = message.from
+            decoder.headerBytesMax = FRAME_HEADER_BYTES_MAX
+            decoder.payloadBytesMax = FRAME_PAYLOAD_BYTES_MAX
+            this.#welcome(peer, stream, { host: message.sip, port: message.sport })
+          } else if (message.from === peer) this.#handler.onMessage(message)
         }
       },
       onEnd: () => stream.destroy(),
       onClose: () => {
+        helloTimer.cancel()
         this.#strangers.delete(stream)
         if (peer === null || this.#incoming.get(peer) !== stream) return
         this.#incoming.delete(peer)

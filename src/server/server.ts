@@ -5,14 +5,15 @@
  * balancer names it one, or asks it to form one - requests wait, up to the
  * request timeout, and are then refused with the reason.
  */
-import type { Address, Io, Listener, Lock, Stream } from '../io/io.ts'
+import type { Address, Io, Listener, Lock, Stream, Timers } from '../io/io.ts'
 import type { Logger } from '../io/logger.ts'
 import type { Report, ServerAddress } from '../protocol/balancer.ts'
 import { BalancerLink } from './balancer-link.ts'
-import { type Store, serveConnection } from './connection.ts'
+import { endStream, type Store, serveConnection } from './connection.ts'
 import { type Identity, loadIdentity, saveIdentity } from './log/identity.ts'
 import { VoteFile } from './log/vote-file.ts'
-import { Node } from './node.ts'
+import { type Lane, Node } from './node.ts'
+import type { WriteOutcome } from './peer-messages.ts'
 import { Peers } from './peers.ts'
 import type { RaftTiming } from './raft/raft.ts'
 
@@ -51,7 +52,9 @@ export class Server implements Store {
   #listener: Listener | null = null
   readonly #connections = new Set<Stream>()
   /** Requests that came before this server belonged to a cluster. */
-  #early: (() => void)[] = []
+  readonly #early = new Set<() => void>()
+  /** Before, nobody may tell this server what to do: it does not know itself who it is. */
+  #isListening = false
   #isStopped = false
   #lastState = ''
 
@@ -68,7 +71,9 @@ export class Server implements Store {
     }
     this.#peers = new Peers(options.io, options.peer, this.#self, {
       onMessage: (message) => this.#node?.receive(message),
-      onBalancer: (message, from) => this.#link.receive(message, from),
+      onBalancer: (message, from) => {
+        if (this.#isListening) this.#link.receive(message, from)
+      },
       onPeerLost: (id) => this.#node?.peerLost(id),
       onUnheard: (id, stream) => this.#node?.unheard(id, stream),
       onPeerClosed: (id) => this.#node?.peerClosed(id),
@@ -79,10 +84,10 @@ export class Server implements Store {
       balancer: options.balancer,
       report: () => this.report(),
       send: (message, to) => this.#peers.sendToBalancer(message, to),
-      onForm: (cluster) => void this.#form(cluster),
+      onForm: (cluster) => this.#join(cluster, true),
       onCluster: (cluster, servers) => {
-        void this.#join(cluster, false)
-        this.#setRegistered(servers)
+        this.#join(cluster, false)
+        if (cluster === this.#identity.clusterId) this.#setRegistered(servers)
       },
       onCampaign: () => this.#node?.campaign(),
     })
@@ -134,9 +139,9 @@ export class Server implements Store {
 
   // ---------------------------------------------------------------- requests
 
-  write(command: Buffer, done: Parameters<Store['write']>[1]): void {
+  write(lane: Lane, command: Buffer, done: (outcome: WriteOutcome) => void): void {
     this.#whenJoined(
-      (node) => node.write(command, done),
+      (node) => node.write(lane, command, done),
       (why) => done({ kind: 'notStored', why }),
     )
   }
@@ -160,41 +165,37 @@ export class Server implements Store {
     }
     const timer = this.#options.io.timers.after(this.#options.requestTimeoutMs, () => {
       isDone = true
-      this.#early = this.#early.filter((early) => early !== tryNow)
+      this.#early.delete(tryNow)
       refuse(
         'this server has not joined a cluster yet: a new cluster needs a load balancer and two servers',
       )
     })
-    this.#early.push(tryNow)
+    this.#early.add(tryNow)
   }
 
   // ---------------------------------------------------------------- cluster
 
   /** Becomes a member of `cluster`, or its first one; does nothing for a member of it. */
-  #join(cluster: string, form: boolean): Promise<void> {
-    if (this.#node || this.#isStopped) return Promise.resolve()
-    this.#joining ??= this.#open(cluster, form)
+  #join(cluster: string, form: boolean): void {
+    // A server that stopped after it had joined but before it had formed begins anew.
+    const isBegun = this.#node && !(form && this.#node.raft.log.lastIndex === 0)
+    if (isBegun || this.#joining || this.#isStopped) return
+    this.#joining = this.#open(cluster, form)
       .catch((error) => this.#options.onFailure(asError(error)))
       .finally(() => {
         this.#joining = null
       })
-    return this.#joining
-  }
-
-  /** As `#join`; a server that stopped after it had joined but before it had formed begins anew. */
-  async #form(cluster: string): Promise<void> {
-    const node = this.#node
-    if (node && node.raft.log.lastIndex === 0 && this.#identity.clusterId === cluster) {
-      this.#node = null
-      await node.stop()
-    }
-    await this.#join(cluster, true)
   }
 
   async #open(cluster: string, form: boolean): Promise<void> {
     const { io, directory, log } = this.#options
     const { serverId, clusterId } = this.#identity
     if (clusterId !== null && clusterId !== cluster) return
+    if (this.#node) {
+      const node = this.#node
+      this.#node = null
+      await node.stop()
+    }
     if (clusterId === null) {
       await VoteFile.create(io.disk, directory, serverId)
       this.#identity = { serverId, clusterId: cluster }
@@ -224,7 +225,7 @@ export class Server implements Store {
     this.#peers.setAddresses(node.addresses())
     node.start()
     for (const early of this.#early) early()
-    this.#early = []
+    this.#early.clear()
     this.#link.register()
   }
 
@@ -253,17 +254,15 @@ export class Server implements Store {
     const { io, client } = this.#options
     await this.#peers.start()
     this.#listener = await io.network.listen(client, (stream) => {
-      if (this.#connections.size >= CONNECTIONS_MAX) return refuseConnection(stream)
+      if (this.#connections.size >= CONNECTIONS_MAX) return refuseConnection(stream, io.timers)
       this.#connections.add(stream)
       serveConnection(stream, this, io.timers, () => this.#connections.delete(stream))
     })
     // A server with data needs nobody to tell it where it belongs.
     const { clusterId } = this.#identity
-    if (clusterId === null) return this.#link.register()
-    this.#joining = this.#open(clusterId, false).finally(() => {
-      this.#joining = null
-    })
-    await this.#joining
+    if (clusterId !== null) await this.#open(clusterId, false)
+    this.#isListening = true
+    this.#link.register()
   }
 
   /** Finishes what is on its way to the disk and leaves a clean end there. */
@@ -280,11 +279,10 @@ export class Server implements Store {
   }
 }
 
-function refuseConnection(stream: Stream): void {
+function refuseConnection(stream: Stream, timers: Timers): void {
   stream.handle({ onData: () => {}, onEnd: () => {}, onClose: () => {} })
   stream.write('ERROR Too many open connections\r\n')
-  stream.end()
-  stream.resume()
+  endStream(stream, timers)
 }
 
 function asError(error: unknown): Error {

@@ -1,12 +1,13 @@
 /** Clients that know nothing of this store: nc, and a memcached library from npm. */
 import { execFile, spawnSync } from 'node:child_process'
+import dgram from 'node:dgram'
 import { readFileSync } from 'node:fs'
 import net from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import Memcached from 'memcached'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { commandPath, type ServerProcess, TestCluster } from './cluster.ts'
+import { commandPath, eventually, type ServerProcess, TestCluster } from './cluster.ts'
 
 const run = promisify(execFile)
 const hasNc = spawnSync('nc', ['-h']).error === undefined
@@ -77,6 +78,15 @@ describe('plain sockets', () => {
     }
   })
 
+  test('many clients with many requests in flight, at a follower', async () => {
+    const leader = await cluster.leader()
+    const follower = cluster.servers.find((server) => server !== leader)
+    const count = 2_000
+    const sets = Array.from({ length: count }, (_, at) => `set q${at} 0 0 1\r\nx\r\n`).join('')
+    const clients = Array.from({ length: 20 }, () => sendAndEnd(follower?.cport ?? 0, sets))
+    for (const text of await Promise.all(clients)) expect(text).toBe('STORED\r\n'.repeat(count))
+  })
+
   test('reads and writes in turn on one connection see each other, in order', async () => {
     for (const [, { cport }] of servers()) {
       const turns = Array.from({ length: 50 }, (_, at) => `set t 0 0 2\r\n${10 + at}\r\nget t\r\n`)
@@ -130,6 +140,53 @@ describe('plain sockets', () => {
     await new Promise((resolve) => setTimeout(resolve, 3_000))
     for (const [, { cport }] of servers())
       expect(await sendAndEnd(cport, 'get e\r\n')).toBe('END\r\n')
+  })
+
+  test('a registration that makes no sense harms nothing', async () => {
+    const socket = dgram.createSocket('udp4')
+    const server = { id: 'junk', cip: 'x', cport: 1, sip: '127.0.0.1', sport: 0, cluster: null }
+    const state = { role: 'follower', voter: false, term: 0, leader: null, lastTerm: 0 }
+    const report = { ...server, ...state, lastIndex: 0, commitIndex: 0, appliedIndex: 0 }
+    socket.send(JSON.stringify({ type: 'register', server: report }), cluster.lbsport, '127.0.0.1')
+    await new Promise((resolve) => setTimeout(resolve, 1_500))
+    socket.close()
+    const { members } = await cluster.status()
+    expect(members.map(({ id }) => id)).not.toContain('junk')
+    expect(await sendAndEnd(cluster.servers[0]?.cport ?? 0, 'set j 0 0 1\r\nj\r\n')).toBe(
+      'STORED\r\n',
+    )
+  })
+
+  test('quit closes the connection after the replies', async () => {
+    const socket = net.connect({
+      port: cluster.servers[1]?.cport ?? 0,
+      host: '127.0.0.1',
+      allowHalfOpen: true,
+    })
+    const ended = new Promise((resolve) => socket.once('end', resolve))
+    socket.write('version\r\nquit\r\nversion\r\n')
+    let text = ''
+    socket.on('data', (chunk) => {
+      text += chunk
+    })
+    await ended
+    expect(text).toBe('VERSION 1.6.45\r\n')
+    socket.destroy()
+  })
+
+  test('connections that never say who they are do not keep servers apart', async () => {
+    const leader = await cluster.leader()
+    const idle = cluster.servers.flatMap(({ sport }) =>
+      Array.from({ length: 140 }, () => net.connect(sport, '127.0.0.1').on('error', () => {})),
+    )
+    await new Promise((resolve) => setTimeout(resolve, 200))
+    await cluster.killServer(leader)
+    cluster.startServer(leader)
+    await eventually('a write through the server that came back', async () => {
+      const text = await sendAndEnd(leader.cport, 'set i 0 0 1\r\ni\r\n').catch(String)
+      return text === 'STORED\r\n'
+    })
+    for (const socket of idle) socket.destroy()
   })
 
   test('garbage on every port harms nothing', async () => {
@@ -213,7 +270,7 @@ test('log and keystore are text: what a client wrote can be read off them', asyn
   const log = readFileSync(join(group, 'log', '000000000001.log'), 'utf8')
   expect(log).toMatch(/^log 1 [0-9a-f]{16} 0 1 [0-9a-f]{8}\n/)
   expect(log).toMatch(/\n\d+ \d+ \d{13} 34 [0-9a-f]{8}\nset readable 7 0 11\r\nhello world\r\n/)
-  expect(log).toMatch(/\nseal \d+ \d+ [0-9a-f]{8}\n/)
+  expect(log).toMatch(/\nseal \d+ \d+ \d+ [0-9a-f]{8}\n/)
 
   // The keystore file is written on a clean stop.
   await cluster.killServer(first, 'SIGTERM')

@@ -139,6 +139,22 @@ describe('store up', () => {
     await eventually('no member left', async () => (await memberPids()).length === 0)
   })
 
+  test.each([60, 150, 300])(
+    'killed with -9 after %i ms, while its members start, it takes them along',
+    { timeout: 60_000 },
+    async (afterMs) => {
+      const running = start(
+        'up',
+        ...['--cport', firstPort, '--sport', firstPort + 5],
+        ...['--lbcport', firstPort + 10, '--lbsport', firstPort + 11],
+      )
+      await new Promise((resolve) => setTimeout(resolve, afterMs))
+      await kill(running.child)
+      await new Promise((resolve) => setTimeout(resolve, 500))
+      await eventually('no member left', async () => (await memberPids()).length === 0)
+    },
+  )
+
   test('a port in use ends it with one clear line', { timeout: 60_000 }, async () => {
     const blocker = net.createServer().listen(firstPort + 1, '127.0.0.1')
     const running = start(
@@ -214,6 +230,14 @@ describe('refusals are one clear line and exit status 1', () => {
     ]).catch((error) => error)
     expect(client.code).toBe(1)
     expect(client.stderr).toMatch(/^client: load balancer .* can't be reached .*\n$/)
+  })
+
+  test('an address that others could not use', async () => {
+    const { code, stderr } = await failure('addsrv', '--sip', '0.0.0.0', '--cport', firstPort)
+    expect(code).toBe(1)
+    expect(stderr).toBe(
+      "store addsrv: --sip 0.0.0.0 can't be told to others: add --advertise-sip <host>\n",
+    )
   })
 
   test('a flag that is none', async () => {

@@ -9,14 +9,12 @@ import {
   canonicalExptime,
   canonicalFlags,
   canonicalStore,
-  parseCommand,
-} from '../../src/protocol/commands.ts'
-import {
+  isCanonical,
   KEY_BYTES_MAX,
-  type Request,
-  RequestDecoder,
+  parseCommand,
   VALUE_BYTES_MAX,
-} from '../../src/protocol/memcached.ts'
+} from '../../src/protocol/commands.ts'
+import { type Request, RequestDecoder } from '../../src/protocol/memcached.ts'
 
 const MIB = VALUE_BYTES_MAX
 const LINE_MAX = 2_048
@@ -664,6 +662,32 @@ describe('canonical commands', () => {
     )
   })
 
+  test.each([
+    '',
+    'delete a',
+    'delete a b\r\n',
+    'delete \r\n',
+    `delete ${'k'.repeat(251)}\r\n`,
+    'set a 0 0 1\r\nxx\r\n',
+    'set a 0 0 1\r\nx\n\n',
+    'set a 00 0 1\r\nx\r\n',
+    'set a 4294967296 0 1\r\nx\r\n',
+    'set a 0 -2 1\r\nx\r\n',
+    'set a 0 0 1 noreply\r\nx\r\n',
+    'set a 0 0 1\r\nx\r\nset b 0 0 1\r\nx\r\n',
+    'cas a 0 0 1\r\nx\r\n',
+    'noop\r\n',
+    'config {}\r\n',
+  ])('%j is no canonical command', (text) => {
+    expect(isCanonical(Buffer.from(text))).toBe(false)
+  })
+
+  test('flags that wrap to as many digits are written wrapped', () => {
+    expect(decode([Buffer.from('set a 8589934591 0 1\r\nx\r\n')])).toEqual([
+      'write set a 4294967295 0 1\\r\\nx\\r\\n',
+    ])
+  })
+
   test.each(['incr a 1\r\n', 'noop\r\n', '\r\n', '', 'SET a 0 0 1\r\nx\r\n'])(
     'parseCommand throws on %j',
     (text) => {
@@ -794,6 +818,7 @@ function cutsOf(bytes: Buffer): fc.Arbitrary<Buffer[]> {
 function assertCanonical(request: Request): void {
   if (request.kind !== 'write') return
   const { command } = request
+  expect(isCanonical(command)).toBe(true)
   const parsed = parseCommand(command)
   expect(parsed.key).toMatch(/^[^ \n]+$/)
   expect(parsed.key.length).toBeLessThanOrEqual(KEY_BYTES_MAX)

@@ -40,9 +40,10 @@ const FRAMES: readonly PeerMessage[] = [
   { type: 'appendResp', ...route, matchIndex: 0, reject: { index: 41, hint: last } },
   { type: 'readIndex', ...route, id: 9 },
   { type: 'readIndexResp', ...route, id: 9, index: 41 },
-  { type: 'forward', from: 'b', to: 'a', requests: [] },
+  { type: 'forward', term: 3, from: 'b', to: 'a', requests: [] },
   {
     type: 'forward',
+    term: 3,
     from: 'b',
     to: 'a',
     requests: [
@@ -97,7 +98,13 @@ describe('round trips', () => {
     const requests = fc.array(fc.record({ id: fc.nat(), command }), { maxLength: 20 })
     fc.assert(
       fc.property(requests, (list) => {
-        const message: PeerMessage = { type: 'forward', from: 'b', to: 'a', requests: list }
+        const message: PeerMessage = {
+          type: 'forward',
+          term: 3,
+          from: 'b',
+          to: 'a',
+          requests: list,
+        }
         expect(plain(decodeFrame(codec.encodeFrame(message)))).toMatchObject(plain(message))
       }),
     )
@@ -190,6 +197,7 @@ describe('damage is null', () => {
   test('forwarded commands that are more or less than announced', () => {
     const message: PeerMessage = {
       type: 'forward',
+      term: 3,
       from: 'b',
       to: 'a',
       requests: [{ id: 1, command: SET }],
