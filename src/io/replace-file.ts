@@ -5,17 +5,18 @@ import type { Disk } from './io.ts'
  * temporary name, synced, renamed, and the name synced.
  *
  * @param chunks The contents, in pieces; each is written before the next is asked for.
+ * @returns the file's size in bytes.
  */
 export async function replaceFile(
   disk: Disk,
   directory: string,
   name: string,
   chunks: Iterable<Buffer>,
-): Promise<void> {
+): Promise<number> {
   const path = `${directory}/${name}`
   const file = await disk.open(`${path}.tmp`, { create: true })
+  let offset = 0
   try {
-    let offset = 0
     for (const chunk of chunks) {
       await file.write([chunk], offset)
       offset += chunk.length
@@ -26,4 +27,5 @@ export async function replaceFile(
   }
   await disk.rename(`${path}.tmp`, path)
   await disk.syncDirectory(directory)
+  return offset
 }

@@ -33,7 +33,7 @@ const READ_RETRY_MS = 250
 const MEMBERSHIP_MS = 100
 /** While items can expire the leader appends the time so often. */
 const TIME_ENTRY_MS = 1_000
-/** A keystore file is written when the log has grown by this, or by the keystore's own size. */
+/** A keystore file is written when the log has grown by this, and by the last one's size. */
 const KEYSTORE_GROWTH_BYTES = 64 * 1024 * 1024
 /** Writes that wait for a leader; more are refused. */
 const WAITING_MAX = 65_536
@@ -145,7 +145,9 @@ export class Node {
   #membershipAtMs = 0
   #timeEntryAtMs = 0
   #membershipWhy = ''
+  /** How much the log has grown since the last keystore file, and how large that is. */
   #grownBytes = 0
+  #keystoreBytes = 0
   #keystoreWrite: Promise<void> | null = null
   #lastState = ''
 
@@ -390,7 +392,8 @@ export class Node {
     if (entries.length === 0) return
     // What is applied is committed and durable in its place; the core may know of more.
     this.#store.commitIndex = this.machine.appliedIndex
-    if (this.#grownBytes > KEYSTORE_GROWTH_BYTES && !this.#keystoreWrite) {
+    const isOutgrown = this.#grownBytes > Math.max(KEYSTORE_GROWTH_BYTES, this.#keystoreBytes)
+    if (isOutgrown && !this.#keystoreWrite) {
       this.#grownBytes = 0
       this.#keystoreWrite = this.#writeKeystore()
         .catch((error) => this.#fail(error))
@@ -700,7 +703,8 @@ export class Node {
       timeMs: this.machine.timeMs,
       config: log.configAt(index),
     }
-    await writeKeystore(io.disk, this.#groupDirectory, header, this.machine.items.view())
+    const items = this.machine.items.view()
+    this.#keystoreBytes = await writeKeystore(io.disk, this.#groupDirectory, header, items)
   }
 }
 

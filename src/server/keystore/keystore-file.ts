@@ -32,13 +32,14 @@ export interface KeystoreHeader {
 
 export class KeystoreDamagedError extends Error {}
 
+/** @returns the file's size in bytes. */
 export async function writeKeystore(
   disk: Disk,
   directory: string,
   header: KeystoreHeader,
   items: readonly (readonly [key: string, item: Item])[],
-): Promise<void> {
-  await replaceFile(disk, directory, NAME, encode(header, items))
+): Promise<number> {
+  return replaceFile(disk, directory, NAME, encode(header, items))
 }
 
 function* encode(
