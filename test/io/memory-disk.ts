@@ -150,6 +150,16 @@ export class MemoryDisk implements Disk {
     this.#failures.push({ kind, left: nth, code })
   }
 
+  /** Whatever was told to fail and has not yet will not. */
+  forgetFailures(): void {
+    this.#failures.length = 0
+  }
+
+  /** A new disk in the same machine. */
+  emptied(): MemoryDisk {
+    return new MemoryDisk({ ...this.#options, random: this.#random })
+  }
+
   /** Changes of this kind wait until the function returned is called. */
   hold(kind: MutationKind): () => void {
     let release = (): void => {}
@@ -191,11 +201,29 @@ export class MemoryDisk implements Disk {
     return readable.read(0, readable.length)
   }
 
+  /** Whether these bytes stand, durably, in a file whose path begins so. */
+  hasDurably(prefix: string, bytes: Buffer): boolean {
+    for (const [path, { durable }] of this.#directories) {
+      if (!path.startsWith(prefix)) continue
+      for (const inode of durable.values()) if (inode.durable.includes(bytes)) return true
+    }
+    return false
+  }
+
+  /** Paths of all files that can be read. */
+  files(): string[] {
+    return [...this.#directories].flatMap(([path, { readable }]) =>
+      [...readable.keys()].map((name) => `${path}/${name}`),
+    )
+  }
+
   // ---------------------------------------------------------------- Disk
 
   makeDirectory(path: string): Promise<void> {
     return this.#mutate({ kind: 'makeDirectory', path }, () => {
-      if (!this.#directories.has(path)) this.#directories.set(path, emptyDirectory())
+      for (let made = path; made !== '.' && made !== '/'; made = dirname(made)) {
+        if (!this.#directories.has(made)) this.#directories.set(made, emptyDirectory())
+      }
     })
   }
 
@@ -440,6 +468,10 @@ class Contents {
 
   read(offset: number, length: number): Buffer {
     return Buffer.from(this.#buffer.subarray(offset, Math.min(this.length, offset + length)))
+  }
+
+  includes(bytes: Buffer): boolean {
+    return this.#buffer.subarray(0, this.length).includes(bytes)
   }
 
   write(bytes: Uint8Array, offset: number): void {

@@ -1,0 +1,195 @@
+/**
+ * What must hold at every moment of a run. A checker throws a Violation that
+ * names itself.
+ */
+import { crc32 } from 'node:zlib'
+import type { StateMachine } from '../../src/server/keystore/state-machine.ts'
+import type { LogEntry } from '../../src/server/log/record.ts'
+import type { Node } from '../../src/server/node.ts'
+import { isSingleChange, voterIds } from '../../src/server/raft/config.ts'
+import type { Config } from '../../src/server/raft/types.ts'
+import { DATA, type ServerProcess, Violation } from './cluster.ts'
+import type { Host } from './host.ts'
+
+interface Committed {
+  readonly record: string
+  /** Digest of the items once it is applied. */
+  readonly digest: number
+  readonly timeMs: number
+}
+
+export class Checkers {
+  readonly #servers: readonly ServerProcess[]
+  readonly #watched = new WeakSet<Node>()
+  readonly #leaders = new Map<number, string>()
+  readonly #votes = new Map<string, string>()
+  /** By log index; what was applied anywhere is the same everywhere, for ever. */
+  readonly #committed = new Map<number, Committed>()
+  readonly #configs = new WeakMap<Node, number>()
+  #lastConfig: { readonly index: number; readonly config: Config } | null = null
+  committedIndex = 0
+
+  constructor(servers: readonly ServerProcess[]) {
+    this.#servers = servers
+  }
+
+  /** After each event. */
+  check(): void {
+    for (const { node, host } of this.#servers) {
+      if (!node) continue
+      if (!this.#watched.has(node)) this.#watch(host, node)
+      if (node.raft.role === 'leader') {
+        this.#checkLeader(host, node)
+        this.#checkConfig(host, node)
+      } else this.#configs.delete(node)
+    }
+  }
+
+  /** Every datagram on the wire. */
+  checkDatagram(from: Host, bytes: Uint8Array): void {
+    const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
+    if (!text.includes('"type":"voteResp"')) return
+    const vote = JSON.parse(text.toString()) as Record<string, unknown>
+    if (vote.granted === true) this.#checkVote(from.name, Number(vote.term), String(vote.to))
+  }
+
+  // ---------------------------------------------------------------- one each
+
+  #checkLeader(host: Host, { raft }: Node): void {
+    const known = this.#leaders.get(raft.term)
+    if (known === undefined) this.#leaders.set(raft.term, raft.id)
+    else if (known !== raft.id) {
+      fail('one leader a term', `term ${raft.term}: ${known} and ${raft.id} (${host.name})`)
+    }
+  }
+
+  #checkVote(voter: string, term: number, candidate: string): void {
+    const key = `${voter} ${term}`
+    const known = this.#votes.get(key)
+    if (known === undefined) this.#votes.set(key, candidate)
+    else if (known !== candidate) {
+      fail('one vote a term', `${voter} in term ${term}: for ${known} and for ${candidate}`)
+    }
+  }
+
+  /** A leader appends a configuration only after the one before it is committed. */
+  #checkConfig(host: Host, node: Node): void {
+    const { log } = node.raft
+    const index = log.config?.index ?? 0
+    const before = this.#configs.get(node)
+    this.#configs.set(node, index)
+    if (before !== undefined && index > before && before > log.commitIndex) {
+      fail(
+        'one membership change at a time',
+        `${host.name} has configurations at ${before} and ${index}, committed ${log.commitIndex}`,
+      )
+    }
+  }
+
+  #watch(host: Host, node: Node): void {
+    this.#watched.add(node)
+    const { machine } = node
+    this.#checkDigest(host, machine)
+    const apply = machine.apply.bind(machine)
+    machine.apply = (entry) => {
+      const reply = apply(entry)
+      this.#applied(host, node, entry as LogEntry)
+      return reply
+    }
+  }
+
+  #applied(host: Host, node: Node, entry: LogEntry): void {
+    const { index } = entry
+    const record = entry.record.toString('latin1')
+    const known = this.#committed.get(index)
+    if (known === undefined) {
+      this.#checkDurable(node, entry)
+      this.#checkTime(entry)
+      this.#checkMembership(entry)
+      this.#committed.set(index, {
+        record,
+        digest: digestOf(node.machine),
+        timeMs: entry.timeMs,
+      })
+      this.committedIndex = Math.max(this.committedIndex, index)
+      return
+    }
+    if (known.record !== record) {
+      fail('committed entries never change', `${host.name} applies ${record} after ${known.record}`)
+    }
+    this.#checkDigest(host, node.machine)
+  }
+
+  #checkDigest(host: Host, machine: StateMachine): void {
+    const known = this.#committed.get(machine.appliedIndex)
+    if (known && known.digest !== digestOf(machine)) {
+      fail('equal keystores at equal index', `${host.name} at ${machine.appliedIndex}`)
+    }
+  }
+
+  #checkTime(entry: LogEntry): void {
+    const before = this.#committed.get(entry.index - 1)
+    if (before && entry.timeMs < before.timeMs) {
+      fail('log time never goes back', `entry ${entry.index}: ${before.timeMs} -> ${entry.timeMs}`)
+    }
+  }
+
+  /** What is applied anywhere is durable on a majority of the voters at that moment. */
+  #checkDurable(node: Node, entry: LogEntry): void {
+    const voters = new Set(voterIds(this.#configBefore(entry)))
+    const holders = this.#servers.filter(({ host, id }) => {
+      return id !== null && voters.has(id) && host.disk.hasDurably(`${DATA}/groups`, entry.record)
+    })
+    if (voters.size > 0 && holders.length <= voters.size / 2) {
+      fail(
+        'durable on a majority',
+        `${entry.index} applied by ${node.raft.id}, durable on ${holders.length} of ${voters.size}`,
+      )
+    }
+  }
+
+  /** A configuration counts for its own entry already. */
+  #configBefore(entry: LogEntry): Config {
+    return entry.config ?? this.#lastConfig?.config ?? { members: [], floor: 0 }
+  }
+
+  #checkMembership(entry: LogEntry): void {
+    if (!entry.config) return
+    const before = this.#lastConfig
+    if (before && !isSingleChange(before.config, entry.config)) {
+      fail('one vote changes at a time', `configurations ${before.index} and ${entry.index}`)
+    }
+    this.#lastConfig = { index: entry.index, config: entry.config }
+  }
+
+  /** Once faults are over: every replica holds the same. */
+  checkConverged(): void {
+    for (const { node, host } of this.#servers) if (node) this.#checkDigest(host, node.machine)
+  }
+
+  /** For the last words of a failed run. */
+  describe(): string {
+    return this.#servers
+      .map(({ host, node, lastFailure, isLost }) => {
+        if (!node) return `${host.name} ${isLost ? 'lost' : 'down'} ${lastFailure}`
+        const { raft, machine } = node
+        const { log } = raft
+        return `${host.name} ${raft.id} ${raft.role} term ${raft.term} last ${log.lastIndex} commit ${log.commitIndex} applied ${machine.appliedIndex} leader ${raft.leaderId}`
+      })
+      .join('\n')
+  }
+}
+
+export function fail(checker: string, what: string): never {
+  throw new Violation(`${checker}: ${what}`)
+}
+
+export function digestOf({ items }: StateMachine): number {
+  const lines = items
+    .view()
+    .map(([key, { flags, expiresAtMs, casUnique, value }]) => {
+      return `${key} ${flags} ${expiresAtMs} ${casUnique} ${crc32(value)}`
+    })
+    .sort()
+  return crc32(lines.join('\n'))
+}

@@ -1,0 +1,178 @@
+/**
+ * The processes of a simulated cluster: the servers and load balancers that are
+ * shipped, each on a host of its own, started again when they end.
+ */
+import type { Logger } from '../../src/io/logger.ts'
+import { Balancer } from '../../src/lb/lb.ts'
+import type { Node } from '../../src/server/node.ts'
+import type { RaftTiming } from '../../src/server/raft/raft.ts'
+import { Server } from '../../src/server/server.ts'
+import type { CrashPolicy } from '../io/memory-disk.ts'
+import { Host } from './host.ts'
+import type { SimNetwork } from './network.ts'
+import type { World } from './world.ts'
+
+export const CLIENT_PORT = 7001
+const PEER_PORT = 6001
+const BALANCER_CLIENT_PORT = 5002
+const BALANCER_PORT = 5001
+export const DATA = 'data'
+export const REQUEST_TIMEOUT_MS = 2_000
+
+/** Slower than real ones, to see more of a minute in less time; what they are to each other stays. */
+const TIMING: RaftTiming = {
+  heartbeatMs: 150,
+  electionTimeoutMs: 900,
+  quorumTimeoutMs: 1_500,
+  campaignTimeoutMs: 250,
+  closedLeaderDelayMs: 80,
+}
+
+/** Thrown by checkers; ends the run. */
+export class Violation extends Error {}
+
+/** Something that runs as a process on a host. */
+export abstract class Process {
+  readonly host: Host
+  readonly world: World
+  /** Damaged for good: not started again. */
+  isLost = false
+  /** When it may start again. */
+  restartAtMs = 0
+  /** Why it ended by itself, if it did. */
+  lastFailure = ''
+  #isStarting = false
+
+  constructor(world: World, network: SimNetwork, name: string) {
+    this.world = world
+    this.host = new Host(world, network, name)
+  }
+
+  /** Starts it unless it runs, is lost, or shall stay down a while. */
+  maybeStart(): void {
+    const { host, world } = this
+    if (host.isUp || this.isLost || this.#isStarting || world.nowMs < this.restartAtMs) return
+    this.world.trace(host.name, () => 'starts')
+    const io = host.boot()
+    const { epoch } = host
+    world.hasPromises = true
+    this.start(io, (error) => this.#failed(epoch, error)).catch((error) =>
+      this.#failed(epoch, error),
+    )
+  }
+
+  kill(downMs: number): void {
+    this.world.trace(this.host.name, () => `killed, down ${downMs.toFixed(0)} ms`)
+    this.#end(downMs)
+    this.host.kill()
+  }
+
+  losePower(policy: CrashPolicy, downMs: number): void {
+    this.world.trace(this.host.name, () => `loses power (${policy.contents}, ${policy.names})`)
+    this.#end(downMs)
+    this.host.losePower(policy)
+  }
+
+  #failed(epoch: number, error: Error): void {
+    if (this.host.epoch !== epoch || !this.host.isUp) return
+    this.lastFailure = error.message
+    this.world.trace(this.host.name, () => `ends by itself: ${error.message}`)
+    this.#end(this.world.between(200, 1_500))
+    this.host.kill()
+    this.onFailure(error)
+  }
+
+  #end(downMs: number): void {
+    this.restartAtMs = this.world.nowMs + downMs
+    this.stopped()
+  }
+
+  abstract start(io: ReturnType<Host['boot']>, onFailure: (error: Error) => void): Promise<void>
+  abstract stopped(): void
+  abstract onFailure(error: Error): void
+
+  protected logger(): Logger {
+    const say = (fields: object, message: string) =>
+      this.world.trace(this.host.name, () => `${message} ${JSON.stringify(fields)}`)
+    return { info: say, warn: say, error: say }
+  }
+}
+
+export class ServerProcess extends Process {
+  server: Server | null = null
+  /** Its log rotted: it may refuse to start, for good. */
+  isDamaged = false
+  #id: string | null = null
+  readonly #balancerHost: string
+  readonly #onFailure: (process: ServerProcess, error: Error) => void
+
+  constructor(
+    world: World,
+    network: SimNetwork,
+    name: string,
+    balancerHost: string,
+    onFailure: (process: ServerProcess, error: Error) => void,
+  ) {
+    super(world, network, name)
+    this.#balancerHost = balancerHost
+    this.#onFailure = onFailure
+  }
+
+  /** The id it was last known by; null before its first start. */
+  get id(): string | null {
+    this.#id = this.server?.id ?? this.#id
+    return this.#id
+  }
+
+  get node(): Node | null {
+    return this.host.isUp ? (this.server?.node ?? null) : null
+  }
+
+  async start(io: ReturnType<Host['boot']>, onFailure: (error: Error) => void): Promise<void> {
+    const { name } = this.host
+    const { epoch } = this.host
+    const server = await Server.start({
+      io,
+      log: this.logger(),
+      directory: DATA,
+      client: { host: name, port: CLIENT_PORT },
+      peer: { host: name, port: PEER_PORT },
+      advertiseCip: name,
+      advertiseSip: name,
+      balancer: { host: this.#balancerHost, port: BALANCER_PORT },
+      requestTimeoutMs: REQUEST_TIMEOUT_MS,
+      timing: TIMING,
+      onFailure,
+    })
+    if (this.host.epoch === epoch) this.server = server
+  }
+
+  stopped(): void {
+    this.server = null
+  }
+
+  onFailure(error: Error): void {
+    this.#onFailure(this, error)
+  }
+}
+
+export class BalancerProcess extends Process {
+  async start(io: ReturnType<Host['boot']>, onFailure: (error: Error) => void): Promise<void> {
+    await Balancer.start({
+      io,
+      log: this.logger(),
+      client: { host: this.host.name, port: BALANCER_CLIENT_PORT },
+      server: { host: this.host.name, port: BALANCER_PORT },
+      directory: DATA,
+      onFailure,
+    })
+  }
+
+  /** Its next start finds an empty disk. */
+  forgetDisk(): void {
+    this.host.disk = this.host.disk.emptied()
+  }
+
+  stopped(): void {}
+  onFailure(): void {}
+}

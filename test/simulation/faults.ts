@@ -1,0 +1,303 @@
+/**
+ * What goes wrong in a simulated minute, drawn from the seed. Each kind begins
+ * something and, where it lasts, ends it; `stop` ends all of it.
+ */
+import { CRASH_POLICIES } from '../io/memory-disk.ts'
+import { type BalancerProcess, DATA, type Process, type ServerProcess } from './cluster.ts'
+import type { SimNetwork } from './network.ts'
+import type { World } from './world.ts'
+
+export type FaultKind =
+  | 'kill'
+  | 'power loss'
+  | 'kill all'
+  | 'power loss of all'
+  | 'pause'
+  | 'pause leader'
+  | 'kill leader'
+  | 'partition'
+  | 'isolate'
+  | 'one-way cut'
+  | 'loss'
+  | 'delay'
+  | 'doubling'
+  | 'stream break'
+  | 'stream stall'
+  | 'sync failure'
+  | 'write failure'
+  | 'disk full'
+  | 'slow disk'
+  | 'bit flip'
+  | 'clock drift'
+  | 'wall clock jump'
+  | 'balancer kill'
+  | 'balancer pause'
+  | 'balancer absent'
+  | 'balancer replaced'
+
+export class Faults {
+  readonly counts = new Map<FaultKind, number>()
+  readonly #world: World
+  readonly #network: SimNetwork
+  readonly #servers: readonly ServerProcess[]
+  readonly #balancer: BalancerProcess
+  readonly #hostNames: readonly string[]
+  readonly #kinds: Readonly<Record<FaultKind, () => boolean>>
+  readonly #meanMs: number
+  #isStopped = false
+
+  constructor(
+    world: World,
+    network: SimNetwork,
+    servers: readonly ServerProcess[],
+    balancer: BalancerProcess,
+    clientNames: readonly string[],
+  ) {
+    this.#world = world
+    this.#network = network
+    this.#servers = servers
+    this.#balancer = balancer
+    this.#hostNames = [...servers.map(({ host }) => host.name), ...clientNames]
+    this.#meanMs = world.between(600, 2_500)
+    this.#kinds = {
+      kill: () => this.#onRunning((server) => server.kill(this.#downMs())),
+      'power loss': () =>
+        this.#onRunning((server) => server.losePower(world.pick(CRASH_POLICIES), this.#downMs())),
+      'kill all': () => this.#all((server) => server.kill(this.#downMs())),
+      'power loss of all': () =>
+        this.#all((server) => server.losePower(world.pick(CRASH_POLICIES), this.#downMs())),
+      pause: () => this.#onRunning((server) => this.#pause(server)),
+      'pause leader': () => this.#onLeader((server) => this.#pause(server)),
+      'kill leader': () => this.#onLeader((server) => server.kill(this.#downMs())),
+      partition: () => this.#partition(),
+      isolate: () => this.#isolate(),
+      'one-way cut': () => this.#oneWayCut(),
+      loss: () => this.#weather({ lossRatio: world.between(0.02, 0.4) }, { lossRatio: 0 }),
+      delay: () =>
+        this.#weather(
+          { spikeRatio: world.between(0.05, 0.4), spikeMs: world.between(20, 1_500) },
+          { spikeRatio: 0 },
+        ),
+      doubling: () => this.#weather({ doubleRatio: world.between(0.05, 0.5) }, { doubleRatio: 0 }),
+      'stream break': () => this.#onStream((stream) => network.breakStream(stream)),
+      'stream stall': () =>
+        this.#onStream((stream) => {
+          stream.isStalled = true
+          this.#later(() => {
+            stream.isStalled = false
+          })
+        }),
+      'sync failure': () => this.#onRunning(({ host }) => host.disk.fail('datasync')),
+      'write failure': () => this.#onRunning(({ host }) => host.disk.fail('write', 1, 'EIO')),
+      'disk full': () =>
+        this.#onRunning(({ host }) => {
+          for (let nth = 1; nth <= 3; nth++) host.disk.fail('write', nth, 'ENOSPC')
+        }),
+      'slow disk': () => this.#slowDisk(),
+      'bit flip': () => this.#flipBit(),
+      'clock drift': () =>
+        this.#onAny(({ host }) => {
+          host.clockRate = world.between(0.9, 1.1)
+        }),
+      'wall clock jump': () =>
+        this.#onAny(({ host }) => {
+          host.wallOffsetMs += world.between(-3_600_000, 3_600_000)
+        }),
+      'balancer kill': () => this.#onBalancer((lb) => lb.kill(this.#downMs())),
+      'balancer pause': () => this.#onBalancer((lb) => this.#pause(lb)),
+      'balancer absent': () => this.#onBalancer((lb) => lb.kill(world.between(5_000, 20_000))),
+      'balancer replaced': () => this.#replaceBalancer(),
+    }
+  }
+
+  start(): void {
+    this.#world.after(this.#world.between(500, 4_000), () => this.#next())
+  }
+
+  /** No more faults, and an end to those that last. */
+  stop(): void {
+    this.#isStopped = true
+    this.#network.cuts.clear()
+    Object.assign(this.#network.weather, { lossRatio: 0, doubleRatio: 0, spikeRatio: 0 })
+    for (const stream of this.#network.streams) stream.isStalled = false
+    for (const { host } of [...this.#servers, this.#balancer]) {
+      host.clockRate = 1
+      host.syncDelayMs = [0.2, 3]
+      host.disk.forgetFailures()
+      if (host.isPaused) host.resume()
+    }
+    for (const process of [...this.#servers, this.#balancer]) process.restartAtMs = 0
+  }
+
+  get count(): number {
+    return [...this.counts.values()].reduce((sum, count) => sum + count, 0)
+  }
+
+  #next(): void {
+    if (this.#isStopped) return
+    const kinds = Object.keys(this.#kinds) as FaultKind[]
+    // Now and then two at once.
+    for (let left = this.#world.chance(0.2) ? 2 : 1; left > 0; left--) {
+      const kind = this.#world.pick(kinds)
+      this.#world.trace('!', () => kind)
+      if (this.#kinds[kind]()) this.counts.set(kind, (this.counts.get(kind) ?? 0) + 1)
+    }
+    this.#world.after(-Math.log(1 - this.#world.random()) * this.#meanMs, () => this.#next())
+  }
+
+  // ---------------------------------------------------------------- on whom
+
+  #onRunning(what: (server: ServerProcess) => void): boolean {
+    const running = this.#servers.filter(({ host }) => host.isUp)
+    if (running.length === 0) return false
+    what(this.#world.pick(running))
+    return true
+  }
+
+  #onAny(what: (server: ServerProcess) => void): boolean {
+    what(this.#world.pick(this.#servers))
+    return true
+  }
+
+  #onLeader(what: (server: ServerProcess) => void): boolean {
+    const leader = this.#servers.find(({ node }) => node?.raft.role === 'leader')
+    if (leader) what(leader)
+    return leader !== undefined
+  }
+
+  #onBalancer(what: (balancer: BalancerProcess) => void): boolean {
+    if (!this.#balancer.host.isUp) return false
+    what(this.#balancer)
+    return true
+  }
+
+  #onStream(what: (stream: import('./network.ts').SimStream) => void): boolean {
+    const streams = [...this.#network.streams]
+    if (streams.length === 0) return false
+    what(this.#world.pick(streams))
+    return true
+  }
+
+  #all(what: (server: ServerProcess) => void): boolean {
+    if (this.#world.chance(0.5)) return false // costly: it takes seconds to come back
+    for (const server of this.#servers) if (server.host.isUp) what(server)
+    return true
+  }
+
+  // ---------------------------------------------------------------- what
+
+  #downMs(): number {
+    return this.#world.chance(0.7)
+      ? this.#world.between(50, 1_500)
+      : this.#world.between(1_500, 8_000)
+  }
+
+  #later(end: () => void): void {
+    const lastsMs = this.#world.chance(0.6)
+      ? this.#world.between(100, 2_000)
+      : this.#world.between(2_000, 9_000)
+    this.#world.after(lastsMs, () => {
+      if (!this.#isStopped) end()
+    })
+  }
+
+  #pause(process: Process): void {
+    const { host } = process
+    const { epoch } = host
+    host.pause()
+    this.#later(() => {
+      if (host.epoch === epoch) host.resume()
+    })
+  }
+
+  #cut(pairs: readonly (readonly [from: string, to: string])[]): void {
+    const cuts = pairs.map(([from, to]) => `${from}>${to}`)
+    for (const cut of cuts) this.#network.cuts.add(cut)
+    this.#later(() => {
+      for (const cut of cuts) this.#network.cuts.delete(cut)
+    })
+  }
+
+  #partition(): boolean {
+    const names = this.#world.shuffle([...this.#hostNames, this.#balancer.host.name])
+    const size = this.#world.integer(1, names.length - 1)
+    const [left, right] = [names.slice(0, size), names.slice(size)]
+    // Whole, or with some pairs spared.
+    const sparedRatio = this.#world.chance(0.5) ? 0 : this.#world.between(0.1, 0.5)
+    const pairs = left.flatMap((a) => right.map((b) => [a, b] as const))
+    const cut = pairs.filter(() => !this.#world.chance(sparedRatio))
+    this.#cut(
+      cut.flatMap(([a, b]): [string, string][] => [
+        [a, b],
+        [b, a],
+      ]),
+    )
+    return true
+  }
+
+  #isolate(): boolean {
+    return this.#onLeader(({ host }) => {
+      const others = this.#servers
+        .map((server) => server.host.name)
+        .filter((name) => name !== host.name)
+      this.#cut(
+        others.flatMap((name): [string, string][] => [
+          [host.name, name],
+          [name, host.name],
+        ]),
+      )
+    })
+  }
+
+  #oneWayCut(): boolean {
+    const from = this.#world.pick(this.#servers).host.name
+    const others = this.#servers.map(({ host }) => host.name).filter((name) => name !== from)
+    const cut = others.filter(() => this.#world.chance(0.6))
+    const isOut = this.#world.chance(0.5)
+    this.#cut(cut.map((name): [string, string] => (isOut ? [from, name] : [name, from])))
+    return cut.length > 0
+  }
+
+  #weather(worse: Partial<SimNetwork['weather']>, better: Partial<SimNetwork['weather']>): boolean {
+    Object.assign(this.#network.weather, worse)
+    this.#later(() => Object.assign(this.#network.weather, better))
+    return true
+  }
+
+  #slowDisk(): boolean {
+    return this.#onAny(({ host }) => {
+      host.syncDelayMs = [this.#world.between(5, 50), this.#world.between(50, 600)]
+      this.#later(() => {
+        host.syncDelayMs = [0.2, 3]
+      })
+    })
+  }
+
+  /** Rot, on a minority for good: before a seal it can't be mistaken for a torn tail. */
+  #flipBit(): boolean {
+    const damaged = this.#servers.filter(({ isDamaged }) => isDamaged).length
+    if (2 * (damaged + 1) >= this.#servers.length || !this.#world.chance(0.3)) return false
+    const server = this.#world.pick(this.#servers.filter(({ isDamaged }) => !isDamaged))
+    const { disk } = server.host
+    const logs = disk
+      .files()
+      .filter((path) => path.startsWith(`${DATA}/groups`) && path.endsWith('.log'))
+    const path = logs.at(-1)
+    if (!path) return false
+    const lastSeal = disk.bytes(path).lastIndexOf('\nseal ')
+    if (lastSeal < 1) return false
+    disk.flipBit(path, this.#world.integer(0, lastSeal - 1), this.#world.integer(0, 7))
+    server.isDamaged = true
+    if (server.host.isUp) server.kill(this.#downMs())
+    return true
+  }
+
+  /** Its disk is gone with it; the servers tell the new one who they are. */
+  #replaceBalancer(): boolean {
+    const joined = this.#servers.filter(({ node }) => (node?.raft.log.lastIndex ?? 0) > 0)
+    if (joined.length < this.#servers.length || !this.#balancer.host.isUp) return false
+    this.#balancer.kill(this.#downMs())
+    this.#balancer.forgetDisk()
+    return true
+  }
+}

@@ -1,0 +1,258 @@
+/**
+ * One seed: a cluster, its clients, a minute of faults, and then a while without
+ * any in which everything has to come right.
+ *
+ * Phase one is about safety: checkers speak at the first violation. In phase two
+ * the faults stop and progress is owed: every server that is not lost answers
+ * writes and reads, all replicas hold the same, and what clients were told is
+ * linearizable.
+ */
+
+import { Checkers, fail } from './checkers.ts'
+import { type ClientStats, describe, SimClient } from './clients.ts'
+import { BalancerProcess, CLIENT_PORT, ServerProcess, Violation } from './cluster.ts'
+import { type FaultKind, Faults } from './faults.ts'
+import { Host } from './host.ts'
+import { findViolation, type HistoryEntry } from './linearizability.ts'
+import { SimNetwork } from './network.ts'
+import { World } from './world.ts'
+
+const FAULTS_MS = 60_000
+/** Within so long after the faults everything must work. */
+const HEAL_MS = 30_000
+const RESTART_CHECK_MS = 100
+const STREAM_BYTES_MAX = 64 * 1024 * 1024
+
+export interface SimulationResult {
+  readonly seed: number
+  readonly violation: string | null
+  /** Where things stood at the violation. */
+  readonly state: string
+  readonly faults: ReadonlyMap<FaultKind, number>
+  readonly stats: ClientStats
+  readonly serverCount: number
+  readonly eventCount: number
+  readonly simulatedMs: number
+}
+
+export async function simulate(
+  seed: number,
+  onTrace: ((line: string) => void) | null = null,
+): Promise<SimulationResult> {
+  const simulation = new Simulation(seed, onTrace)
+  return simulation.run()
+}
+
+class Simulation {
+  readonly #seed: number
+  readonly #world: World
+  readonly #network: SimNetwork
+  readonly #servers: ServerProcess[]
+  readonly #balancer: BalancerProcess
+  readonly #clients: SimClient[]
+  readonly #faults: Faults
+  readonly #checkers: Checkers
+  readonly #history: HistoryEntry[] = []
+  readonly #stats: ClientStats = {
+    operationCount: 0,
+    storedCount: 0,
+    refusedCount: 0,
+    unknownCount: 0,
+  }
+
+  constructor(seed: number, onTrace: ((line: string) => void) | null) {
+    this.#seed = seed
+    const world = new World(seed)
+    world.onTrace = onTrace
+    this.#world = world
+    this.#network = new SimNetwork(world)
+    const serverCount = world.integer(2, 7)
+    this.#balancer = new BalancerProcess(world, this.#network, 'lb')
+    this.#servers = Array.from(
+      { length: serverCount },
+      (_, at) =>
+        new ServerProcess(world, this.#network, `s${at + 1}`, 'lb', (process, error) =>
+          this.#serverFailed(process, error),
+        ),
+    )
+    const keys = Array.from({ length: world.integer(2, 6) }, (_, at) => `k${at + 1}`)
+    const clientNames = Array.from({ length: world.integer(3, 8) }, (_, at) => `c${at + 1}`)
+    const thinkMs = world.between(150, 800)
+    this.#clients = clientNames.map(
+      (name) =>
+        new SimClient(
+          world,
+          this.#network,
+          name,
+          this.#servers,
+          keys,
+          this.#history,
+          this.#stats,
+          thinkMs,
+        ),
+    )
+    this.#faults = new Faults(world, this.#network, this.#servers, this.#balancer, clientNames)
+    this.#checkers = new Checkers(this.#servers)
+    this.#network.onDatagram = (from, bytes) => this.#checkers.checkDatagram(from, bytes)
+    world.onEvent = () => this.#checkers.check()
+  }
+
+  async run(): Promise<SimulationResult> {
+    let violation: string | null = null
+    try {
+      await this.#run()
+    } catch (error) {
+      if (!(error instanceof Violation)) throw error
+      violation = error.message
+    }
+    return {
+      seed: this.#seed,
+      violation,
+      state: this.#checkers.describe(),
+      faults: this.#faults.counts,
+      stats: this.#stats,
+      serverCount: this.#servers.length,
+      eventCount: this.#world.eventCount,
+      simulatedMs: this.#world.nowMs,
+    }
+  }
+
+  async #run(): Promise<void> {
+    const world = this.#world
+    world.trace('!', () => `seed ${this.#seed}: ${this.#servers.length} servers`)
+    // Some servers are there at once, some come later.
+    for (const [at, server] of this.#servers.entries()) {
+      server.restartAtMs =
+        at < 2 || world.chance(0.6) ? world.between(0, 500) : world.between(0, 30_000)
+    }
+    this.#keepRunning()
+    this.#faults.start()
+    await world.runUntil(FAULTS_MS)
+
+    this.#faults.stop()
+    world.trace('!', () => 'faults stop')
+    await this.#heal()
+    for (const client of this.#clients) client.isStopped = true
+    this.#checkHistory()
+    if (this.#network.bufferedBytesMax > STREAM_BYTES_MAX) {
+      fail('bounded queues', `a stream held ${this.#network.bufferedBytesMax} bytes`)
+    }
+  }
+
+  /** What a supervisor does: starts again what ended. */
+  #keepRunning(): void {
+    this.#balancer.maybeStart()
+    for (const server of this.#servers) server.maybeStart()
+    this.#world.after(RESTART_CHECK_MS, () => this.#keepRunning())
+  }
+
+  #serverFailed(process: ServerProcess, error: Error): void {
+    const isDiskFault = /EIO|ENOSPC/.test(error.message)
+    if (isDiskFault) return
+    if (process.isDamaged) {
+      process.isLost = true // it said so, and refuses to start
+      return
+    }
+    this.#unexpected = `${process.host.name} ended by itself: ${error.stack}`
+  }
+
+  #unexpected: string | null = null
+
+  // ---------------------------------------------------------------- phase two
+
+  async #heal(): Promise<void> {
+    const world = this.#world
+    const deadlineMs = world.nowMs + HEAL_MS
+    const probes = this.#servers.map(
+      (server, at) => new Probe(world, this.#network, `p${at + 1}`, server),
+    )
+    const isHealed = () => {
+      if (this.#unexpected) return true
+      return probes.every((probe) => probe.isDone) && this.#isConverged()
+    }
+    await world.runUntil(deadlineMs, isHealed)
+    if (this.#unexpected) fail('no process ends by itself', this.#unexpected)
+    const stuck = probes.filter((probe) => !probe.isDone).map((probe) => probe.describe())
+    if (stuck.length > 0) fail('progress once faults are over', stuck.join('; '))
+    if (!this.#isConverged()) fail('replicas agree once faults are over', '')
+    this.#checkers.checkConverged()
+  }
+
+  #isConverged(): boolean {
+    const live = this.#servers.filter(({ isLost }) => !isLost)
+    const leader = live.find(({ node }) => node?.raft.role === 'leader')?.node
+    if (!leader || live.some(({ node }) => !node)) return false
+    const { commitIndex, lastIndex } = leader.raft.log
+    const isLevel = live.every(({ node }) => node?.machine.appliedIndex === commitIndex)
+    return isLevel && commitIndex === lastIndex
+  }
+
+  #checkHistory(): void {
+    const byKey = new Map<string, HistoryEntry[]>()
+    for (const entry of this.#history) {
+      const entries = byKey.get(entry.key)
+      if (entries) entries.push(entry)
+      else byKey.set(entry.key, [entry])
+    }
+    for (const [key, entries] of byKey) {
+      const left = findViolation(entries)
+      if (!left) continue
+      const lines = left.slice(0, 12).map((entry) => {
+        const { client, reply, unique, startMs, endMs } = entry
+        return `  ${client} ${describe(entry)} -> ${reply} ${unique ?? ''} [${startMs.toFixed(1)}, ${endMs.toFixed(1)}]`
+      })
+      fail('linearizable', `${key}, from here on:\n${lines.join('\n')}`)
+    }
+  }
+}
+
+/** Writes and reads through one server until it has answered both. */
+class Probe {
+  isDone = false
+  readonly #world: World
+  readonly #server: ServerProcess
+  readonly #io: ReturnType<Host['boot']>
+  #lastReply = ''
+
+  constructor(world: World, network: SimNetwork, name: string, server: ServerProcess) {
+    this.#world = world
+    this.#server = server
+    this.#io = new Host(world, network, name).boot()
+    this.#try()
+  }
+
+  describe(): string {
+    return `${this.#server.host.name} answers ${JSON.stringify(this.#lastReply)}`
+  }
+
+  #try(): void {
+    if (this.isDone) return
+    if (this.#server.isLost) {
+      this.isDone = true
+      return
+    }
+    const key = `probe-${this.#server.host.name}`
+    const value = `${this.#world.nowMs}`
+    let text = ''
+    const stream = this.#io.network.connect(
+      { host: this.#server.host.name, port: CLIENT_PORT },
+      {
+        onData: (chunk) => {
+          text += chunk.toString()
+          this.#lastReply = text
+          const expected = `STORED\r\nVALUE ${key} 0 ${value.length}\r\n${value}\r\nEND\r\n`
+          if (text === expected) this.isDone = true
+        },
+        onEnd: () => {},
+        onClose: (error) => {
+          if (error) this.#lastReply = error.message
+        },
+      },
+    )
+    stream.write(`set ${key} 0 0 ${value.length}\r\n${value}\r\nget ${key}\r\n`)
+    this.#world.after(3_000, () => {
+      stream.destroy()
+      this.#try()
+    })
+  }
+}
