@@ -27,7 +27,7 @@ export class Checkers {
   readonly #committed = new Map<number, Committed>()
   readonly #configs = new WeakMap<Node, number>()
   #lastConfig: { readonly index: number; readonly config: Config } | null = null
-  committedIndex = 0
+  #pending: unknown = null
 
   constructor(servers: readonly ServerProcess[]) {
     this.#servers = servers
@@ -35,6 +35,7 @@ export class Checkers {
 
   /** After each event. */
   check(): void {
+    if (this.#pending) throw this.#pending
     for (const { node, host } of this.#servers) {
       if (!node) continue
       if (!this.#watched.has(node)) this.#watch(host, node)
@@ -50,7 +51,12 @@ export class Checkers {
     const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
     if (!text.includes('"type":"voteResp"')) return
     const vote = JSON.parse(text.toString()) as Record<string, unknown>
-    if (vote.granted === true) this.#checkVote(from.name, Number(vote.term), String(vote.to))
+    if (vote.granted !== true) return
+    try {
+      this.#checkVote(from.name, Number(vote.term), String(vote.to))
+    } catch (error) {
+      this.#pending ??= error
+    }
   }
 
   // ---------------------------------------------------------------- one each
@@ -93,7 +99,12 @@ export class Checkers {
     const apply = machine.apply.bind(machine)
     machine.apply = (entry) => {
       const reply = apply(entry)
-      this.#applied(host, node, entry as LogEntry)
+      // What is thrown here the node would take for its own failure.
+      try {
+        this.#applied(host, node, entry as LogEntry)
+      } catch (error) {
+        this.#pending ??= error
+      }
       return reply
     }
   }
@@ -111,7 +122,6 @@ export class Checkers {
         digest: digestOf(node.machine),
         timeMs: entry.timeMs,
       })
-      this.committedIndex = Math.max(this.committedIndex, index)
       return
     }
     if (known.record !== record) {
@@ -136,21 +146,20 @@ export class Checkers {
 
   /** What is applied anywhere is durable on a majority of the voters at that moment. */
   #checkDurable(node: Node, entry: LogEntry): void {
-    const voters = new Set(voterIds(this.#configBefore(entry)))
-    const holders = this.#servers.filter(({ host, id }) => {
-      return id !== null && voters.has(id) && host.disk.hasDurably(`${DATA}/groups`, entry.record)
-    })
-    if (voters.size > 0 && holders.length <= voters.size / 2) {
-      fail(
-        'durable on a majority',
-        `${entry.index} applied by ${node.raft.id}, durable on ${holders.length} of ${voters.size}`,
-      )
+    const holders = new Set<string | null>()
+    for (const { host, id } of this.#servers) {
+      if (host.disk.hasDurably(`${DATA}/groups`, entry.record)) holders.add(id)
     }
-  }
-
-  /** A configuration counts for its own entry already. */
-  #configBefore(entry: LogEntry): Config {
-    return entry.config ?? this.#lastConfig?.config ?? { members: [], floor: 0 }
+    // A configuration counts as soon as it is in the log, committed or not.
+    const configs = [this.#lastConfig?.config, node.raft.config]
+    const isMajority = configs.some((config) => {
+      const voters = config ? voterIds(config) : []
+      return voters.filter((id) => holders.has(id)).length > voters.length / 2
+    })
+    if (!isMajority) {
+      const names = [...holders].join(' ') || 'nobody'
+      fail('durable on a majority', `${entry.index} applied by ${node.raft.id}, held by ${names}`)
+    }
   }
 
   #checkMembership(entry: LogEntry): void {

@@ -2,6 +2,7 @@
  * What goes wrong in a simulated minute, drawn from the seed. Each kind begins
  * something and, where it lasts, ends it; `stop` ends all of it.
  */
+import { EMPTY_CONFIG, voterIds } from '../../src/server/raft/config.ts'
 import { CRASH_POLICIES } from '../io/memory-disk.ts'
 import { type BalancerProcess, DATA, type Process, type ServerProcess } from './cluster.ts'
 import type { SimNetwork } from './network.ts'
@@ -97,7 +98,7 @@ export class Faults {
       'bit flip': () => this.#flipBit(),
       'clock drift': () =>
         this.#onAny(({ host }) => {
-          host.clockRate = world.between(0.9, 1.1)
+          host.setClockRate(world.between(0.9, 1.1))
         }),
       'wall clock jump': () =>
         this.#onAny(({ host }) => {
@@ -121,7 +122,7 @@ export class Faults {
     Object.assign(this.#network.weather, { lossRatio: 0, doubleRatio: 0, spikeRatio: 0 })
     for (const stream of this.#network.streams) stream.isStalled = false
     for (const { host } of [...this.#servers, this.#balancer]) {
-      host.clockRate = 1
+      host.setClockRate(1)
       host.syncDelayMs = [0.2, 3]
       host.disk.forgetFailures()
       if (host.isPaused) host.resume()
@@ -276,7 +277,10 @@ export class Faults {
   /** Rot, on a minority for good: before a seal it can't be mistaken for a torn tail. */
   #flipBit(): boolean {
     const damaged = this.#servers.filter(({ isDamaged }) => isDamaged).length
-    if (2 * (damaged + 1) >= this.#servers.length || !this.#world.chance(0.3)) return false
+    const configs = this.#servers.map(({ node }) => node?.raft.config ?? EMPTY_CONFIG)
+    const isComplete = configs.some(({ members }) => members.length === this.#servers.length)
+    const voterCount = Math.min(...configs.map((config) => voterIds(config).length))
+    if (!isComplete || 2 * (damaged + 1) >= voterCount || !this.#world.chance(0.3)) return false
     const server = this.#world.pick(this.#servers.filter(({ isDamaged }) => !isDamaged))
     const { disk } = server.host
     const logs = disk

@@ -20,12 +20,13 @@ export class Host {
   isUp = false
   /** The machine itself is down: nobody tells its peers. */
   isSilent = false
-  /** Ticks of its clock in a millisecond of the world. */
-  clockRate = 1
   wallOffsetMs = 0
   syncDelayMs: readonly [number, number] = [0.2, 3]
   readonly #network: SimNetwork
-  #clockStartMs = 0
+  /** Milliseconds of its clock in one of the world, since `#clockAtMs`, when it stood at `#clockMs`. */
+  #clockRate = 1
+  #clockMs = 0
+  #clockAtMs = 0
   #isPaused = false
   /** What a stopped process will find when it goes on. */
   #backlog: (() => void)[] = []
@@ -46,13 +47,14 @@ export class Host {
     this.epoch++
     this.isUp = true
     this.isSilent = false
-    this.#clockStartMs = this.world.nowMs - this.world.between(0, 1e6)
+    this.#clockMs = this.world.between(0, 1e6)
+    this.#clockAtMs = this.world.nowMs
     const { epoch, world } = this
     const disk = this.#watched(this.disk)
     return {
       clock: {
-        monotonicMs: () => (world.nowMs - this.#clockStartMs) * this.clockRate,
-        wallMs: () => Math.floor(WALL_START_MS + world.nowMs * this.clockRate + this.wallOffsetMs),
+        monotonicMs: () => this.#monotonicMs,
+        wallMs: () => Math.floor(WALL_START_MS + world.nowMs + this.wallOffsetMs),
       },
       random: {
         float: () => world.random(),
@@ -64,7 +66,7 @@ export class Host {
       timers: {
         after: (delayMs, fn) => {
           let isCancelled = false
-          world.after(delayMs / this.clockRate, () => {
+          world.after(delayMs / this.#clockRate, () => {
             if (!isCancelled) this.run(epoch, () => !isCancelled && fn())
           })
           return {
@@ -78,6 +80,17 @@ export class Host {
       disk,
       network: this.#network.endpoint(this),
     }
+  }
+
+  get #monotonicMs(): number {
+    return this.#clockMs + (this.world.nowMs - this.#clockAtMs) * this.#clockRate
+  }
+
+  /** From now on its clock runs so fast; it never goes back. */
+  setClockRate(rate: number): void {
+    this.#clockMs = this.#monotonicMs
+    this.#clockAtMs = this.world.nowMs
+    this.#clockRate = rate
   }
 
   /** Runs something for the process of that life: now, when it goes on, or never. */

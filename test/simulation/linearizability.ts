@@ -42,74 +42,154 @@ interface Version {
 
 type State = Version | null
 
-/** @returns null where the history is linearizable, else the operations that could not be placed. */
+/** A search that takes more steps than this is given up, and says so. */
+const STEPS_MAX = 2_000_000
+
+export class UndecidedError extends Error {}
+
+/**
+ * @returns null where the history is linearizable, else the operations that could not be placed.
+ * @throws UndecidedError after too many steps.
+ */
 export function findViolation(history: readonly HistoryEntry[]): HistoryEntry[] | null {
   const byStart = [...history].sort((a, b) => a.startMs - b.startMs)
   // A read of unknown outcome constrains nothing.
   const entries = byStart.filter(
     ({ reply, operation: { kind } }) => reply !== undefined || (kind !== 'get' && kind !== 'gets'),
   )
-  const numberOf = new Map(entries.map((entry, at) => [entry, at]))
-  const count = entries.length
-  const done = new Uint8Array(count)
-  const seen = new Set<string>()
-  let left = entries.filter(({ reply }) => reply !== undefined).length
-  let best = left
-  let bestDone = done.slice()
+  return new Search(entries).run()
+}
 
-  /** Depth first, without recursion: each level remembers where it was. */
-  interface Level {
-    readonly placed: number
-    readonly before: State
-    next: number
+/** A choice that was made, and the others that were open then. */
+interface Level {
+  readonly placed: number
+  readonly before: State
+  readonly others: number[]
+}
+
+/** Depth first, without recursion. */
+class Search {
+  readonly #entries: readonly HistoryEntry[]
+  readonly #previous: readonly number[]
+  readonly #done: Uint8Array
+  readonly #seen = new Set<string>()
+  readonly #stack: Level[] = []
+  #state: State = null
+  /** Operations before this one are all done. */
+  #first = 0
+  /** Definite operations still to be placed. */
+  #left: number
+
+  constructor(entries: readonly HistoryEntry[]) {
+    const numberOf = new Map(entries.map((entry, at) => [entry, at]))
+    this.#entries = entries
+    this.#previous = entries.map(({ after }) =>
+      after?.reply === undefined ? -1 : (numberOf.get(after) ?? -1),
+    )
+    this.#done = new Uint8Array(entries.length)
+    this.#left = entries.filter(({ reply }) => reply !== undefined).length
   }
-  const stack: Level[] = []
-  let state: State = null
-  let from = 0
 
-  for (;;) {
-    if (left === 0) return null
-    let isPlaced = false
+  run(): HistoryEntry[] | null {
+    let best = this.#left
+    let bestDone = this.#done.slice()
+    let candidates = this.#candidates()
+    for (let steps = 0; this.#left > 0; steps++) {
+      if (steps > STEPS_MAX) throw new UndecidedError(`undecided after ${STEPS_MAX} steps`)
+      const next = candidates.shift()
+      if (next !== undefined) {
+        if (!this.#place(next, candidates)) continue
+        if (this.#left < best) {
+          best = this.#left
+          bestDone = this.#done.slice()
+        }
+        candidates = this.#candidates()
+        continue
+      }
+      const level = this.#stack.pop()
+      if (!level) {
+        return this.#entries.filter((entry, at) => bestDone[at] === 0 && entry.reply !== undefined)
+      }
+      this.#undo(level)
+      candidates = level.others
+    }
+    return null
+  }
+
+  /**
+   * Operations that can be next. One that fits and changes nothing is taken at
+   * once, without an alternative: wherever it could stand later it can stand here.
+   */
+  #candidates(): number[] {
+    const definite: number[] = []
+    const unknown: number[] = []
+    const unfit: HistoryEntry[] = []
     // No operation that starts after some undone one has ended can be next.
     let earliestEndMs = Number.POSITIVE_INFINITY
-    for (let at = 0; at < count; at++) {
-      const entry = entries[at] as HistoryEntry
-      if (done[at] === 1) continue
+    while (this.#done[this.#first] === 1) this.#first++
+    for (let at = this.#first; at < this.#entries.length; at++) {
+      const entry = this.#entries[at] as HistoryEntry
+      if (this.#done[at] === 1) continue
       if (entry.startMs > earliestEndMs) break
       earliestEndMs = Math.min(earliestEndMs, entry.endMs)
-      if (at < from) continue
-      const previous = entry.after && numberOf.get(entry.after)
-      if (previous !== undefined && done[previous] === 0 && entry.after?.reply !== undefined)
-        continue
-      const after = step(state, entry)
-      if (after === undefined) continue
-      done[at] = 1
-      const key = `${Buffer.from(done).toString('latin1')} ${after ? `${after.value} ${after.unique}` : '-'}`
-      if (seen.has(key)) {
-        done[at] = 0
+      const previous = this.#previous[at] ?? -1
+      if (previous >= 0 && this.#done[previous] === 0) continue
+      const after = step(this.#state, entry)
+      if (after === undefined) {
+        unfit.push(entry)
         continue
       }
-      seen.add(key)
-      stack.push({ placed: at, before: state, next: at + 1 })
-      state = after
-      if (entry.reply !== undefined) left--
-      if (left < best) {
-        best = left
-        bestDone = done.slice()
+      const changesNothing = after?.value === this.#state?.value
+      if (entry.reply === undefined) {
+        if (!changesNothing) unknown.push(at)
+      } else if (changesNothing) return [at]
+      else definite.push(at)
+    }
+    return [...definite, ...unknown.filter((at) => this.#helps(at, unfit))]
+  }
+
+  /**
+   * An operation of unknown outcome need not have happened. It is placed only
+   * where one that is known can then follow and could not before: alone, or a
+   * delete together with an add.
+   */
+  #helps(at: number, unfit: readonly HistoryEntry[]): boolean {
+    const after = step(this.#state, this.#entries[at] as HistoryEntry)
+    if (after === undefined) return false
+    if (unfit.some((entry) => step(after, entry) !== undefined)) return true
+    if (after !== null) return false
+    return this.#entries.some((add, other) => {
+      if (add.operation.kind !== 'add' || add.reply !== undefined || this.#done[other] === 1) {
+        return false
       }
-      from = 0
-      isPlaced = true
-      break
+      const added = step(null, add)
+      return added !== undefined && unfit.some((entry) => step(added, entry) !== undefined)
+    })
+  }
+
+  #place(at: number, others: number[]): boolean {
+    const entry = this.#entries[at] as HistoryEntry
+    const after = step(this.#state, entry)
+    if (after === undefined) return false
+    this.#done[at] = 1
+    const done = Buffer.from(this.#done.buffer).toString('latin1')
+    const key = `${done} ${after ? `${after.value} ${after.unique}` : '-'}`
+    if (this.#seen.has(key)) {
+      this.#done[at] = 0
+      return false
     }
-    if (isPlaced) continue
-    const level = stack.pop()
-    if (!level) {
-      return entries.filter((entry, at) => bestDone[at] === 0 && entry.reply !== undefined)
-    }
-    done[level.placed] = 0
-    if (entries[level.placed]?.reply !== undefined) left++
-    state = level.before
-    from = level.next
+    this.#seen.add(key)
+    this.#stack.push({ placed: at, before: this.#state, others })
+    this.#state = after
+    if (entry.reply !== undefined) this.#left--
+    return true
+  }
+
+  #undo({ placed, before }: Level): void {
+    this.#done[placed] = 0
+    this.#first = Math.min(this.#first, placed)
+    if (this.#entries[placed]?.reply !== undefined) this.#left++
+    this.#state = before
   }
 }
 
