@@ -136,8 +136,10 @@ export class Host {
     this.#network.hostDied(this, isSilent)
   }
 
-  #diskLatency({ kind }: Mutation): Promise<void> {
+  #diskLatency({ kind, path, bytes }: Mutation): Promise<void> {
     const { epoch, world } = this
+    const text = bytes && JSON.stringify(bytes.toString('latin1', 0, 200))
+    world.trace(this.name, () => `${kind} ${path} ${text ?? ''}`)
     const [min, max] =
       kind === 'datasync' || kind === 'syncDirectory' ? this.syncDelayMs : [0.02, 0.2]
     return new Promise((resolve) => {

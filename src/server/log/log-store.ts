@@ -8,8 +8,9 @@
  * Promises: an entry reported stable is read back after any crash; what was
  * never durable is either read back whole or cut. Damage before the last seal
  * is corruption and refused at open, damage after it is the torn tail of a
- * crash. Everything past the last seal is written again and synced at open,
- * because after a failed sync the page cache may show what the disk never got.
+ * crash. Everything past the last seal is written again to a new segment and
+ * synced at open, because after a failed sync the page cache may show what the
+ * disk never got; a segment is appended to only by the process that began it.
  * After any failed write or sync the log is poisoned: `onFailure`, and nothing
  * more is written.
  */
@@ -348,19 +349,17 @@ export class LogStore {
       })
       this.#size = end
       if (end === (await segment.file.size())) continue
-      state.tornTail = true
       // A torn tail, and then superseded where a segment follows; never what a later seal vouches for.
       const isSuperseded = !next || next.firstIndex <= state.lastIndex + 1
       if (!isSuperseded || (await hasSealAfter(segment.file, end, this.#reader))) {
         throw damaged(segment, end, state.lastIndex + 1)
       }
-      if (next) state.tornTail = false
     }
     this.commitIndex = state.commitIndex
     this.#lastSealed = state.lastIndex
-    if (state.tornTail || state.unsealedFirst !== null) {
-      await this.#rewriteTail(state.unsealedFirst ?? state.lastIndex + 1, state.lastIndex)
-    }
+    // Always a new file: after a failed sync even the last seal may be readable and not durable,
+    // and what is appended behind it would vouch for it.
+    await this.#rewriteTail(state.unsealedFirst ?? state.lastIndex + 1, state.lastIndex)
     return state
   }
 
@@ -411,7 +410,6 @@ class ScanState implements LogSummary {
   commitIndex = 0
   /** The lowest index written after the last seal. */
   unsealedFirst: number | null = null
-  tornTail = false
 
   /** A segment supersedes everything from its first index on, even before its first record. */
   startSegment(firstIndex: number): void {
