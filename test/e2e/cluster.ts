@@ -1,24 +1,37 @@
 /**
- * A real cluster for tests: real processes on loopback, real files in a
- * directory of its own. It ends only processes that it started, by pid.
+ * A real cluster for tests: real processes, on loopback unless told otherwise,
+ * and real files in a directory of its own. It ends only processes that it
+ * started, by pid.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import net from 'node:net'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fetchStatus } from '../../bin/status.ts'
 import { createNodeIo } from '../../src/io/node.ts'
 import type { ClusterStatus } from '../../src/lb/lb.ts'
 
-const STORE = new URL('../../dist/bin/store.js', import.meta.url).pathname
+/** Of what the processes wrote, this much is kept. */
+const LOG_CHARACTERS_MAX = 8 * 1024 * 1024
 
 export const io = createNodeIo()
 
 /** The path of a built command. */
 export function commandPath(name: 'store' | 'client'): string {
-  return new URL(`../../dist/bin/${name}.js`, import.meta.url).pathname
+  return join(projectRoot(), 'dist', 'bin', `${name}.js`)
+}
+
+/** This module may itself be built, one folder further down. */
+function projectRoot(): string {
+  let directory = import.meta.dirname
+  while (!existsSync(join(directory, 'package.json'))) {
+    const parent = dirname(directory)
+    if (parent === directory) throw new Error(`no package.json above ${import.meta.dirname}`)
+    directory = parent
+  }
+  return directory
 }
 
 export function makeDirectory(): string {
@@ -63,7 +76,23 @@ export async function eventually<T>(
   throw new Error(`not within ${timeoutMs} ms: ${what}${lastError ? ` (${lastError})` : ''}`)
 }
 
+/** Where a process runs. */
+export interface Place {
+  readonly cip: string
+  readonly sip: string
+  /** The beginning of a command line that runs the rest of it there. */
+  readonly command: readonly string[]
+}
+
+export interface Places {
+  readonly balancer: Place
+  readonly servers: readonly Place[]
+}
+
+const LOOPBACK: Place = { cip: '127.0.0.1', sip: '127.0.0.1', command: [] }
+
 export interface ServerProcess {
+  readonly place: Place
   readonly cport: number
   readonly sport: number
   readonly directory: string
@@ -75,15 +104,18 @@ export class TestCluster {
   readonly servers: ServerProcess[] = []
   readonly lbcport: number
   readonly lbsport: number
+  readonly #balancerPlace: Place
   #balancer: ChildProcess | null = null
-  /** Everything that the processes wrote to standard error. */
+  /** What the processes wrote to standard error. */
   log = ''
 
-  private constructor(firstPort: number, serverCount: number) {
+  private constructor(firstPort: number, places: Places) {
     this.lbcport = firstPort
     this.lbsport = firstPort + 1
-    for (let k = 0; k < serverCount; k++) {
+    this.#balancerPlace = places.balancer
+    for (const [k, place] of places.servers.entries()) {
       this.servers.push({
+        place,
         cport: firstPort + 2 + 2 * k,
         sport: firstPort + 3 + 2 * k,
         directory: join(this.directory, `srv-${k + 1}`),
@@ -94,26 +126,45 @@ export class TestCluster {
 
   /** Starts a load balancer and servers, and waits until all are voters. */
   static async start(serverCount = 3): Promise<TestCluster> {
-    const cluster = new TestCluster(await freePorts(2 + 2 * serverCount), serverCount)
-    cluster.startBalancer()
-    for (const server of cluster.servers) cluster.startServer(server)
+    const cluster = await TestCluster.launch({
+      balancer: LOOPBACK,
+      servers: Array.from({ length: serverCount }, () => LOOPBACK),
+    })
     await cluster.ready()
     return cluster
   }
 
+  /** Starts the processes, and waits for nothing. */
+  static async launch(places: Places): Promise<TestCluster> {
+    const cluster = new TestCluster(await freePorts(2 + 2 * places.servers.length), places)
+    cluster.startBalancer()
+    for (const server of cluster.servers) cluster.startServer(server)
+    return cluster
+  }
+
+  /** null after it was killed. */
+  get balancer(): ChildProcess | null {
+    return this.#balancer
+  }
+
   startBalancer(): void {
-    this.#balancer = this.#spawn([
+    const { cip, sip } = this.#balancerPlace
+    this.#balancer = this.#spawn(this.#balancerPlace, [
       'addlb',
-      ...['--cport', this.lbcport, '--sport', this.lbsport],
+      ...['--cip', cip, '--cport', this.lbcport],
+      ...['--sip', sip, '--sport', this.lbsport],
       ...['--data', join(this.directory, 'lb')],
     ])
   }
 
   startServer(server: ServerProcess, ...flags: string[]): void {
-    server.process = this.#spawn([
+    const { cip, sip } = server.place
+    server.process = this.#spawn(server.place, [
       'addsrv',
-      ...['--cport', server.cport, '--sport', server.sport],
-      ...['--lbport', this.lbsport, '--data', server.directory, ...flags],
+      ...['--cip', cip, '--cport', server.cport],
+      ...['--sip', sip, '--sport', server.sport],
+      ...['--lbip', this.#balancerPlace.sip, '--lbport', this.lbsport],
+      ...['--data', server.directory, ...flags],
     ])
   }
 
@@ -130,7 +181,7 @@ export class TestCluster {
   }
 
   status(): Promise<ClusterStatus> {
-    return fetchStatus(io, { host: '127.0.0.1', port: this.lbcport })
+    return fetchStatus(io, { host: this.#balancerPlace.cip, port: this.lbcport })
   }
 
   /** The server that the load balancer says leads. */
@@ -165,19 +216,26 @@ export class TestCluster {
     )
   }
 
-  /** Ends all processes and removes the data. */
-  async stop(): Promise<void> {
+  /** Ends all processes. */
+  async killAll(): Promise<void> {
     await Promise.all(this.servers.map((server) => this.killServer(server)))
     await this.killBalancer()
+  }
+
+  /** Ends all processes and removes the data. */
+  async stop(): Promise<void> {
+    await this.killAll()
     rmSync(this.directory, { recursive: true, force: true })
   }
 
-  #spawn(args: (string | number)[]): ChildProcess {
-    const child = spawn(process.execPath, [STORE, ...args.map(String)], {
+  #spawn(place: Place, args: (string | number)[]): ChildProcess {
+    const command = [...place.command, process.execPath, commandPath('store'), ...args.map(String)]
+    const child = spawn(command[0] ?? '', command.slice(1), {
       stdio: ['ignore', 'ignore', 'pipe'],
     })
     child.stderr?.on('data', (chunk) => {
       this.log += chunk
+      if (this.log.length > LOG_CHARACTERS_MAX) this.log = this.log.slice(-LOG_CHARACTERS_MAX / 2)
     })
     return child
   }

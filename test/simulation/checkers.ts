@@ -6,7 +6,7 @@ import { crc32 } from 'node:zlib'
 import type { StateMachine } from '../../src/server/keystore/state-machine.ts'
 import type { LogEntry } from '../../src/server/log/record.ts'
 import type { Node } from '../../src/server/node.ts'
-import { isSingleChange, voterIds } from '../../src/server/raft/config.ts'
+import { isSingleChange } from '../../src/server/raft/config.ts'
 import type { Config } from '../../src/server/raft/types.ts'
 import { DATA, type ServerProcess, Violation } from './cluster.ts'
 import type { Host } from './host.ts'
@@ -153,7 +153,7 @@ export class Checkers {
     // A configuration counts as soon as it is in the log, committed or not.
     const configs = [this.#lastConfig?.config, node.raft.config]
     const isMajority = configs.some((config) => {
-      const voters = config ? voterIds(config) : []
+      const voters = (config?.members ?? []).filter(({ voter }) => voter).map(({ id }) => id)
       return voters.filter((id) => holders.has(id)).length > voters.length / 2
     })
     if (!isMajority) {

@@ -1,21 +1,31 @@
 /**
  * npm run sim -- --seeds 1-500      runs those seeds
  * npm run sim -- --seed 17 --trace  replays one, every event as a line of text
+ * npm run sim -- --bug NAME         plants a bug and counts the seeds until it is found
+ * npm run sim -- --bugs             all of them, as a table
  *
  * Exit status 1 at the first violation, with the seed, the checker that spoke,
- * and the last events.
+ * and the last events; with --bug, when the bug is not found.
  */
 import { availableParallelism } from 'node:os'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads'
 import { Command } from 'commander'
+import { CANARIES, type Canary, plant } from './canaries.ts'
 import { type SimulationResult, simulate } from './simulation.ts'
 
 const LAST_EVENTS = 80
+/** A bug that so many seeds do not find means a weak simulator. */
+const BUG_SEEDS_MAX = 2_000
+const COMPILED = join(import.meta.dirname, '..', '..')
 
 interface Flags {
-  readonly seeds?: string
+  readonly seeds: string
   readonly seed?: number
   readonly trace?: boolean
+  readonly bug?: string
+  readonly bugs?: boolean
 }
 
 interface WorkerTask {
@@ -24,23 +34,30 @@ interface WorkerTask {
   readonly step: number
 }
 
-if (isMainThread) await main()
+interface Run {
+  readonly results: readonly SimulationResult[]
+  readonly failed: SimulationResult | null
+  readonly seconds: number
+}
+
+if (isMainThread) process.exitCode = await main()
 else await work(workerData as WorkerTask)
 
-async function main(): Promise<void> {
+async function main(): Promise<number> {
   const program = new Command('sim')
     .description('Runs the cluster under simulated time and faults, from seeds.')
     .option('--seeds <first-last>', 'seeds to run', '1-200')
     .option('--seed <number>', 'one seed', Number)
-    .option('--trace', 'print every event')
+    .option('--trace', 'print every event of that seed')
+    .option('--bug <name>', `plant a bug: ${CANARIES.map(({ name }) => name).join(', ')}`)
+    .option('--bugs', 'plant every bug in turn')
     .parse()
   const flags = program.opts<Flags>()
-  if (flags.seed !== undefined) {
-    process.exitCode = await replay(flags.seed, flags.trace === true)
-    return
-  }
-  const [first = 1, last = first] = (flags.seeds ?? '').split('-').map(Number)
-  process.exitCode = await runSeeds(first, last)
+  if (flags.bugs) return findBugs(CANARIES)
+  if (flags.bug !== undefined) return findBugs(CANARIES.filter(({ name }) => name === flags.bug))
+  if (flags.seed !== undefined) return replay(flags.seed, flags.trace === true)
+  const [first = 1, last = first] = flags.seeds.split('-').map(Number)
+  return checkSeeds(first, last)
 }
 
 async function replay(seed: number, isTraced: boolean): Promise<number> {
@@ -58,41 +75,62 @@ async function replay(seed: number, isTraced: boolean): Promise<number> {
   return 0
 }
 
-async function runSeeds(first: number, last: number): Promise<number> {
-  const step = Math.max(1, Math.min(availableParallelism(), last - first + 1))
-  const startMs = performance.now()
-  const results: SimulationResult[] = []
-  let failed: SimulationResult | null = null
-  const workers: Worker[] = []
-  await new Promise<void>((resolve, reject) => {
-    for (let at = 0; at < step; at++) {
-      const task: WorkerTask = { first: first + at, last, step }
-      const worker = new Worker(new URL(import.meta.url), { workerData: task })
-      workers.push(worker)
-      worker.on('error', reject)
-      worker.on('message', (result: SimulationResult) => {
-        results.push(result)
-        if (result.violation !== null) {
-          failed ??= result
-          resolve()
-        } else if (results.length === last - first + 1) resolve()
-        if (results.length % 1_000 === 0) process.stderr.write(`${results.length} seeds\n`)
-      })
-    }
-  })
-  for (const worker of workers) await worker.terminate()
-  const seconds = (performance.now() - startMs) / 1000
+async function checkSeeds(first: number, last: number): Promise<number> {
+  const { results, failed, seconds } = await runSeeds(first, last, COMPILED)
   process.stdout.write(`${describe(results)}\n`)
-  process.stdout.write(
-    `${results.length} seeds in ${seconds.toFixed(1)} s, ${(results.length / seconds).toFixed(1)} a second\n`,
-  )
+  const rate = (results.length / seconds).toFixed(1)
+  process.stdout.write(`${results.length} seeds in ${seconds.toFixed(1)} s, ${rate} a second\n`)
+  const undecided = results.filter(({ isUndecided }) => isUndecided).map(({ seed }) => seed)
+  if (undecided.length > 0) {
+    process.stdout.write(`${undecided.length} histories undecided: seeds ${undecided.join(' ')}\n`)
+  }
   if (failed === null) {
     process.stdout.write('0 violations\n')
     return 0
   }
   process.stdout.write('\n1 violation; the same seed again:\n\n')
-  await replay((failed as SimulationResult).seed, false)
+  await replay(failed.seed, false)
   return 1
+}
+
+async function findBugs(canaries: readonly Canary[]): Promise<number> {
+  if (canaries.length === 0) throw new Error('no such bug: see --help')
+  let missedCount = 0
+  process.stdout.write('| bug | what | found after seeds | by |\n|---|---|---|---|\n')
+  for (const canary of canaries) {
+    const { results, failed } = await runSeeds(1, BUG_SEEDS_MAX, plant(canary, COMPILED))
+    const checker = failed?.violation?.split(':')[0] ?? ''
+    if (failed === null) missedCount++
+    const count = failed === null ? `not in ${results.length}` : results.length
+    process.stdout.write(`| ${canary.name} | ${canary.what} | ${count} | ${checker} |\n`)
+  }
+  return missedCount === 0 ? 0 : 1
+}
+
+/** Runs seeds, spread over the processors, up to the first violation. */
+async function runSeeds(first: number, last: number, compiled: string): Promise<Run> {
+  const step = Math.max(1, Math.min(availableParallelism(), last - first + 1))
+  const startMs = performance.now()
+  const results: SimulationResult[] = []
+  let failed: SimulationResult | null = null
+  const workers: Worker[] = []
+  const main = pathToFileURL(join(compiled, 'test', 'simulation', 'main.js'))
+  await new Promise<void>((resolve, reject) => {
+    for (let at = 0; at < step; at++) {
+      const task: WorkerTask = { first: first + at, last, step }
+      const worker = new Worker(main, { workerData: task })
+      workers.push(worker)
+      worker.on('error', reject)
+      worker.on('message', (result: SimulationResult) => {
+        results.push(result)
+        if (result.violation !== null) failed ??= result
+        if (failed !== null || results.length === last - first + 1) resolve()
+        if (results.length % 1_000 === 0) process.stderr.write(`${results.length} seeds\n`)
+      })
+    }
+  })
+  for (const worker of workers) await worker.terminate()
+  return { results, failed, seconds: (performance.now() - startMs) / 1000 }
 }
 
 async function work({ first, last, step }: WorkerTask): Promise<void> {

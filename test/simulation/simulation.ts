@@ -13,7 +13,7 @@ import { type ClientStats, describe, SimClient } from './clients.ts'
 import { BalancerProcess, CLIENT_PORT, ServerProcess, Violation } from './cluster.ts'
 import { type FaultKind, Faults } from './faults.ts'
 import { Host } from './host.ts'
-import { findViolation, type HistoryEntry } from './linearizability.ts'
+import { findViolation, type HistoryEntry, UndecidedError } from './linearizability.ts'
 import { SimNetwork } from './network.ts'
 import { World } from './world.ts'
 
@@ -26,6 +26,8 @@ const STREAM_BYTES_MAX = 64 * 1024 * 1024
 export interface SimulationResult {
   readonly seed: number
   readonly violation: string | null
+  /** The search for a linearization was given up. */
+  readonly isUndecided: boolean
   /** Where things stood at the violation. */
   readonly state: string
   readonly faults: ReadonlyMap<FaultKind, number>
@@ -103,15 +105,18 @@ class Simulation {
 
   async run(): Promise<SimulationResult> {
     let violation: string | null = null
+    let isUndecided = false
     try {
       await this.#run()
     } catch (error) {
-      if (!(error instanceof Violation)) throw error
-      violation = error.message
+      if (error instanceof UndecidedError) isUndecided = true
+      else if (error instanceof Violation) violation = error.message
+      else throw error
     }
     return {
       seed: this.#seed,
       violation,
+      isUndecided,
       state: this.#checkers.describe(),
       faults: this.#faults.counts,
       stats: this.#stats,

@@ -369,19 +369,24 @@ export class LogStore {
       firstIndex <= lastIndex ? await this.read(firstIndex, lastIndex, Number.MAX_VALUE) : []
     await this.#startSegment(firstIndex, entries)
     await this.#writeAll([this.#takeSeal({ index: lastIndex }, [])])
-    // Segments that hold nothing any more would pile up with every crash.
-    const keep = this.#segments.filter(
-      (segment) => segment === this.#segment || segment.lowestIndex < firstIndex,
-    )
-    for (const segment of this.#segments) {
-      if (keep.includes(segment)) continue
-      await segment.file.close()
-      await this.#options.disk.remove(segment.path)
+    await this.#removeSuperseded()
+  }
+
+  /**
+   * Segments that hold nothing any more would pile up with every crash. They go newest first, each
+   * for good before the next, and none in front of one that stays: that one may begin, in its first
+   * line, right behind what only the other still holds, and would then stand behind a gap.
+   */
+  async #removeSuperseded(): Promise<void> {
+    const { disk, directory } = this.#options
+    for (;;) {
+      const before = this.#segments.at(-2)
+      if (!before || before.lowestIndex < this.#segment.firstIndex) return
+      await before.file.close()
+      await disk.remove(before.path)
+      await disk.syncDirectory(directory)
+      this.#segments.splice(-2, 1)
     }
-    if (keep.length < this.#segments.length) {
-      await this.#options.disk.syncDirectory(this.#options.directory)
-    }
-    this.#segments = keep
   }
 
   async #startSegment(firstIndex: number, entries: readonly LogEntry[]): Promise<void> {

@@ -336,19 +336,18 @@ describe('reading', () => {
 })
 
 describe('reopening', () => {
-  test('after a clean close the same segment goes on', async () => {
+  test('after a clean close a new segment is begun, and the old one left as it was', async () => {
     const harness = await opened()
     harness.append(10, 10)
     await settle()
     await harness.close()
-    const { mutationCount } = harness.disk
     await harness.open()
-    // The directory is made sure of; nothing is written.
-    expect(harness.disk.mutationCount - mutationCount).toBeLessThanOrEqual(2)
     harness.append(10)
     await settle()
-    expect(await segments(harness.disk)).toEqual(['000000000001.log'])
-    expect(contentsOf(harness.disk, 1)).toEqual(['1/1', '1/2', 'seal 2/0', '1/3'])
+    expect(await segments(harness.disk)).toEqual(['000000000001.log', '000000000002.log'])
+    expect(contentsOf(harness.disk, 1)).toEqual(['1/1', '1/2', 'seal 2/0'])
+    expect(await harness.firstIndexOfNewestSegment()).toBe(3)
+    expect(contentsOf(harness.disk, 2)).toEqual(['seal 2/0', '1/3'])
   })
 
   test('an empty log, again and again', async () => {
@@ -357,8 +356,9 @@ describe('reopening', () => {
       await harness.close()
       await harness.open()
       expect(harness.summary).toMatchObject({ lastIndex: 0, termRuns: [], configs: [] })
+      // Those without entries do not pile up.
+      expect(await segments(harness.disk)).toHaveLength(1)
     }
-    expect(await segments(harness.disk)).toEqual(['000000000001.log'])
   })
 
   test('close writes what is queued first', async () => {
@@ -374,7 +374,9 @@ describe('reopening', () => {
     harness.restartOn(harness.disk.crash(LOSE))
     await harness.open()
     expect(harness.summary.lastIndex).toBe(2)
-    expect(await segments(harness.disk)).toEqual(['000000000001.log'])
+    // All of it was sealed: nothing had to be written again.
+    expect(contentsOf(harness.disk, 1)).toEqual(['1/1', 'seal 1/0', '1/2', 'seal 2/0'])
+    expect(contentsOf(harness.disk, 2)).toEqual(['seal 2/0'])
   })
 
   /** Closes while an idle seal is on its way and an entry waits behind it; syncs are held. */
@@ -423,8 +425,9 @@ describe('reopening', () => {
     expect(contentsOf(harness.disk, 2)).toEqual(['1/2', '1/3', 'seal 3/0'])
     const again = await crashed(harness, LOSE)
     expect(again.summary.lastIndex).toBe(3)
-    // All of it is sealed now.
-    expect(await segments(again.disk)).toEqual(['000000000001.log', '000000000002.log'])
+    // All of it is sealed now: the segment that is begun has no entries.
+    expect(contentsOf(again.disk, 2)).toEqual(['1/2', '1/3', 'seal 3/0'])
+    expect(contentsOf(again.disk, 3)).toEqual(['seal 3/0'])
   })
 
   test('a segment that is superseded as a whole is removed, for good', async () => {
@@ -436,7 +439,10 @@ describe('reopening', () => {
     expect(await segments(harness.disk)).toEqual(['000000000002.log'])
     expect(contentsOf(harness.disk, 2)).toEqual(['1/1', '1/2', 'seal 2/0'])
     const again = await crashed(harness, LOSE)
-    expect(await segments(again.disk)).toEqual(['000000000002.log'])
+    expect(await segments(again.disk)).toEqual(['000000000002.log', '000000000003.log'])
+    // The third has no entries and makes room for the fourth.
+    const later = await crashed(again, LOSE)
+    expect(await segments(later.disk)).toEqual(['000000000002.log', '000000000004.log'])
   })
 
   test('segments left half made are cleared away', async () => {
@@ -446,7 +452,8 @@ describe('reopening', () => {
     await harness.close()
     harness.disk.put(`${segmentPath(2)}.tmp`, Buffer.from('log 1 clus'))
     await harness.open()
-    expect(await segments(harness.disk)).toEqual(['000000000001.log'])
+    expect(harness.disk.files()).toEqual([segmentPath(1), segmentPath(2)])
+    expect(contentsOf(harness.disk, 2)).toEqual(['seal 1/0'])
   })
 
   test('the log of another cluster or group is refused', async () => {
@@ -614,6 +621,54 @@ describe('crash', () => {
     harness.restartOn(harness.disk.crash(LOSE))
     await harness.open()
     expect(harness.summary.lastIndex).toBe(5)
+  })
+
+  test('a segment with nothing left in it stays while a later one begins behind it', async () => {
+    const harness = await opened()
+    const next: Step[] = [reopen, (log) => log.check()]
+    harness.append(10, 10, 10)
+    await run(harness, next)
+    harness.append(10, 10)
+    await run(harness, next)
+    // The third begins at 6; then 4 and 5, all that stands in the second, are gone.
+    harness.supersede(1, 20, 20, 20)
+    for (let round = 0; round < 3; round++) {
+      await run(harness, next)
+      expect(harness.summary.lastIndex).toBe(3)
+    }
+    // The last has no entries, and the ones like it before are gone.
+    expect((await segments(harness.disk)).slice(0, -1)).toEqual([
+      '000000000001.log',
+      '000000000002.log',
+      '000000000003.log',
+    ])
+  })
+
+  test('of several superseded segments the removal may end anywhere', async () => {
+    const before = await opened()
+    before.append(10, 10, 10)
+    await run(before, [reopen, (log) => log.check()])
+    before.append(10, 10)
+    await run(before, [reopen, (log) => log.check()])
+    // In the third, which begins at 6; written again from 4 on, nothing is left in the second and third.
+    before.supersede(4, 20, 20)
+    await settle()
+    before.disk.halt()
+    for (let haltAt = 1; ; haltAt++) {
+      for (let throws = 1; throws <= 3; throws++) {
+        const opening = before.fork(before.disk.crash(LOSE))
+        opening.disk.haltAt = haltAt
+        await run(opening, [(log) => log.openOnly()])
+        for (const policy of CRASH_POLICIES) await crashed(opening, policy)
+        await opening.fork(opening.disk.kill()).open()
+        if (opening.disk.mutationCount >= haltAt) continue
+        expect(await segments(opening.disk.kill())).toEqual([
+          '000000000001.log',
+          '000000000004.log',
+        ])
+        return
+      }
+    }
   })
 })
 
@@ -865,6 +920,30 @@ describe('a disk that fails', () => {
       harness.restartOn(harness.disk.kill())
       await harness.open()
       expect(harness.summary.lastIndex).toBe(4)
+      const again = await crashed(harness, LOSE)
+      expect(again.summary.lastIndex).toBe(4)
+    }
+  })
+
+  // Appended to, it would have entries that a later seal vouches for behind a hole.
+  test('a segment whose last seal failed to sync is not built upon', async () => {
+    for (let seed = 1; seed <= 20; seed++) {
+      const harness = new LogHarness(new MemoryDisk({ random: seededRandom(seed) }))
+      await harness.open()
+      harness.append(10, 700)
+      await settle()
+      harness.restartOn(harness.disk.kill())
+      // The first sync is of the new segment's entries, the second of the seal behind them.
+      harness.disk.fail('datasync', 2)
+      await expect(harness.openOnly()).rejects.toMatchObject({ code: 'EIO' })
+      expect(contentsOf(harness.disk, 2)).toEqual(['1/1', '1/2', 'seal 2/0'])
+      harness.restartOn(harness.disk.kill())
+      await harness.open()
+      for (const index of [3, 4]) {
+        harness.append(20)
+        await settle()
+        expect(harness.reports.at(-1)?.index).toBe(index)
+      }
       const again = await crashed(harness, LOSE)
       expect(again.summary.lastIndex).toBe(4)
     }

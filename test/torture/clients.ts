@@ -1,0 +1,177 @@
+/**
+ * Clients: each has one connection at a time, to a server drawn at random, and
+ * sends one request or several in one write. Values are unique.
+ *
+ * Histories must stay short, because to check one can take time exponential in
+ * its length: the clients share a few keys and move on to fresh ones, to some of
+ * them soon, to others after longer than a server is ever stopped for.
+ */
+import { setTimeout as delay } from 'node:timers/promises'
+import type { ServerProcess } from '../e2e/cluster.ts'
+import type { Operation } from '../simulation/linearizability.ts'
+import { Connection } from './connection.ts'
+import { chance, draw, pick } from './dice.ts'
+import type { History, Recorded } from './history.ts'
+
+const CLIENT_COUNT = 12
+/** On average, between an answer and the next requests. */
+const THINK_MS = 55
+const BATCH_MAX = 6
+/** A client waits that long for an answer: some give up before a server does, some long after. */
+const PATIENCE_MS = [1_000, 7_000] as const
+/** Lives of the keys in use at the same time: 20 keys in 10 s. */
+const KEY_LIVES_MS = [2_500, 2_500, 2_500, 2_500, 10_000, 10_000, 10_000, 10_000]
+
+export class Clients {
+  readonly #servers: readonly ServerProcess[]
+  readonly #history: History
+  readonly #running: Promise<void>[]
+  #isStopping = false
+
+  constructor(servers: readonly ServerProcess[], history: History) {
+    this.#servers = servers
+    this.#history = history
+    this.#running = Array.from({ length: CLIENT_COUNT }, (_, at) => this.#run(`c${at + 1}`))
+  }
+
+  /** Ends when the last request was answered or given up. */
+  async stop(): Promise<void> {
+    this.#isStopping = true
+    await Promise.all(this.#running)
+  }
+
+  async #run(name: string): Promise<void> {
+    let server = pick(this.#servers)
+    let connection: Connection | null = null
+    let valueCount = 0
+    const uniques = new Map<string, string>()
+
+    const drawOperation = (key: string): Operation => {
+      const dice = Math.random()
+      const value = `${name}.${++valueCount}`
+      if (dice < 0.3) return { kind: 'get' }
+      if (dice < 0.45) return { kind: 'gets' }
+      if (dice < 0.72) return { kind: 'set', value }
+      if (dice < 0.8) return { kind: 'add', value }
+      if (dice < 0.92) return { kind: 'cas', value, unique: uniques.get(key) ?? '1' }
+      return { kind: 'delete' }
+    }
+
+    while (!this.#isStopping) {
+      await delay(-Math.log(1 - Math.random()) * THINK_MS)
+      if (!connection || connection.isClosed || chance(0.07)) {
+        connection?.close()
+        server = pick(this.#servers)
+        connection = await Connection.open(server)
+        if (!connection) continue
+      }
+      const count = chance(0.3) ? 2 + Math.floor(Math.random() * (BATCH_MAX - 1)) : 1
+      const oneKey = chance(0.5) ? currentKey() : null
+      const entries: Recorded[] = []
+      for (let k = 0; k < count; k++) {
+        const key = oneKey ?? currentKey()
+        const entry = this.#history.begin({
+          key,
+          client: name,
+          server: String(server.cport),
+          operation: drawOperation(key),
+          startMs: performance.now(),
+          after: entries.findLast((other) => other.key === key),
+        })
+        entries.push(entry)
+      }
+      await this.#send(connection, entries)
+      for (const { key, unique } of entries) if (unique !== undefined) uniques.set(key, unique)
+    }
+    connection?.close()
+  }
+
+  /** Until all are answered, or the connection is closed. */
+  async #send(connection: Connection, entries: readonly Recorded[]): Promise<void> {
+    let why = 'connection lost'
+    const timer = setTimeout(() => {
+      why = 'no answer'
+      connection.close()
+    }, draw(...PATIENCE_MS))
+    await new Promise<void>((resolve) => {
+      let left = entries.length
+      connection.send(
+        entries.map((entry) => ({
+          text: encode(entry),
+          onReply: (reply) => {
+            this.#history.end(entry, reply, why)
+            if (--left === 0) resolve()
+          },
+        })),
+      )
+    })
+    clearTimeout(timer)
+  }
+}
+
+/** One of the keys in use now. Those with longer lives are drawn less often. */
+function currentKey(): string {
+  const slot = Math.floor(Math.random() * KEY_LIVES_MS.length)
+  const lifeMs = KEY_LIVES_MS[slot] ?? 1
+  if (lifeMs > 5_000 && chance(0.4)) return currentKey()
+  const nowMs = performance.now() + (slot * lifeMs) / KEY_LIVES_MS.length
+  return `k${slot}-${Math.floor(nowMs / lifeMs)}`
+}
+
+function encode({ key, operation }: Recorded): string {
+  switch (operation.kind) {
+    case 'get':
+    case 'gets':
+    case 'delete':
+      return `${operation.kind} ${key}\r\n`
+    case 'set':
+    case 'add':
+      return `${operation.kind} ${key} 0 0 ${operation.value.length}\r\n${operation.value}\r\n`
+    case 'cas': {
+      const { value, unique } = operation
+      return `cas ${key} 0 0 ${value.length} ${unique}\r\n${value}\r\n`
+    }
+  }
+}
+
+/**
+ * Reads every key through this server, for the history as well.
+ * @returns value and cas unique by key.
+ * @throws where it does not answer all of them.
+ */
+export async function readAll(
+  server: ServerProcess,
+  keys: readonly string[],
+  history: History,
+): Promise<Map<string, string>> {
+  const connection = await Connection.open(server)
+  if (!connection) throw new Error(`nobody listens on ${server.place.cip}:${server.cport}`)
+  const found = new Map<string, string>()
+  const timer = setTimeout(() => connection.close(), 10_000)
+  try {
+    for (const key of keys) {
+      const entry = history.begin({
+        key,
+        client: 'final',
+        server: String(server.cport),
+        operation: { kind: 'gets' },
+        startMs: performance.now(),
+      })
+      await new Promise<void>((resolve) => {
+        const onReply: Parameters<typeof connection.send>[0][number]['onReply'] = (reply) => {
+          history.end(entry, reply)
+          resolve()
+        }
+        connection.send([{ text: encode(entry), onReply }])
+      })
+      if (entry.reply === undefined) {
+        throw new Error(`gets ${key} on ${server.place.cip}:${server.cport}: ${entry.line}`)
+      }
+      found.set(key, entry.reply === null ? 'none' : `${entry.reply}, cas unique ${entry.unique}`)
+    }
+  } finally {
+    clearTimeout(timer)
+    connection.close()
+  }
+  return found
+}
