@@ -55,6 +55,7 @@ export abstract class Process {
     this.world.trace(host.name, () => 'starts')
     const io = host.boot()
     const { epoch } = host
+    host.onCrash = (error) => this.#failed(epoch, error)
     world.hasPromises = true
     this.start(io, (error) => this.#failed(epoch, error)).catch((error) =>
       this.#failed(epoch, error),

@@ -21,6 +21,10 @@ export class Host {
   /** The machine itself is down: nobody tells its peers. */
   isSilent = false
   wallOffsetMs = 0
+  /** Something was thrown that nobody caught: a real process ends by that. */
+  onCrash: (error: Error) => void = (error) => {
+    throw error
+  }
   syncDelayMs: readonly [number, number] = [0.2, 3]
   readonly #network: SimNetwork
   /** Milliseconds of its clock in one of the world, since `#clockAtMs`, when it stood at `#clockMs`. */
@@ -96,8 +100,15 @@ export class Host {
   /** Runs something for the process of that life: now, when it goes on, or never. */
   run(epoch: number, fn: () => void): void {
     if (epoch !== this.epoch || !this.isUp) return
-    if (this.#isPaused) this.#backlog.push(() => this.run(epoch, fn))
-    else fn()
+    if (this.#isPaused) {
+      this.#backlog.push(() => this.run(epoch, fn))
+      return
+    }
+    try {
+      fn()
+    } catch (error) {
+      this.onCrash(error instanceof Error ? error : new Error(String(error)))
+    }
   }
 
   /** The process ends. What it had written stays readable. */

@@ -295,8 +295,9 @@ export class SimStream implements Stream {
   }
 
   #tell(what: (handler: StreamHandler) => void): void {
-    const handler = this.#handler
-    if (handler) this.host.run(this.epoch, () => what(handler))
+    this.host.run(this.epoch, () => {
+      if (this.#handler) what(this.#handler)
+    })
   }
 
   #send(): void {

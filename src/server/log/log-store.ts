@@ -138,6 +138,8 @@ export class LogStore {
     if (this.#isWriting) await new Promise<void>((resolve) => (this.#onIdle = resolve))
     this.#sealTimer?.cancel()
     if (!this.#isPoisoned) {
+      // A seal says that all before it is durable; one written while idle is not yet.
+      if (!this.#unsealed) await this.#segment.file.datasync()
       const index = this.#unsealed?.index ?? this.#lastSealed
       await this.#writeAll([this.#takeSeal({ index }, [])])
     }

@@ -413,6 +413,21 @@ describe('reopening', () => {
     }
   })
 
+  test('a power loss while close syncs its seal behind an idle one leaves a log that opens', async () => {
+    for (let pad = 400; pad < 480; pad++) {
+      const harness = new LogHarness(new MemoryDisk({ random: seededRandom(pad) }))
+      await harness.open()
+      harness.append(pad) // puts the seals at the border of a sector
+      await settle()
+      harness.timers.fire()
+      await settle()
+      harness.disk.hold('datasync')
+      void harness.close()
+      await settle()
+      await crashed(harness, { contents: 'random', names: 'random' })
+    }
+  })
+
   test('after a crash what is past the last seal stands in a new segment, synced', async () => {
     const harness = await opened()
     harness.append(10)
