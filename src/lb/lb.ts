@@ -16,9 +16,17 @@ import type { Logger } from '../io/logger.ts'
 import { replaceFile } from '../io/replace-file.ts'
 import { decodeToBalancer, encodeDatagram } from '../protocol/balancer.ts'
 import { checkedLine, readCheckedLine } from '../protocol/checked-line.ts'
-import { type Action, type ClusterRecord, Coordinator, type MemberStatus } from './coordinator.ts'
+import {
+  type Action,
+  type ClusterRecord,
+  Coordinator,
+  type CoordinatorTiming,
+  DEFAULT_COORDINATOR_TIMING,
+  type MemberStatus,
+} from './coordinator.ts'
 
-const TICK_MS = 20
+/** The coordinator is asked what to do so many times a heartbeat. */
+const TICKS_PER_HEARTBEAT = 5
 const LINE_BYTES_MAX = 1_024
 const CLIENTS_MAX = 4_096
 const CLIENT_IDLE_MS = 60_000
@@ -31,6 +39,7 @@ export interface BalancerOptions {
   /** Where servers register, UDP. */
   readonly server: Address
   readonly directory: string
+  readonly timing?: CoordinatorTiming
   /** Its file can't be written; the process must end. */
   readonly onFailure: (error: Error) => void
 }
@@ -77,6 +86,7 @@ export class Balancer {
       record,
       random: () => io.random.float(),
       createClusterId: () => io.random.hex(8),
+      timing: options.timing ?? DEFAULT_COORDINATOR_TIMING,
     })
     const balancer = new Balancer(options, coordinator, lock)
     await balancer.#listen().catch(async (error) => {
@@ -109,7 +119,8 @@ export class Balancer {
   }
 
   #arm(): void {
-    this.#timer = this.#options.io.timers.after(TICK_MS, () => {
+    const { heartbeatMs } = this.#options.timing ?? DEFAULT_COORDINATOR_TIMING
+    this.#timer = this.#options.io.timers.after(heartbeatMs / TICKS_PER_HEARTBEAT, () => {
       this.#arm()
       void this.#run(this.#coordinator.tick(this.#nowMs))
       this.#announceLeader()

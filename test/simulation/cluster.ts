@@ -3,6 +3,7 @@
  * shipped, each on a host of its own, started again when they end.
  */
 import type { Logger } from '../../src/io/logger.ts'
+import { type CoordinatorTiming, DEFAULT_COORDINATOR_TIMING } from '../../src/lb/coordinator.ts'
 import { Balancer } from '../../src/lb/lb.ts'
 import type { Node } from '../../src/server/node.ts'
 import type { RaftTiming } from '../../src/server/raft/raft.ts'
@@ -21,11 +22,20 @@ export const REQUEST_TIMEOUT_MS = 2_000
 
 /** Slower than real ones, to see more of a minute in less time; what they are to each other stays. */
 const TIMING: RaftTiming = {
-  heartbeatMs: 150,
-  electionTimeoutMs: 900,
-  quorumTimeoutMs: 1_500,
-  campaignTimeoutMs: 250,
+  heartbeatMs: 250,
+  electionTimeoutMs: 1_200,
+  quorumTimeoutMs: 2_000,
+  campaignTimeoutMs: 300,
   closedLeaderDelayMs: 80,
+}
+
+const BALANCER_TIMING: CoordinatorTiming = {
+  ...DEFAULT_COORDINATOR_TIMING,
+  heartbeatMs: 400,
+  suspectMs: 1_000,
+  askMs: 200,
+  campaignMs: 1_200,
+  offerMs: 2_000,
 }
 
 /** Thrown by checkers; ends the run. */
@@ -121,7 +131,6 @@ export class ServerProcess extends Process {
 
   /** The id it was last known by; null before its first start. */
   get id(): string | null {
-    this.#id = this.server?.id ?? this.#id
     return this.#id
   }
 
@@ -145,7 +154,9 @@ export class ServerProcess extends Process {
       timing: TIMING,
       onFailure,
     })
-    if (this.host.epoch === epoch) this.server = server
+    if (this.host.epoch !== epoch) return
+    this.server = server
+    this.#id = server.id
   }
 
   stopped(): void {
@@ -165,6 +176,7 @@ export class BalancerProcess extends Process {
       client: { host: this.host.name, port: BALANCER_CLIENT_PORT },
       server: { host: this.host.name, port: BALANCER_PORT },
       directory: DATA,
+      timing: BALANCER_TIMING,
       onFailure,
     })
   }

@@ -79,7 +79,7 @@ export class Host {
             },
           }
         },
-        soon: (fn) => world.after(0, () => this.run(epoch, fn)),
+        soon: (fn) => world.soon(() => this.run(epoch, fn)),
       },
       disk,
       network: this.#network.endpoint(this),

@@ -24,6 +24,8 @@ export class World {
   onEvent: () => void = () => {}
   eventCount = 0
   readonly #heap: Event[] = []
+  /** What runs at this very moment, in order. */
+  #soon: (() => void)[] = []
   #order = 0
 
   constructor(seed: number) {
@@ -40,9 +42,23 @@ export class World {
     this.#siftUp(this.#heap.length - 1)
   }
 
+  /** Runs something at this moment, behind what is under way. */
+  soon(run: () => void): void {
+    this.#soon.push(run)
+  }
+
   /** Runs events up to `untilMs`, or until `isDone` says so. */
   async runUntil(untilMs: number, isDone: () => boolean = () => false): Promise<void> {
     while (!isDone()) {
+      if (this.#soon.length > 0) {
+        const runs = this.#soon
+        this.#soon = []
+        for (const run of runs) {
+          const settling = this.#run(run)
+          if (settling) await settling
+        }
+        continue
+      }
       const first = this.#heap[0]
       if (!first || first.timeMs > untilMs) {
         this.nowMs = untilMs
@@ -50,14 +66,21 @@ export class World {
       }
       this.#pop()
       this.nowMs = first.timeMs
-      this.eventCount++
-      first.run()
-      if (this.hasPromises) {
-        this.hasPromises = false
-        await new Promise((resolve) => setImmediate(resolve))
-      }
-      this.onEvent()
+      const settling = this.#run(first.run)
+      if (settling) await settling
     }
+  }
+
+  /** @returns a promise only where promises have to settle: most events need none. */
+  #run(run: () => void): Promise<void> | null {
+    this.eventCount++
+    run()
+    if (!this.hasPromises) {
+      this.onEvent()
+      return null
+    }
+    this.hasPromises = false
+    return new Promise<void>((resolve) => setImmediate(resolve)).then(() => this.onEvent())
   }
 
   // ---------------------------------------------------------------- dice
