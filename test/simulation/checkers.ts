@@ -147,8 +147,9 @@ export class Checkers {
   /** What is applied anywhere is durable on a majority of the voters at that moment. */
   #checkDurable(node: Node, entry: LogEntry): void {
     const holders = new Set<string | null>()
-    for (const { host, id } of this.#servers) {
-      if (host.disk.hasDurably(`${DATA}/groups`, entry.record)) holders.add(id)
+    for (const { host, id, isDamaged } of this.#servers) {
+      // What rotted since was durable when it was acknowledged.
+      if (isDamaged || host.disk.hasDurably(`${DATA}/groups`, entry.record)) holders.add(id)
     }
     // A configuration counts as soon as it is in the log, committed or not.
     const configs = [this.#lastConfig?.config, node.raft.config]

@@ -14,8 +14,10 @@ import { chance, draw, pick } from './dice.ts'
 import type { History, Recorded } from './history.ts'
 
 const CLIENT_COUNT = 12
+/** Besides, some that only read: no write that waits keeps them from what a server says meanwhile. */
+const READER_COUNT = 4
 /** On average, between an answer and the next requests. */
-const THINK_MS = 55
+const THINK_MS = 65
 const BATCH_MAX = 6
 /** A client waits that long for an answer: some give up before a server does, some long after. */
 const PATIENCE_MS = [1_000, 7_000] as const
@@ -31,7 +33,10 @@ export class Clients {
   constructor(servers: readonly ServerProcess[], history: History) {
     this.#servers = servers
     this.#history = history
-    this.#running = Array.from({ length: CLIENT_COUNT }, (_, at) => this.#run(`c${at + 1}`))
+    this.#running = [
+      ...Array.from({ length: CLIENT_COUNT }, (_, at) => this.#run(`c${at + 1}`, false)),
+      ...Array.from({ length: READER_COUNT }, (_, at) => this.#run(`r${at + 1}`, true)),
+    ]
   }
 
   /** Ends when the last request was answered or given up. */
@@ -40,15 +45,17 @@ export class Clients {
     await Promise.all(this.#running)
   }
 
-  async #run(name: string): Promise<void> {
+  async #run(name: string, isReader: boolean): Promise<void> {
     let server = pick(this.#servers)
     let connection: Connection | null = null
     let valueCount = 0
     const uniques = new Map<string, string>()
+    /** Seen just now, so that a cas has a chance. */
+    let seenKey: string | null = null
 
-    const drawOperation = (key: string): Operation => {
-      const dice = Math.random()
+    const drawOperation = (key: string, isCas: boolean): Operation => {
       const value = `${name}.${++valueCount}`
+      const dice = isCas ? 0.9 : Math.random() * (isReader ? 0.45 : 1)
       if (dice < 0.3) return { kind: 'get' }
       if (dice < 0.45) return { kind: 'gets' }
       if (dice < 0.72) return { kind: 'set', value }
@@ -66,7 +73,7 @@ export class Clients {
         if (!connection) continue
       }
       const count = chance(0.3) ? 2 + Math.floor(Math.random() * (BATCH_MAX - 1)) : 1
-      const oneKey = chance(0.5) ? currentKey() : null
+      const oneKey = seenKey ?? (chance(0.5) ? currentKey() : null)
       const entries: Recorded[] = []
       for (let k = 0; k < count; k++) {
         const key = oneKey ?? currentKey()
@@ -74,14 +81,19 @@ export class Clients {
           key,
           client: name,
           server: String(server.cport),
-          operation: drawOperation(key),
+          operation: drawOperation(key, k === 0 && seenKey !== null),
           startMs: performance.now(),
           after: entries.findLast((other) => other.key === key),
         })
         entries.push(entry)
       }
       await this.#send(connection, entries)
-      for (const { key, unique } of entries) if (unique !== undefined) uniques.set(key, unique)
+      seenKey = null
+      for (const { key, unique } of entries) {
+        if (unique === undefined) continue
+        uniques.set(key, unique)
+        if (!isReader && chance(0.5)) seenKey = key
+      }
     }
     connection?.close()
   }
@@ -89,10 +101,13 @@ export class Clients {
   /** Until all are answered, or the connection is closed. */
   async #send(connection: Connection, entries: readonly Recorded[]): Promise<void> {
     let why = 'connection lost'
-    const timer = setTimeout(() => {
-      why = 'no answer'
-      connection.close()
-    }, draw(...PATIENCE_MS))
+    const timer = setTimeout(
+      () => {
+        why = 'no answer'
+        connection.close()
+      },
+      draw(...PATIENCE_MS),
+    )
     await new Promise<void>((resolve) => {
       let left = entries.length
       connection.send(

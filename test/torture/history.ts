@@ -46,7 +46,7 @@ const REPLIES: Readonly<Record<Operation['kind'], readonly string[]>> = {
 }
 
 export class History {
-  readonly startMs = performance.now()
+  startMs = performance.now()
   readonly byKey = new Map<string, Recorded[]>()
   /** Kind of operation -> outcome -> how many. */
   readonly outcomes = new Map<string, Map<string, number>>()
@@ -55,6 +55,13 @@ export class History {
   /** Longest time without an acknowledged write. */
   gap = { sinceMs: this.startMs, untilMs: this.startMs }
   #acknowledgedMs = this.startMs
+
+  /** Clients begin now. */
+  start(): void {
+    this.startMs = performance.now()
+    this.gap = { sinceMs: this.startMs, untilMs: this.startMs }
+    this.#acknowledgedMs = this.startMs
+  }
 
   begin(entry: Omit<Recorded, 'reply' | 'endMs' | 'line'>): Recorded {
     const recorded: Recorded = {
@@ -95,7 +102,9 @@ export class History {
       hits.length > (line === 'END' ? 1 : 0) ||
       (hit !== undefined && hit.key !== entry.key)
     if (isSurprise) {
-      this.surprises.push(`${describe(entry)} -> ${[...hits.map(({ key }) => key), line].join(' ')}`)
+      this.surprises.push(
+        `${describe(entry)} -> ${[...hits.map(({ key }) => key), line].join(' ')}`,
+      )
       return 'surprise'
     }
     entry.endMs = atMs
@@ -124,7 +133,8 @@ export class History {
   /** No write was acknowledged from the last one until now. */
   countGap(nowMs: number): void {
     const sinceMs = this.#acknowledgedMs
-    if (nowMs - sinceMs > this.gap.untilMs - this.gap.sinceMs) this.gap = { sinceMs, untilMs: nowMs }
+    if (nowMs - sinceMs > this.gap.untilMs - this.gap.sinceMs)
+      this.gap = { sinceMs, untilMs: nowMs }
   }
 
   check(): Verdict {
