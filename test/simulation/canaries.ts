@@ -20,9 +20,9 @@ export interface Canary {
 export const CANARIES: readonly Canary[] = [
   {
     name: 'forgotten-vote',
-    what: 'a vote is not written to disk before it is given',
-    file: 'server/raft/raft.js',
-    edits: [["if (this.#vote === '')\n                this.#hardStateDirty = true;", '']],
+    what: 'the term is written to disk before a vote is given, the vote is not',
+    file: 'server/log/vote-file.js',
+    edits: [["vote || '-'", "'-'"]],
   },
   {
     name: 'ack-before-sync',
@@ -102,17 +102,6 @@ export const CANARIES: readonly Canary[] = [
     what: 'a torn record is taken as whole',
     file: 'server/log/record.js',
     edits: [['if (crcHex(crc32(body, crc32(fields, this.#seed))) !== crcText)', 'if (false)']],
-  },
-  {
-    name: 'unmatched-ack',
-    what: "a follower acknowledges what it has, whether it is the leader's or not",
-    file: 'server/raft/raft.js',
-    edits: [
-      [
-        'return Math.min(this.#matchedIndex, this.log.stableIndex);',
-        'return this.log.stableIndex;',
-      ],
-    ],
   },
   {
     name: 'old-log-elected',

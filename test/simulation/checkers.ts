@@ -49,11 +49,13 @@ export class Checkers {
   /** Every datagram on the wire. */
   checkDatagram(from: Host, bytes: Uint8Array): void {
     const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
-    if (!text.includes('"type":"voteResp"')) return
+    // A candidate that asks for votes has given itself its own.
+    const isOwn = text.includes('"type":"vote"')
+    if (!isOwn && !text.includes('"type":"voteResp"')) return
     const vote = JSON.parse(text.toString()) as Record<string, unknown>
-    if (vote.granted !== true) return
+    if (!isOwn && vote.granted !== true) return
     try {
-      this.#checkVote(from.name, Number(vote.term), String(vote.to))
+      this.#checkVote(from.name, Number(vote.term), String(isOwn ? vote.from : vote.to))
     } catch (error) {
       this.#pending ??= error
     }

@@ -96,13 +96,14 @@ async function checkSeeds(first: number, last: number): Promise<number> {
 async function findBugs(canaries: readonly Canary[]): Promise<number> {
   if (canaries.length === 0) throw new Error('no such bug: see --help')
   let missedCount = 0
-  process.stdout.write('| bug | what | found after seeds | by |\n|---|---|---|---|\n')
+  process.stdout.write('| bug | what | found after seeds | in | by |\n|---|---|---|---|---|\n')
   for (const canary of canaries) {
-    const { results, failed } = await runSeeds(1, BUG_SEEDS_MAX, plant(canary, COMPILED))
+    const { results, failed, seconds } = await runSeeds(1, BUG_SEEDS_MAX, plant(canary, COMPILED))
     const checker = failed?.violation?.split(':')[0] ?? ''
     if (failed === null) missedCount++
     const count = failed === null ? `not in ${results.length}` : results.length
-    process.stdout.write(`| ${canary.name} | ${canary.what} | ${count} | ${checker} |\n`)
+    const time = `${seconds.toFixed(0)} s`
+    process.stdout.write(`| ${canary.name} | ${canary.what} | ${count} | ${time} | ${checker} |\n`)
   }
   return missedCount === 0 ? 0 : 1
 }
