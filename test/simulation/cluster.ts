@@ -159,6 +159,19 @@ export class ServerProcess extends Process {
     this.#id = server.id
   }
 
+  /** What SIGTERM does: it finishes what it is at, and ends. */
+  stopCleanly(downMs: number): void {
+    const { server, host, world } = this
+    if (!server) return
+    const { epoch } = host
+    world.trace(host.name, () => 'is asked to stop')
+    world.hasPromises = true
+    const end = () => {
+      if (host.epoch === epoch && host.isUp) this.kill(downMs)
+    }
+    server.stop().then(end, end)
+  }
+
   stopped(): void {
     this.server = null
   }

@@ -10,6 +10,7 @@ import type { World } from './world.ts'
 
 export type FaultKind =
   | 'kill'
+  | 'clean stop'
   | 'power loss'
   | 'kill all'
   | 'power loss of all'
@@ -62,6 +63,7 @@ export class Faults {
     this.#meanMs = world.between(600, 2_500)
     this.#kinds = {
       kill: () => this.#onRunning((server) => server.kill(this.#downMs())),
+      'clean stop': () => this.#onRunning((server) => server.stopCleanly(this.#downMs())),
       'power loss': () =>
         this.#onRunning((server) => server.losePower(world.pick(CRASH_POLICIES), this.#downMs())),
       'kill all': () => this.#all((server) => server.kill(this.#downMs())),
