@@ -8,6 +8,7 @@ import { CLIENT_PORT, REQUEST_TIMEOUT_MS, type ServerProcess } from './cluster.t
 import { Host } from './host.ts'
 import type { HistoryEntry, Operation } from './linearizability.ts'
 import type { SimNetwork } from './network.ts'
+import { describe, encode } from './operation.ts'
 import type { World } from './world.ts'
 
 /** Longer than a server takes to answer at all. */
@@ -193,26 +194,4 @@ export class SimClient {
     }
     if (this.#waiting.length === 0) this.#think()
   }
-}
-
-function encode(key: string, operation: Operation): string {
-  switch (operation.kind) {
-    case 'get':
-    case 'gets':
-    case 'delete':
-      return `${operation.kind} ${key}\r\n`
-    case 'set':
-    case 'add':
-      return `${operation.kind} ${key} 0 0 ${operation.value.length}\r\n${operation.value}\r\n`
-    case 'cas': {
-      const { value, unique } = operation
-      return `cas ${key} 0 0 ${value.length} ${unique}\r\n${value}\r\n`
-    }
-  }
-}
-
-export function describe({ key, operation }: HistoryEntry): string {
-  const value = 'value' in operation ? ` ${operation.value}` : ''
-  const unique = operation.kind === 'cas' ? ` ${operation.unique}` : ''
-  return `${operation.kind} ${key}${value}${unique}`
 }

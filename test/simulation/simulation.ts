@@ -9,12 +9,13 @@
  */
 
 import { Checkers, fail } from './checkers.ts'
-import { type ClientStats, describe, SimClient } from './clients.ts'
+import { type ClientStats, SimClient } from './clients.ts'
 import { BalancerProcess, CLIENT_PORT, ServerProcess, Violation } from './cluster.ts'
 import { type FaultKind, Faults } from './faults.ts'
 import { Host } from './host.ts'
 import { findViolation, type HistoryEntry, UndecidedError } from './linearizability.ts'
 import { SimNetwork } from './network.ts'
+import { describe } from './operation.ts'
 import { World } from './world.ts'
 
 const FAULTS_MS = 60_000

@@ -9,6 +9,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { ServerProcess } from '../e2e/cluster.ts'
 import type { Operation } from '../simulation/linearizability.ts'
+import { encode } from '../simulation/operation.ts'
 import { Connection } from './connection.ts'
 import { chance, draw, pick } from './dice.ts'
 import type { History, Recorded } from './history.ts'
@@ -112,7 +113,7 @@ export class Clients {
       let left = entries.length
       connection.send(
         entries.map((entry) => ({
-          text: encode(entry),
+          text: encode(entry.key, entry.operation),
           onReply: (reply) => {
             this.#history.end(entry, reply, why)
             if (--left === 0) resolve()
@@ -131,22 +132,6 @@ function currentKey(): string {
   if (lifeMs > 5_000 && chance(0.4)) return currentKey()
   const nowMs = performance.now() + (slot * lifeMs) / KEY_LIVES_MS.length
   return `k${slot}-${Math.floor(nowMs / lifeMs)}`
-}
-
-function encode({ key, operation }: Recorded): string {
-  switch (operation.kind) {
-    case 'get':
-    case 'gets':
-    case 'delete':
-      return `${operation.kind} ${key}\r\n`
-    case 'set':
-    case 'add':
-      return `${operation.kind} ${key} 0 0 ${operation.value.length}\r\n${operation.value}\r\n`
-    case 'cas': {
-      const { value, unique } = operation
-      return `cas ${key} 0 0 ${value.length} ${unique}\r\n${value}\r\n`
-    }
-  }
 }
 
 /**
@@ -177,7 +162,7 @@ export async function readAll(
           history.end(entry, reply)
           resolve()
         }
-        connection.send([{ text: encode(entry), onReply }])
+        connection.send([{ text: encode(entry.key, entry.operation), onReply }])
       })
       if (entry.reply === undefined) {
         throw new Error(`gets ${key} on ${server.place.cip}:${server.cport}: ${entry.line}`)

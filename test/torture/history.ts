@@ -8,6 +8,7 @@ import {
   type Operation,
   UndecidedError,
 } from '../simulation/linearizability.ts'
+import { describe } from '../simulation/operation.ts'
 import type { Reply } from './connection.ts'
 
 /** Searching all histories takes no longer; the keys that are left are undecided. */
@@ -168,10 +169,4 @@ export class History {
     const tail = [heard, unique, entry.after && '(pipelined)'].filter(Boolean).join(' ')
     return `${at(startMs)} ${at(endMs)} ${client} ${server} ${describe(entry)} -> ${tail}`
   }
-}
-
-function describe({ key, operation }: HistoryEntry): string {
-  const value = 'value' in operation ? ` ${operation.value}` : ''
-  const unique = operation.kind === 'cas' ? ` ${operation.unique}` : ''
-  return `${operation.kind} ${key}${value}${unique}`
 }
