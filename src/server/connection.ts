@@ -3,7 +3,8 @@
  *
  * Writes overlap with writes and reads with reads; a read waits for the writes
  * before it on this connection and a write for the reads before it, so that a
- * client sees its own requests take effect in order. What a client may have in
+ * client sees its own requests take effect in order; reads that overlap are made
+ * in order too, so that none sees less than the one before it. What a client may have in
  * flight is bounded, and one that does not read its replies is not read from.
  * A client that has ended its half still gets every reply.
  */
@@ -38,6 +39,14 @@ interface Slot {
   readonly bytes: number
 }
 
+/** A get that is to be made once it and those before it may be. */
+interface Read {
+  readonly slot: Slot
+  readonly keys: readonly string[]
+  readonly withCas: boolean
+  isConfirmed: boolean
+}
+
 class Connection {
   readonly #stream: Stream
   readonly #store: Store
@@ -47,7 +56,7 @@ class Connection {
   readonly #lane = createLane()
   #slots: Slot[] = []
   #bytesInFlight = 0
-  #readsInFlight = 0
+  #reads: Read[] = []
   #writesInFlight = 0
   /** A request that waits for those before it. */
   #held: Request | null = null
@@ -104,7 +113,7 @@ class Connection {
 
   #mustWait(request: Request): boolean {
     if (request.kind === 'get') return this.#writesInFlight > 0
-    if (request.kind === 'write') return this.#readsInFlight > 0
+    if (request.kind === 'write') return this.#reads.length > 0
     return false
   }
 
@@ -132,12 +141,20 @@ class Connection {
   #get(keys: readonly string[], withCas: boolean): void {
     const slot: Slot = { reply: null, bytes: 0 }
     this.#slots.push(slot)
-    this.#readsInFlight++
+    const read: Read = { slot, keys, withCas, isConfirmed: false }
+    this.#reads.push(read)
     this.#store.barrier((failure) => {
-      this.#readsInFlight--
-      slot.reply = failure === null ? this.#values(keys, withCas) : `SERVER_ERROR ${failure}\r\n`
-      this.#scheduleFlush()
+      read.isConfirmed = true
+      if (failure !== null) slot.reply = `SERVER_ERROR ${failure}\r\n`
+      this.#makeReads()
     })
+  }
+
+  #makeReads(): void {
+    const pending = this.#reads.findIndex(({ isConfirmed }) => !isConfirmed)
+    const due = this.#reads.splice(0, pending === -1 ? this.#reads.length : pending)
+    for (const { slot, keys, withCas } of due) slot.reply ??= this.#values(keys, withCas)
+    if (due.length > 0) this.#scheduleFlush()
   }
 
   #values(keys: readonly string[], withCas: boolean): string | Buffer[] {

@@ -471,7 +471,7 @@ class Contents {
   }
 
   includes(bytes: Buffer): boolean {
-    return this.#buffer.subarray(0, this.length).includes(bytes)
+    return this.#buffer.subarray(0, this.length).lastIndexOf(bytes) !== -1 // mostly near the end
   }
 
   write(bytes: Uint8Array, offset: number): void {

@@ -18,6 +18,22 @@ interface Committed {
   readonly timeMs: number
 }
 
+/** A vote that leaves its voter. */
+export interface GivenVote {
+  readonly term: number
+  readonly candidate: string
+}
+
+/** @returns the vote that a datagram gives; null where it gives none. */
+export function voteIn(bytes: Uint8Array): GivenVote | null {
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
+  if (text.indexOf('"type":"vote') === -1) return null
+  const { type, from, to, term, granted } = JSON.parse(text.toString())
+  // A candidate that asks for votes has given itself its own.
+  if (type === 'vote') return { term, candidate: from }
+  return granted === true ? { term, candidate: to } : null
+}
+
 export class Checkers {
   readonly #servers: readonly ServerProcess[]
   readonly #watched = new WeakSet<Node>()
@@ -46,18 +62,15 @@ export class Checkers {
     }
   }
 
-  /** Every datagram on the wire. */
-  checkDatagram(from: Host, bytes: Uint8Array): void {
-    const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
-    // A candidate that asks for votes has given itself its own.
-    const isOwn = text.includes('"type":"vote"')
-    if (!isOwn && !text.includes('"type":"voteResp"')) return
-    const vote = JSON.parse(text.toString()) as Record<string, unknown>
-    if (!isOwn && vote.granted !== true) return
-    try {
-      this.#checkVote(from.name, Number(vote.term), String(isOwn ? vote.from : vote.to))
-    } catch (error) {
-      this.#pending ??= error
+  /** Every vote on the wire. */
+  checkVote(from: Host, { term, candidate }: GivenVote): void {
+    const key = `${from.name} ${term}`
+    const known = this.#votes.get(key)
+    if (known === undefined) this.#votes.set(key, candidate)
+    else if (known !== candidate) {
+      this.#pending ??= new Violation(
+        `one vote a term: ${from.name} in term ${term}: for ${known} and for ${candidate}`,
+      )
     }
   }
 
@@ -68,15 +81,6 @@ export class Checkers {
     if (known === undefined) this.#leaders.set(raft.term, raft.id)
     else if (known !== raft.id) {
       fail('one leader a term', `term ${raft.term}: ${known} and ${raft.id} (${host.name})`)
-    }
-  }
-
-  #checkVote(voter: string, term: number, candidate: string): void {
-    const key = `${voter} ${term}`
-    const known = this.#votes.get(key)
-    if (known === undefined) this.#votes.set(key, candidate)
-    else if (known !== candidate) {
-      fail('one vote a term', `${voter} in term ${term}: for ${known} and for ${candidate}`)
     }
   }
 

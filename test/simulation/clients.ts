@@ -14,6 +14,11 @@ import type { World } from './world.ts'
 /** Longer than a server takes to answer at all. */
 const PATIENCE_MS = REQUEST_TIMEOUT_MS + 2_000
 const BATCH_MAX = 6
+/** Without waiting for answers, this many requests at the most. */
+const PIPELINED_MAX = 12
+/** Right after a fault they act so much more often than later: nothing is found in quiet times. */
+const HASTE = 4
+const HASTE_MS = 1_500
 
 export interface ClientStats {
   operationCount: number
@@ -40,6 +45,9 @@ export class SimClient {
   #generation = 0
   isStopped = false
   readonly #thinkMs: number
+  /** Only reads: no write that waits keeps it from what a server says meanwhile. */
+  readonly #isReader: boolean
+  readonly #faultMs: () => number
 
   constructor(
     world: World,
@@ -50,6 +58,8 @@ export class SimClient {
     history: HistoryEntry[],
     stats: ClientStats,
     thinkMs: number,
+    isReader: boolean,
+    faultMs: () => number,
   ) {
     this.#world = world
     this.host = new Host(world, network, name)
@@ -59,13 +69,18 @@ export class SimClient {
     this.#history = history
     this.#stats = stats
     this.#thinkMs = thinkMs
+    this.#isReader = isReader
+    this.#faultMs = faultMs
     this.#think()
   }
 
   #think(): void {
     if (this.isStopped) return
-    const delayMs = -Math.log(1 - this.#world.random()) * this.#thinkMs
-    this.#world.after(delayMs, () => this.#act())
+    const world = this.#world
+    const isHasty = world.nowMs - this.#faultMs() < HASTE_MS
+    const delayMs =
+      -Math.log(1 - world.random()) * (isHasty ? this.#thinkMs / HASTE : this.#thinkMs)
+    world.after(delayMs, () => this.#act())
   }
 
   #act(): void {
@@ -78,6 +93,19 @@ export class SimClient {
     const generation = ++this.#generation
     this.#world.after(PATIENCE_MS, () => {
       if (generation === this.#generation && this.#waiting.length > 0) this.#giveUp('no answer')
+    })
+    this.#maybeGoOn(generation)
+  }
+
+  /** Sometimes it does not wait for an answer before it asks again. */
+  #maybeGoOn(generation: number): void {
+    const world = this.#world
+    if (!world.chance(0.35)) return
+    world.after(world.between(0, world.chance(0.7) ? 40 : 600), () => {
+      const count = this.#waiting.length
+      if (generation !== this.#generation || count === 0 || count >= PIPELINED_MAX) return
+      this.#stream?.write(this.#begin())
+      this.#maybeGoOn(generation)
     })
   }
 
@@ -135,12 +163,16 @@ export class SimClient {
   }
 
   #draw(key: string): Operation {
-    const dice = this.#world.random()
+    const dice = this.#world.random() * (this.#isReader ? 0.45 : 1)
     const value = `${this.host.name}.${++this.#valueCount}`
     const unique = this.#uniques.get(key)
     if (dice < 0.3) return { kind: 'get' }
     if (dice < 0.45) return { kind: 'gets' }
-    if (dice < 0.72) return { kind: 'set', value }
+    if (dice < 0.66) return { kind: 'set', value }
+    if (dice < 0.72) {
+      this.#history.push(expiry(key, value, this.#world.nowMs))
+      return { kind: 'set', value, exptime: this.#world.integer(1, 3) }
+    }
     if (dice < 0.8) return { kind: 'add', value }
     if (dice < 0.92) return { kind: 'cas', value, unique: unique ?? '1' }
     return { kind: 'delete' }
@@ -193,5 +225,17 @@ export class SimClient {
       }
     }
     if (this.#waiting.length === 0) this.#think()
+  }
+}
+
+/** The clock that decides is the log's, which a new leader may set forward: so it is at any later time. */
+function expiry(key: string, value: string, startMs: number): HistoryEntry {
+  return {
+    key,
+    client: '-',
+    operation: { kind: 'expire', value },
+    reply: undefined,
+    startMs,
+    endMs: Number.POSITIVE_INFINITY,
   }
 }

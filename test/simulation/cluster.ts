@@ -22,7 +22,7 @@ export const REQUEST_TIMEOUT_MS = 2_000
 
 /** Slower than real ones, to see more of a minute in less time; what they are to each other stays. */
 const TIMING: RaftTiming = {
-  heartbeatMs: 250,
+  heartbeatMs: 400,
   electionTimeoutMs: 1_200,
   quorumTimeoutMs: 2_000,
   campaignTimeoutMs: 300,
@@ -31,8 +31,8 @@ const TIMING: RaftTiming = {
 
 const BALANCER_TIMING: CoordinatorTiming = {
   ...DEFAULT_COORDINATOR_TIMING,
-  heartbeatMs: 400,
-  suspectMs: 1_000,
+  heartbeatMs: 500,
+  suspectMs: 1_200,
   askMs: 200,
   campaignMs: 1_200,
   offerMs: 2_000,
@@ -47,21 +47,25 @@ export abstract class Process {
   readonly world: World
   /** Damaged for good: not started again. */
   isLost = false
-  /** When it may start again. */
-  restartAtMs = 0
   /** Why it ended by itself, if it did. */
   lastFailure = ''
-  #isStarting = false
+  /** When it may start again. */
+  #restartAtMs = 0
 
   constructor(world: World, network: SimNetwork, name: string) {
     this.world = world
     this.host = new Host(world, network, name)
   }
 
-  /** Starts it unless it runs, is lost, or shall stay down a while. */
-  maybeStart(): void {
+  /** What a supervisor does: starts it again after so long, unless it is lost. */
+  startAfter(delayMs: number): void {
+    this.#restartAtMs = this.world.nowMs + delayMs
+    this.world.after(delayMs, () => this.#maybeStart())
+  }
+
+  #maybeStart(): void {
     const { host, world } = this
-    if (host.isUp || this.isLost || this.#isStarting || world.nowMs < this.restartAtMs) return
+    if (host.isUp || this.isLost || world.nowMs < this.#restartAtMs) return
     this.world.trace(host.name, () => 'starts')
     const io = host.boot()
     const { epoch } = host
@@ -94,7 +98,7 @@ export abstract class Process {
   }
 
   #end(downMs: number): void {
-    this.restartAtMs = this.world.nowMs + downMs
+    this.startAfter(downMs)
     this.stopped()
   }
 

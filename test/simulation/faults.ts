@@ -6,6 +6,7 @@ import { EMPTY_CONFIG, voterIds } from '../../src/server/raft/config.ts'
 import { CRASH_POLICIES } from '../io/memory-disk.ts'
 import { type BalancerProcess, DATA, type Process, type ServerProcess } from './cluster.ts'
 import type { SimNetwork } from './network.ts'
+import type { Turn } from './turns.ts'
 import type { World } from './world.ts'
 
 export type FaultKind =
@@ -36,6 +37,11 @@ export type FaultKind =
   | 'balancer pause'
   | 'balancer absent'
   | 'balancer replaced'
+  | 'late votes'
+  | 'crash at a turn'
+
+/** Of them at the most in a run, or nothing else would happen. */
+const TURN_CRASHES_MAX = 30
 
 export class Faults {
   readonly counts = new Map<FaultKind, number>()
@@ -46,6 +52,10 @@ export class Faults {
   readonly #hostNames: readonly string[]
   readonly #kinds: Readonly<Record<FaultKind, () => boolean>>
   readonly #meanMs: number
+  /** How many of the turns end in a crash. */
+  readonly #turnRatio: number
+  /** When the last one happened. */
+  lastMs = 0
   #isStopped = false
 
   constructor(
@@ -61,6 +71,7 @@ export class Faults {
     this.#balancer = balancer
     this.#hostNames = [...servers.map(({ host }) => host.name), ...clientNames]
     this.#meanMs = world.between(600, 2_500)
+    this.#turnRatio = world.chance(0.4) ? 0 : world.between(0.01, 0.2)
     this.#kinds = {
       kill: () => this.#onRunning((server) => server.kill(this.#downMs())),
       'clean stop': () => this.#onRunning((server) => server.stopCleanly(this.#downMs())),
@@ -110,6 +121,9 @@ export class Faults {
       'balancer pause': () => this.#onBalancer((lb) => this.#pause(lb)),
       'balancer absent': () => this.#onBalancer((lb) => lb.kill(world.between(5_000, 20_000))),
       'balancer replaced': () => this.#replaceBalancer(),
+      'late votes': () =>
+        this.#weather({ voteDelayMs: world.between(10, 1_000) }, { voteDelayMs: 0 }),
+      'crash at a turn': () => false, // comes with the turn
     }
   }
 
@@ -121,7 +135,12 @@ export class Faults {
   stop(): void {
     this.#isStopped = true
     this.#network.cuts.clear()
-    Object.assign(this.#network.weather, { lossRatio: 0, doubleRatio: 0, spikeRatio: 0 })
+    Object.assign(this.#network.weather, {
+      lossRatio: 0,
+      doubleRatio: 0,
+      spikeRatio: 0,
+      voteDelayMs: 0,
+    })
     for (const stream of this.#network.streams) stream.isStalled = false
     for (const { host } of [...this.#servers, this.#balancer]) {
       host.setClockRate(1)
@@ -129,7 +148,7 @@ export class Faults {
       host.disk.forgetFailures()
       if (host.isPaused) host.resume()
     }
-    for (const process of [...this.#servers, this.#balancer]) process.restartAtMs = 0
+    for (const process of [...this.#servers, this.#balancer]) process.startAfter(0)
   }
 
   get count(): number {
@@ -143,9 +162,33 @@ export class Faults {
     for (let left = this.#world.chance(0.2) ? 2 : 1; left > 0; left--) {
       const kind = this.#world.pick(kinds)
       this.#world.trace('!', () => kind)
-      if (this.#kinds[kind]()) this.counts.set(kind, (this.counts.get(kind) ?? 0) + 1)
+      if (this.#kinds[kind]()) this.#count(kind)
     }
     this.#world.after(-Math.log(1 - this.#world.random()) * this.#meanMs, () => this.#next())
+  }
+
+  #count(kind: FaultKind): void {
+    this.counts.set(kind, (this.counts.get(kind) ?? 0) + 1)
+    this.lastMs = this.#world.nowMs
+  }
+
+  /** A server is at one of the moments at which a crash hurts most. */
+  atTurn(server: ServerProcess, turn: Turn): void {
+    const world = this.#world
+    if (this.#isStopped || this.#turnRatio === 0 || !world.chance(this.#turnRatio)) return
+    const done = this.counts.get('crash at a turn') ?? 0
+    if (done >= TURN_CRASHES_MAX) return
+    const { host } = server
+    const { epoch } = host
+    // Now, while it is being written, or when it has just left.
+    world.after(world.between(0, world.chance(0.5) ? 1 : 8), () => {
+      if (host.epoch !== epoch || !host.isUp || this.#isStopped) return
+      this.#count('crash at a turn')
+      world.trace('!', () => `crash at a turn: ${turn}`)
+      const downMs = world.chance(0.7) ? world.between(10, 300) : this.#downMs()
+      if (world.chance(0.5)) server.kill(downMs)
+      else server.losePower(world.pick(CRASH_POLICIES), downMs)
+    })
   }
 
   // ---------------------------------------------------------------- on whom
@@ -196,9 +239,9 @@ export class Faults {
   }
 
   #later(end: () => void): void {
-    const lastsMs = this.#world.chance(0.6)
+    const lastsMs = this.#world.chance(0.75)
       ? this.#world.between(100, 2_000)
-      : this.#world.between(2_000, 9_000)
+      : this.#world.between(2_000, 8_000)
     this.#world.after(lastsMs, () => {
       if (!this.#isStopped) end()
     })

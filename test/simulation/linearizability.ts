@@ -13,10 +13,12 @@
 export type Operation =
   | { readonly kind: 'get' }
   | { readonly kind: 'gets' }
-  | { readonly kind: 'set'; readonly value: string }
+  | { readonly kind: 'set'; readonly value: string; readonly exptime?: number }
   | { readonly kind: 'add'; readonly value: string }
   | { readonly kind: 'cas'; readonly value: string; readonly unique: string }
   | { readonly kind: 'delete' }
+  /** Nobody asks for it: a value that was set to expire may be gone at any later time. */
+  | { readonly kind: 'expire'; readonly value: string }
 
 export interface HistoryEntry {
   readonly key: string
@@ -214,6 +216,8 @@ function step(state: State, { operation, reply, unique }: HistoryEntry): State |
       return outcome(reply, 'STORED', { value: operation.value, unique: '' })
     case 'delete':
       return state ? outcome(reply, 'DELETED', null) : outcome(reply, 'NOT_FOUND', state)
+    case 'expire':
+      return state?.value === operation.value ? null : state
   }
 }
 

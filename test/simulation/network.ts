@@ -30,6 +30,8 @@ export interface Weather {
   /** A message now and then takes so long. */
   spikeRatio: number
   spikeMs: number
+  /** What candidates ask and are answered takes up to so long besides. */
+  voteDelayMs: number
 }
 
 interface Binding {
@@ -53,12 +55,13 @@ export class SimNetwork {
     delayMsMax: 1,
     spikeRatio: 0,
     spikeMs: 0,
+    voteDelayMs: 0,
   }
   /** `from>to` for each direction that is cut. */
   readonly cuts = new Set<string>()
   readonly streams = new Set<SimStream>()
-  /** Sees every datagram that is sent, lost or not. */
-  onDatagram: (from: Host, bytes: Uint8Array) => void = () => {}
+  /** Sees every datagram that is sent, lost or not. @returns whether it is about a vote. */
+  onDatagram: (from: Host, bytes: Uint8Array) => boolean = () => false
   bufferedBytesMax = 0
   readonly world: World
   readonly #hosts = new Map<string, Host>()
@@ -119,12 +122,13 @@ export class SimNetwork {
 
   #sendDatagram(from: Host, local: Address, bytes: Uint8Array, to: Address): void {
     const { world, weather } = this
-    this.onDatagram(from, bytes)
+    const isVote = this.onDatagram(from, bytes)
     const copies = weather.doubleRatio > 0 && world.chance(weather.doubleRatio) ? 2 : 1
     for (let copy = 0; copy < copies; copy++) {
       if (weather.lossRatio > 0 && world.chance(weather.lossRatio)) continue
       const arrived = Buffer.from(bytes)
-      world.after(this.delayMs(), () => {
+      const lateMs = isVote ? world.between(0, weather.voteDelayMs) : 0
+      world.after(this.delayMs() + lateMs, () => {
         const binding = this.#sockets.get(keyOf(to))
         if (!binding || this.isCut(from.name, to.host)) return
         binding.host.run(binding.epoch, () => binding.onDatagram(arrived, local))

@@ -9,12 +9,17 @@ export function encode(key: string, operation: Operation): string {
     case 'delete':
       return `${operation.kind} ${key}\r\n`
     case 'set':
-    case 'add':
-      return `${operation.kind} ${key} 0 0 ${operation.value.length}\r\n${operation.value}\r\n`
+    case 'add': {
+      const { kind, value } = operation
+      const exptime = kind === 'set' ? (operation.exptime ?? 0) : 0
+      return `${kind} ${key} 0 ${exptime} ${value.length}\r\n${value}\r\n`
+    }
     case 'cas': {
       const { value, unique } = operation
       return `cas ${key} 0 0 ${value.length} ${unique}\r\n${value}\r\n`
     }
+    case 'expire':
+      throw new Error('an expiry is not asked for')
   }
 }
 

@@ -8,7 +8,7 @@
  * linearizable.
  */
 
-import { Checkers, fail } from './checkers.ts'
+import { Checkers, fail, voteIn } from './checkers.ts'
 import { type ClientStats, SimClient } from './clients.ts'
 import { BalancerProcess, CLIENT_PORT, ServerProcess, Violation } from './cluster.ts'
 import { type FaultKind, Faults } from './faults.ts'
@@ -16,12 +16,14 @@ import { Host } from './host.ts'
 import { findViolation, type HistoryEntry, UndecidedError } from './linearizability.ts'
 import { SimNetwork } from './network.ts'
 import { describe } from './operation.ts'
+import { Turns } from './turns.ts'
 import { World } from './world.ts'
 
 const FAULTS_MS = 60_000
+/** Mostly three, as in most places; more cost more time and find little more. */
+const SERVER_COUNTS = [2, 3, 3, 3, 3, 4, 5, 5, 6, 7]
 /** Within so long after the faults everything must work. */
 const HEAL_MS = 30_000
-const RESTART_CHECK_MS = 100
 const STREAM_BYTES_MAX = 64 * 1024 * 1024
 
 export interface SimulationResult {
@@ -70,7 +72,7 @@ class Simulation {
     world.onTrace = onTrace
     this.#world = world
     this.#network = new SimNetwork(world)
-    const serverCount = world.integer(2, 7)
+    const serverCount = world.pick(SERVER_COUNTS)
     this.#balancer = new BalancerProcess(world, this.#network, 'lb')
     this.#servers = Array.from(
       { length: serverCount },
@@ -82,6 +84,7 @@ class Simulation {
     const keys = Array.from({ length: world.integer(2, 6) }, (_, at) => `k${at + 1}`)
     const clientNames = Array.from({ length: world.integer(3, 8) }, (_, at) => `c${at + 1}`)
     const thinkMs = (clientNames.length * FAULTS_MS) / world.integer(250, 500)
+    this.#faults = new Faults(world, this.#network, this.#servers, this.#balancer, clientNames)
     this.#clients = clientNames.map(
       (name) =>
         new SimClient(
@@ -93,13 +96,23 @@ class Simulation {
           this.#history,
           this.#stats,
           thinkMs,
+          world.chance(0.25),
+          () => this.#faults.lastMs,
         ),
     )
-    this.#faults = new Faults(world, this.#network, this.#servers, this.#balancer, clientNames)
     this.#checkers = new Checkers(this.#servers)
-    this.#network.onDatagram = (from, bytes) => this.#checkers.checkDatagram(from, bytes)
+    const turns = new Turns(this.#servers, (server, turn) => this.#faults.atTurn(server, turn))
+    this.#network.onDatagram = (from, bytes) => {
+      const vote = voteIn(bytes)
+      if (!vote) return false
+      this.#checkers.checkVote(from, vote)
+      const voter = this.#servers.find(({ host }) => host === from)
+      if (voter) this.#faults.atTurn(voter, 'vote')
+      return true
+    }
     world.onEvent = () => {
       this.#checkers.check()
+      turns.check()
       if (this.#unexpected) fail('no process ends by itself', this.#unexpected)
     }
   }
@@ -132,10 +145,10 @@ class Simulation {
     world.trace('!', () => `seed ${this.#seed}: ${this.#servers.length} servers`)
     // Some servers are there at once, some come later.
     for (const [at, server] of this.#servers.entries()) {
-      server.restartAtMs =
-        at < 2 || world.chance(0.6) ? world.between(0, 500) : world.between(0, 30_000)
+      const isEarly = at < 2 || world.chance(0.6)
+      server.startAfter(isEarly ? world.between(0, 500) : world.between(0, 30_000))
     }
-    this.#keepRunning()
+    this.#balancer.startAfter(0)
     this.#faults.start()
     await world.runUntil(FAULTS_MS)
 
@@ -147,13 +160,6 @@ class Simulation {
     if (this.#network.bufferedBytesMax > STREAM_BYTES_MAX) {
       fail('bounded queues', `a stream held ${this.#network.bufferedBytesMax} bytes`)
     }
-  }
-
-  /** What a supervisor does: starts again what ended. */
-  #keepRunning(): void {
-    this.#balancer.maybeStart()
-    for (const server of this.#servers) server.maybeStart()
-    this.#world.after(RESTART_CHECK_MS, () => this.#keepRunning())
   }
 
   /** A process may end by itself for a fault of its disk, and for nothing else. */

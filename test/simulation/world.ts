@@ -80,7 +80,10 @@ export class World {
       return null
     }
     this.hasPromises = false
-    return new Promise<void>((resolve) => setImmediate(resolve)).then(() => this.onEvent())
+    // A tick that a microtask asks for runs once all microtasks have; cheaper than a turn of the loop.
+    return new Promise<void>((resolve) => {
+      queueMicrotask(() => process.nextTick(resolve))
+    }).then(() => this.onEvent())
   }
 
   // ---------------------------------------------------------------- dice

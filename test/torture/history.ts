@@ -44,6 +44,7 @@ const REPLIES: Readonly<Record<Operation['kind'], readonly string[]>> = {
   add: ['STORED', 'NOT_STORED'],
   cas: ['STORED', 'EXISTS', 'NOT_FOUND'],
   delete: ['DELETED', 'NOT_FOUND'],
+  expire: [],
 }
 
 export class History {
