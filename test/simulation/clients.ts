@@ -16,9 +16,13 @@ const PATIENCE_MS = REQUEST_TIMEOUT_MS + 2_000
 const BATCH_MAX = 6
 /** Without waiting for answers, this many requests at the most. */
 const PIPELINED_MAX = 12
-/** Right after a fault they act so much more often than later: nothing is found in quiet times. */
+/**
+ * Right after a fault they act so much more often than later: nothing is found in quiet times. So
+ * they do while they are behind in what a run owes.
+ */
 const HASTE = 4
 const HASTE_MS = 1_500
+const OPERATIONS_PER_MS = 240 / 60_000
 
 export interface ClientStats {
   operationCount: number
@@ -77,7 +81,8 @@ export class SimClient {
   #think(): void {
     if (this.isStopped) return
     const world = this.#world
-    const isHasty = world.nowMs - this.#faultMs() < HASTE_MS
+    const isBehind = this.#stats.operationCount < world.nowMs * OPERATIONS_PER_MS
+    const isHasty = isBehind || world.nowMs - this.#faultMs() < HASTE_MS
     const delayMs =
       -Math.log(1 - world.random()) * (isHasty ? this.#thinkMs / HASTE : this.#thinkMs)
     world.after(delayMs, () => this.#act())
@@ -113,7 +118,10 @@ export class SimClient {
     this.#stream?.destroy()
     this.#text = ''
     this.#hit = null
-    const server = this.#world.pick(this.#servers)
+    // Mostly one that runs: a refused connection teaches nothing.
+    const running = this.#servers.filter(({ host }) => host.isUp)
+    const isAny = running.length === 0 || this.#world.chance(0.1)
+    const server = this.#world.pick(isAny ? this.#servers : running)
     const stream = this.#io.network.connect(
       { host: server.host.name, port: CLIENT_PORT },
       {

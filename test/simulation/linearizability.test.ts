@@ -19,6 +19,7 @@ const add = (value: string): Operation => ({ kind: 'add', value })
 const get: Operation = { kind: 'get' }
 const gets: Operation = { kind: 'gets' }
 const remove: Operation = { kind: 'delete' }
+const expire = (value: string): Operation => ({ kind: 'expire', value })
 const cas = (value: string, unique: string): Operation => ({ kind: 'cas', value, unique })
 
 describe('linearizable', () => {
@@ -69,6 +70,19 @@ describe('linearizable', () => {
       'an unknown delete and an unknown add',
       [did(set('a'), 'STORED'), did(remove, undefined), did(add('b'), undefined), did(get, 'b')],
     ],
+    [
+      'a value that expired',
+      [did(set('a'), 'STORED'), did(expire('a'), undefined), did(get, 'a'), did(get, null)],
+    ],
+    [
+      'an unknown write that happened and expired',
+      [
+        did(set('a'), 'STORED'),
+        did(set('b'), undefined),
+        did(expire('b'), undefined),
+        did(get, null),
+      ],
+    ],
   ])('%s', (_, history) => {
     expect(findViolation(history)).toBeNull()
   })
@@ -79,6 +93,10 @@ describe('not linearizable', () => {
   test.each<[string, HistoryEntry[]]>([
     ['a stale read', [did(set('a'), 'STORED'), did(set('b'), 'STORED'), did(get, 'a')]],
     ['a lost write', [did(set('a'), 'STORED'), did(get, null)]],
+    [
+      'a value that expired and is back',
+      [did(set('a'), 'STORED'), did(expire('a'), undefined), did(get, null), did(get, 'a')],
+    ],
     ['a value nobody wrote', [did(get, 'x')]],
     [
       'a read that goes back',

@@ -73,6 +73,8 @@ interface Level {
 class Search {
   readonly #entries: readonly HistoryEntry[]
   readonly #previous: readonly number[]
+  readonly #unknownAdds: number[] = []
+  readonly #expiryOf = new Map<string, number[]>()
   readonly #done: Uint8Array
   readonly #seen = new Set<string>()
   readonly #stack: Level[] = []
@@ -89,6 +91,10 @@ class Search {
       after?.reply === undefined ? -1 : (numberOf.get(after) ?? -1),
     )
     this.#done = new Uint8Array(entries.length)
+    for (const [at, { operation, reply }] of entries.entries()) {
+      if (operation.kind === 'add' && reply === undefined) this.#unknownAdds.push(at)
+      if (operation.kind === 'expire') this.#expiryOf.set(operation.value, [at])
+    }
     this.#left = entries.filter(({ reply }) => reply !== undefined).length
   }
 
@@ -152,20 +158,21 @@ class Search {
 
   /**
    * An operation of unknown outcome need not have happened. It is placed only
-   * where one that is known can then follow and could not before: alone, or a
-   * delete together with an add.
+   * where one that is known can then follow and could not before: alone, or with
+   * others that need it, an add behind a delete or an expiry behind its set.
    */
   #helps(at: number, unfit: readonly HistoryEntry[]): boolean {
     const after = step(this.#state, this.#entries[at] as HistoryEntry)
-    if (after === undefined) return false
-    if (unfit.some((entry) => step(after, entry) !== undefined)) return true
-    if (after !== null) return false
-    return this.#entries.some((add, other) => {
-      if (add.operation.kind !== 'add' || add.reply !== undefined || this.#done[other] === 1) {
-        return false
-      }
-      const added = step(null, add)
-      return added !== undefined && unfit.some((entry) => step(added, entry) !== undefined)
+    return after !== undefined && this.#leadsOn(after, unfit)
+  }
+
+  #leadsOn(state: State, unfit: readonly HistoryEntry[]): boolean {
+    if (unfit.some((entry) => step(state, entry) !== undefined)) return true
+    const needing = state === null ? this.#unknownAdds : this.#expiryOf.get(state.value)
+    return (needing ?? []).some((at) => {
+      if (this.#done[at] === 1) return false
+      const after = step(state, this.#entries[at] as HistoryEntry)
+      return after !== undefined && this.#leadsOn(after, unfit)
     })
   }
 

@@ -83,7 +83,7 @@ class Simulation {
     )
     const keys = Array.from({ length: world.integer(2, 6) }, (_, at) => `k${at + 1}`)
     const clientNames = Array.from({ length: world.integer(3, 8) }, (_, at) => `c${at + 1}`)
-    const thinkMs = (clientNames.length * FAULTS_MS) / world.integer(250, 500)
+    const thinkMs = (clientNames.length * FAULTS_MS) / world.integer(60, 160)
     this.#faults = new Faults(world, this.#network, this.#servers, this.#balancer, clientNames)
     this.#clients = clientNames.map(
       (name) =>
