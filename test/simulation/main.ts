@@ -18,6 +18,8 @@ import { type SimulationResult, simulate } from './simulation.ts'
 const LAST_EVENTS = 80
 /** A bug that so many seeds do not find means a weak simulator. */
 const BUG_SEEDS_MAX = 2_000
+/** Most of what a run makes dies soon: with more room for it less is moved about. */
+const YOUNG_MB = 64
 const COMPILED = join(import.meta.dirname, '..', '..')
 
 interface Flags {
@@ -119,7 +121,10 @@ async function runSeeds(first: number, last: number, compiled: string): Promise<
   await new Promise<void>((resolve, reject) => {
     for (let at = 0; at < step; at++) {
       const task: WorkerTask = { first: first + at, last, step }
-      const worker = new Worker(main, { workerData: task })
+      const worker = new Worker(main, {
+        workerData: task,
+        resourceLimits: { maxYoungGenerationSizeMb: YOUNG_MB },
+      })
       workers.push(worker)
       worker.on('error', reject)
       worker.on('message', (result: SimulationResult) => {

@@ -154,8 +154,8 @@ export class SimNetwork {
         return
       }
       const far = new SimStream(this, binding.host, { host: host.name, port: 0 })
-      near.join(far)
-      far.join(near)
+      near.peer = far
+      far.accepted(near)
       this.streams.add(far)
       binding.host.run(binding.epoch, () => binding.onStream(far))
       near.opened()
@@ -211,16 +211,21 @@ export class SimStream implements Stream {
     this.#handler = handler
   }
 
-  join(peer: SimStream): void {
+  /** This is the end that was connected to. */
+  accepted(peer: SimStream): void {
     this.peer = peer
     this.#isOpen = true
   }
 
-  /** The connecting end hears that it is open, and may send. */
+  /** The connecting end hears that it is open; what its process wrote leaves then and not sooner. */
   opened(): void {
     this.#network.world.after(this.#network.delayMs(), () => {
-      this.#tell((handler) => handler.onOpen?.())
-      this.#send()
+      this.#tell((handler) => {
+        if (this.isClosed) return
+        this.#isOpen = true
+        handler.onOpen?.()
+        this.#send()
+      })
     })
   }
 
@@ -322,7 +327,12 @@ export class SimStream implements Stream {
       this.closeWith(new Error('write EPIPE'))
       return
     }
-    if (isDead || this.isStalled || this.#network.isCut(this.host.name, peer.host.name)) {
+    if (
+      isDead ||
+      !peer.#isOpen ||
+      this.isStalled ||
+      this.#network.isCut(this.host.name, peer.host.name)
+    ) {
       this.#isSending = true
       world.after(RETRY_MS, () => this.#arrive())
       return
