@@ -27,8 +27,9 @@ import type { Forward, PeerMessage, WriteOutcome } from './peer-messages.ts'
 import { Raft, type RaftTiming } from './raft/raft.ts'
 import type { Config, EntryId, HardState, LogRead, ServerId } from './raft/types.ts'
 
-/** Asking again for a read index, or sending refused writes again. */
+/** Sending refused writes again. */
 const RETRY_MS = 20
+/** Asking again for a read index whose answer seems lost. */
 const READ_RETRY_MS = 250
 const MEMBERSHIP_MS = 100
 /** While items can expire the leader appends the time so often. */
@@ -136,6 +137,7 @@ export class Node {
   readonly #proposals = new Map<number, Proposal>()
   readonly #results = new Map<ServerId, { id: number; outcome: WriteOutcome }[]>()
 
+  /** Reads that wait to be asked for, the oldest first. */
   #newReads: Read[] = []
   readonly #askedReads = new Map<number, { readonly reads: Read[]; readonly askedMs: number }>()
   /** Reads whose index is known but not applied here yet. */
@@ -439,9 +441,7 @@ export class Node {
     const oldest = this.#writes.values().next().value
     if (oldest) atMs = Math.min(atMs, oldest.deadlineMs)
     if (this.#waiting.length > 0 && this.#knowsLeader) atMs = Math.min(atMs, this.#retryAtMs)
-    if (this.#newReads.length > 0 || this.#askedReads.size > 0 || this.#unappliedReads.length > 0) {
-      atMs = Math.min(atMs, this.#nowMs + RETRY_MS)
-    }
+    atMs = Math.min(atMs, this.#readsDueMs)
     if (this.#timerAtMs <= atMs && this.#timer) return
     this.#timer?.cancel()
     this.#timerAtMs = atMs
@@ -457,7 +457,8 @@ export class Node {
     if (state === this.#lastState) return
     this.#lastState = state
     // Who was asked for a read index may not answer any more.
-    for (const { reads } of this.#askedReads.values()) this.#newReads = this.#newReads.concat(reads)
+    const asked = [...this.#askedReads.values()].flatMap(({ reads }) => reads)
+    this.#newReads = asked.concat(this.#newReads)
     this.#askedReads.clear()
     if (this.#newReads.length > 0) this.#wake()
     this.#options.onChange()
@@ -637,17 +638,29 @@ export class Node {
       for (const read of reads) if (read.deadlineMs <= nowMs) read.done(why)
       return reads.filter((read) => read.deadlineMs > nowMs)
     }
+    let late: Read[] = []
     for (const [id, { reads, askedMs }] of this.#askedReads) {
       if (nowMs - askedMs < READ_RETRY_MS) continue
       this.#askedReads.delete(id)
-      this.#newReads = this.#newReads.concat(reads)
+      late = late.concat(reads)
     }
-    this.#newReads = keep(this.#newReads)
+    this.#newReads = keep(late.concat(this.#newReads))
     if (this.#unappliedReads.length > 0) {
       this.#unappliedReads = this.#unappliedReads
         .map(({ index, reads }) => ({ index, reads: keep(reads) }))
         .filter(({ reads }) => reads.length > 0)
     }
+  }
+
+  /** When the oldest reads have to be asked for again, or fail. */
+  get #readsDueMs(): number {
+    const [asked] = this.#askedReads.values()
+    const [unapplied] = this.#unappliedReads
+    return Math.min(
+      asked ? asked.askedMs + READ_RETRY_MS : Number.POSITIVE_INFINITY,
+      this.#newReads[0]?.deadlineMs ?? Number.POSITIVE_INFINITY,
+      unapplied?.reads[0]?.deadlineMs ?? Number.POSITIVE_INFINITY,
+    )
   }
 
   #takeReads(): Read[] {

@@ -6,8 +6,8 @@ import { crc32 } from 'node:zlib'
 import type { StateMachine } from '../../src/server/keystore/state-machine.ts'
 import type { LogEntry } from '../../src/server/log/record.ts'
 import type { Node } from '../../src/server/node.ts'
-import { isSingleChange } from '../../src/server/raft/config.ts'
-import type { Config } from '../../src/server/raft/types.ts'
+import { isQuorum, isSingleChange, voterIds } from '../../src/server/raft/config.ts'
+import type { Config, EntryId } from '../../src/server/raft/types.ts'
 import { DATA, type ServerProcess, Violation } from './cluster.ts'
 import type { Host } from './host.ts'
 
@@ -37,11 +37,14 @@ export function voteIn(bytes: Uint8Array): GivenVote | null {
 export class Checkers {
   readonly #servers: readonly ServerProcess[]
   readonly #watched = new WeakSet<Node>()
+  /** Of each server the node that runs, or ran last. */
+  readonly #lastNodes = new Map<ServerProcess, Node>()
   readonly #leaders = new Map<number, string>()
   readonly #votes = new Map<string, string>()
   /** By log index; what was applied anywhere is the same everywhere, for ever. */
   readonly #committed = new Map<number, Committed>()
-  readonly #configs = new WeakMap<Node, number>()
+  /** Of those that lead: where they stood at the event before. */
+  readonly #leading = new WeakMap<Node, { configIndex: number; commitIndex: number }>()
   #lastConfig: { readonly index: number; readonly config: Config } | null = null
   #pending: unknown = null
 
@@ -52,13 +55,17 @@ export class Checkers {
   /** After each event. */
   check(): void {
     if (this.#pending) throw this.#pending
-    for (const { node, host } of this.#servers) {
+    for (const server of this.#servers) {
+      const { node, host } = server
       if (!node) continue
-      if (!this.#watched.has(node)) this.#watch(host, node)
+      if (!this.#watched.has(node)) {
+        this.#watch(host, node)
+        this.#lastNodes.set(server, node)
+      }
       if (node.raft.role === 'leader') {
         this.#checkLeader(host, node)
-        this.#checkConfig(host, node)
-      } else this.#configs.delete(node)
+        this.#checkProgress(host, node)
+      } else this.#leading.delete(node)
     }
   }
 
@@ -84,18 +91,33 @@ export class Checkers {
     }
   }
 
-  /** A leader appends a configuration only after the one before it is committed. */
-  #checkConfig(host: Host, node: Node): void {
-    const { log } = node.raft
-    const index = log.config?.index ?? 0
-    const before = this.#configs.get(node)
-    this.#configs.set(node, index)
-    if (before !== undefined && index > before && before > log.commitIndex) {
+  /**
+   * A leader commits by counting only entries of its own term (thesis 3.6.2), and
+   * appends a configuration only after the one before it is committed (4.1).
+   */
+  #checkProgress(host: Host, node: Node): void {
+    const { log, term } = node.raft
+    const { commitIndex } = log
+    const configIndex = log.config?.index ?? 0
+    const before = this.#leading.get(node)
+    if (!before) {
+      this.#leading.set(node, { configIndex, commitIndex })
+      return
+    }
+    if (commitIndex > before.commitIndex && log.termAt(commitIndex) !== term) {
       fail(
-        'one membership change at a time',
-        `${host.name} has configurations at ${before} and ${index}, committed ${log.commitIndex}`,
+        'a leader commits its own',
+        `${host.name} in term ${term} commits ${commitIndex} of term ${log.termAt(commitIndex)}`,
       )
     }
+    if (configIndex > before.configIndex && before.configIndex > commitIndex) {
+      fail(
+        'one membership change at a time',
+        `${host.name} has configurations at ${before.configIndex} and ${configIndex}, committed ${commitIndex}`,
+      )
+    }
+    before.configIndex = configIndex
+    before.commitIndex = commitIndex
   }
 
   #watch(host: Host, node: Node): void {
@@ -121,6 +143,7 @@ export class Checkers {
     const known = this.#committed.get(index)
     if (known === undefined) {
       this.#checkDurable(node, entry)
+      this.#checkCompleteness(entry)
       this.#checkTime(entry)
       this.#checkMembership(entry)
       this.#committed.set(index, {
@@ -166,6 +189,33 @@ export class Checkers {
     if (!isMajority) {
       const names = [...holders].join(' ') || 'nobody'
       fail('durable on a majority', `${entry.index} applied by ${node.raft.id}, held by ${names}`)
+    }
+  }
+
+  /** If all lost power now, nobody could be elected who lacks what is committed. */
+  #checkCompleteness(entry: LogEntry): void {
+    const logs = new Map<string, { readonly raft: Node['raft']; readonly last: EntryId }>()
+    for (const [{ isDamaged }, { raft }] of this.#lastNodes) {
+      const { log } = raft
+      const index = log.stableIndex
+      if (!isDamaged) logs.set(raft.id, { raft, last: { index, term: log.termAt(index) } })
+    }
+    for (const [id, { raft, last }] of logs) {
+      const holds = last.index >= entry.index && raft.log.termAt(entry.index) === entry.term
+      const config = raft.log.configAt(last.index)
+      if (holds || !voterIds(config).includes(id)) continue
+      const votesFor = (voter: string) => {
+        const their = logs.get(voter)?.last
+        if (!their) return false
+        return their.term < last.term || (their.term === last.term && their.index <= last.index)
+      }
+      if (isQuorum(config, votesFor)) {
+        const position = `its log ends at ${last.index} of term ${last.term}`
+        fail(
+          'nobody without a committed entry can be elected',
+          `${id} lacks ${entry.index} of term ${entry.term}, ${position}`,
+        )
+      }
     }
   }
 

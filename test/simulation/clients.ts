@@ -11,18 +11,18 @@ import type { SimNetwork } from './network.ts'
 import { describe, encode } from './operation.ts'
 import type { World } from './world.ts'
 
-/** Longer than a server takes to answer at all. */
-const PATIENCE_MS = REQUEST_TIMEOUT_MS + 2_000
+/** Some give up before a server does, some long after. */
+const PATIENCE_MS = [REQUEST_TIMEOUT_MS / 2, 2 * REQUEST_TIMEOUT_MS] as const
 const BATCH_MAX = 6
 /** Without waiting for answers, this many requests at the most. */
-const PIPELINED_MAX = 12
+const PIPELINED_MAX = 24
 /**
  * Right after a fault they act so much more often than later: nothing is found in quiet times. So
  * they do while they are behind in what a run owes.
  */
 const HASTE = 4
 const HASTE_MS = 1_500
-const OPERATIONS_PER_MS = 240 / 60_000
+const OPERATIONS_PER_MS = 290 / 60_000
 
 export interface ClientStats {
   operationCount: number
@@ -51,6 +51,8 @@ export class SimClient {
   readonly #thinkMs: number
   /** Only reads: no write that waits keeps it from what a server says meanwhile. */
   readonly #isReader: boolean
+  /** How often it does not wait for an answer before it asks again. */
+  readonly #goOnRatio: number
   readonly #faultMs: () => number
 
   constructor(
@@ -74,6 +76,7 @@ export class SimClient {
     this.#stats = stats
     this.#thinkMs = thinkMs
     this.#isReader = isReader
+    this.#goOnRatio = world.pick([0.1, 0.3, 0.9])
     this.#faultMs = faultMs
     this.#think()
   }
@@ -96,16 +99,15 @@ export class SimClient {
     for (let sent = 0; sent < count; sent++) bytes += this.#begin()
     this.#stream?.write(bytes)
     const generation = ++this.#generation
-    this.#world.after(PATIENCE_MS, () => {
+    this.#world.after(this.#world.between(...PATIENCE_MS), () => {
       if (generation === this.#generation && this.#waiting.length > 0) this.#giveUp('no answer')
     })
     this.#maybeGoOn(generation)
   }
 
-  /** Sometimes it does not wait for an answer before it asks again. */
   #maybeGoOn(generation: number): void {
     const world = this.#world
-    if (!world.chance(0.35)) return
+    if (!world.chance(this.#goOnRatio)) return
     world.after(world.between(0, world.chance(0.7) ? 40 : 600), () => {
       const count = this.#waiting.length
       if (generation !== this.#generation || count === 0 || count >= PIPELINED_MAX) return

@@ -107,7 +107,7 @@ export class Faults {
         this.#onRunning(({ host }) => {
           for (let nth = 1; nth <= 3; nth++) host.disk.fail('write', nth, 'ENOSPC')
         }),
-      'slow disk': () => this.#slowDisk(),
+      'slow disk': () => this.#onAny((server) => this.#slowDisk(server)),
       'bit flip': () => this.#flipBit(),
       'clock drift': () =>
         this.#onAny(({ host }) => {
@@ -180,8 +180,8 @@ export class Faults {
     if (done >= TURN_CRASHES_MAX) return
     const { host } = server
     const { epoch } = host
-    // Now, while it is being written, or when it has just left.
-    world.after(world.between(0, world.chance(0.5) ? 1 : 8), () => {
+    // Now, while it is being written, when it has just left, or while a slow disk is still at it.
+    world.after(world.between(0, world.pick([1, 8, 8, 500])), () => {
       if (host.epoch !== epoch || !host.isUp || this.#isStopped) return
       this.#count('crash at a turn')
       world.trace('!', () => `crash at a turn: ${turn}`)
@@ -282,7 +282,9 @@ export class Faults {
   }
 
   #isolate(): boolean {
-    return this.#onLeader(({ host }) => {
+    return this.#onLeader((server) => {
+      const { host } = server
+      if (this.#world.chance(0.3)) this.#slowDisk(server) // trouble comes in company
       const others = this.#servers
         .map((server) => server.host.name)
         .filter((name) => name !== host.name)
@@ -310,12 +312,11 @@ export class Faults {
     return true
   }
 
-  #slowDisk(): boolean {
-    return this.#onAny(({ host }) => {
-      host.syncDelayMs = [this.#world.between(5, 50), this.#world.between(50, 600)]
-      this.#later(() => {
-        host.syncDelayMs = [0.2, 3]
-      })
+  #slowDisk({ host }: ServerProcess): void {
+    const slowestMs = this.#world.between(50, this.#world.chance(0.7) ? 600 : 3_000)
+    host.syncDelayMs = [this.#world.between(5, 50), slowestMs]
+    this.#later(() => {
+      host.syncDelayMs = [0.2, 3]
     })
   }
 

@@ -24,6 +24,8 @@ const FAULTS_MS = 60_000
 const SERVER_COUNTS = [2, 3, 3, 3, 3, 4, 5, 5, 6, 7]
 /** Within so long after the faults everything must work. */
 const HEAL_MS = 30_000
+/** Where nearly nothing worked under faults, clients go on for a while. */
+const OPERATIONS_MIN = 200
 const STREAM_BYTES_MAX = 64 * 1024 * 1024
 
 export interface SimulationResult {
@@ -83,7 +85,7 @@ class Simulation {
     )
     const keys = Array.from({ length: world.integer(2, 6) }, (_, at) => `k${at + 1}`)
     const clientNames = Array.from({ length: world.integer(3, 8) }, (_, at) => `c${at + 1}`)
-    const thinkMs = (clientNames.length * FAULTS_MS) / world.integer(60, 160)
+    const thinkMs = (clientNames.length * FAULTS_MS) / world.integer(40, 100)
     this.#faults = new Faults(world, this.#network, this.#servers, this.#balancer, clientNames)
     this.#clients = clientNames.map(
       (name) =>
@@ -181,7 +183,10 @@ class Simulation {
     const probes = this.#servers.map(
       (server, at) => new Probe(world, this.#network, `p${at + 1}`, server),
     )
-    const isHealed = () => probes.every((probe) => probe.isDone) && this.#isConverged()
+    const isHealed = () =>
+      this.#stats.operationCount >= OPERATIONS_MIN &&
+      probes.every((probe) => probe.isDone) &&
+      this.#isConverged()
     await world.runUntil(deadlineMs, isHealed)
     const stuck = probes.filter((probe) => !probe.isDone).map((probe) => probe.describe())
     if (stuck.length > 0) fail('progress once faults are over', stuck.join('; '))
