@@ -71,6 +71,18 @@ describe('linearizable', () => {
       [did(set('a'), 'STORED'), did(remove, undefined), did(add('b'), undefined), did(get, 'b')],
     ],
     [
+      'many unknown writes of which one that nobody read was there',
+      [
+        ...Array.from({ length: 40 }, (_, at) => did(set(`u${at}`), undefined)),
+        ...Array.from({ length: 40 }, () => did(remove, undefined)),
+        did(add('a'), 'NOT_STORED'),
+        did(get, null),
+        did(add('b'), 'NOT_STORED'),
+        did(get, 'u7'),
+        did(get, null),
+      ],
+    ],
+    [
       'a value that expired',
       [did(set('a'), 'STORED'), did(expire('a'), undefined), did(get, 'a'), did(get, null)],
     ],
@@ -96,6 +108,16 @@ describe('not linearizable', () => {
     [
       'a value that expired and is back',
       [did(set('a'), 'STORED'), did(expire('a'), undefined), did(get, null), did(get, 'a')],
+    ],
+    [
+      'among many unknown writes a read that goes back',
+      [
+        ...Array.from({ length: 40 }, (_, at) => did(set(`u${at}`), undefined)),
+        ...Array.from({ length: 40 }, () => did(remove, undefined)),
+        did(get, 'u7'),
+        did(get, null),
+        did(get, 'u7'),
+      ],
     ],
     ['a value nobody wrote', [did(get, 'x')]],
     [

@@ -75,6 +75,7 @@ class Search {
   readonly #previous: readonly number[]
   readonly #unknownAdds: number[] = []
   readonly #expiryOf = new Map<string, number[]>()
+  readonly #valuesRead: ReadonlySet<string | null | undefined>
   readonly #done: Uint8Array
   readonly #seen = new Set<string>()
   readonly #stack: Level[] = []
@@ -91,6 +92,9 @@ class Search {
       after?.reply === undefined ? -1 : (numberOf.get(after) ?? -1),
     )
     this.#done = new Uint8Array(entries.length)
+    this.#valuesRead = new Set(
+      entries.filter(({ operation: { kind } }) => kind.startsWith('get')).map(({ reply }) => reply),
+    )
     for (const [at, { operation, reply }] of entries.entries()) {
       if (operation.kind === 'add' && reply === undefined) this.#unknownAdds.push(at)
       if (operation.kind === 'expire') this.#expiryOf.set(operation.value, [at])
@@ -153,7 +157,29 @@ class Search {
       } else if (changesNothing) return [at]
       else definite.push(at)
     }
-    return [...definite, ...unknown.filter((at) => this.#helps(at, unfit))]
+    return [...definite, ...this.#different(unknown).filter((at) => this.#helps(at, unfit))]
+  }
+
+  /**
+   * Of operations of unknown outcome that can stand for each other, now and
+   * later, one is enough: deletes, and writes of values that nobody has read.
+   */
+  #different(unknown: readonly number[]): number[] {
+    const seen = new Set<string>()
+    return unknown.filter((at) => {
+      const kind = this.#kindOf((this.#entries[at] as HistoryEntry).operation)
+      const isNew = !seen.has(kind)
+      seen.add(kind)
+      return isNew
+    })
+  }
+
+  /** Equal for operations of unknown outcome that can stand for each other. */
+  #kindOf(operation: Operation): string {
+    if (!('value' in operation)) return operation.kind
+    const { kind, value } = operation
+    if (kind === 'expire' || this.#valuesRead.has(value)) return `${kind} ${value}`
+    return this.#expiryOf.has(value) ? 'write that expires' : 'write'
   }
 
   /**
