@@ -2,28 +2,20 @@
 /** The `client` command: parses flags, calls src/client, prints. */
 import { Command } from 'commander'
 import { type Client, connect } from '../src/client/client.ts'
-import { parsePort, runCommand } from './run.ts'
-
-interface BalancerFlags {
-  readonly lbip: string
-  readonly lbport: number
-}
+import { addBalancersFlags, type BalancersFlags, balancersOf, runCommand } from './run.ts'
 
 const program = new Command('client')
   .description('Reads and writes keys of a raftcached cluster, found through its load balancer.')
   .showHelpAfterError()
 
 function addCommand(name: string): Command {
-  return program
-    .command(name)
-    .option('--lbip <host>', 'load balancer', '127.0.0.1')
-    .option('--lbport <port>', "load balancer's port for clients", parsePort, 5002)
+  return addBalancersFlags(program.command(name), 5002, 'clients')
 }
 
 addCommand('set <key> <value>')
   .description('store a value; prints STORED')
   .addHelpText('after', '\nExample:\n  client set greeting "hello world"')
-  .action((key: string, value: string, flags: BalancerFlags) =>
+  .action((key: string, value: string, flags: BalancersFlags) =>
     withClient(flags, async (client) => {
       await client.set(key, value)
       process.stdout.write('STORED\n')
@@ -33,7 +25,7 @@ addCommand('set <key> <value>')
 addCommand('get <keys...>')
   .description('print `key value` for each key; exit status 1 when one is missing')
   .addHelpText('after', '\nExample:\n  client get greeting other')
-  .action((keys: string[], flags: BalancerFlags) =>
+  .action((keys: string[], flags: BalancersFlags) =>
     withClient(flags, async (client) => {
       const values = await Promise.all(keys.map((key) => client.get(key)))
       for (const [at, value] of values.entries()) {
@@ -49,9 +41,9 @@ addCommand('get <keys...>')
     }),
   )
 
-function withClient(flags: BalancerFlags, use: (client: Client) => Promise<void>): Promise<void> {
+function withClient(flags: BalancersFlags, use: (client: Client) => Promise<void>): Promise<void> {
   return runCommand('client', async () => {
-    const client = await connect({ host: flags.lbip, port: flags.lbport })
+    const client = await connect(balancersOf(flags))
     try {
       await use(client)
     } finally {

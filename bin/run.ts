@@ -1,7 +1,8 @@
 /** What the commands share: flags, one-line errors, the log. */
-import { InvalidArgumentError } from 'commander'
+import { type Command, InvalidArgumentError } from 'commander'
 import { type Logger, pino } from 'pino'
 import pretty from 'pino-pretty'
+import type { Address } from '../src/io/io.ts'
 
 export function parsePort(text: string): number {
   const port = Number(text)
@@ -9,6 +10,39 @@ export function parsePort(text: string): number {
     throw new InvalidArgumentError('a port is a number from 1 to 65535.')
   }
   return port
+}
+
+/** `host:port,host:port`; an IPv6 address stands in brackets. */
+export function parseAddresses(text: string): Address[] {
+  return text.split(',').map((item) => {
+    const match = /^(?:\[([^\]]+)\]|([^:[\]]+)):(\d+)$/.exec(item.trim())
+    const host = match?.[1] ?? match?.[2]
+    if (!host) throw new InvalidArgumentError('a list like 10.0.0.8:5001,10.0.0.9:5001.')
+    return { host, port: parsePort(match?.[3] ?? '') }
+  })
+}
+
+/** The load balancers that `--lb` names, else the one of `--lbip` and `--lbport`. */
+export function balancersOf(flags: BalancersFlags): Address[] {
+  return flags.lb ?? [{ host: flags.lbip, port: flags.lbport }]
+}
+
+export interface BalancersFlags {
+  readonly lb?: Address[]
+  readonly lbip: string
+  readonly lbport: number
+}
+
+/** Adds the flags that say where load balancers are. */
+export function addBalancersFlags(command: Command, port: number, whose: string): Command {
+  return command
+    .option(
+      '--lb <list>',
+      `load balancers, host:port,host:port, their ports for ${whose}`,
+      parseAddresses,
+    )
+    .option('--lbip <host>', 'the load balancer, where there is one', '127.0.0.1')
+    .option('--lbport <port>', `its port for ${whose}`, parsePort, port)
 }
 
 export function parseCount(text: string): number {

@@ -1,12 +1,11 @@
 /** `store status`: what the load balancer knows, as a table or as JSON. */
-import { askBalancer } from '../src/client/balancer-client.ts'
+import { askBalancers } from '../src/client/balancer-client.ts'
 import type { Address, Io } from '../src/io/io.ts'
 import type { MemberStatus } from '../src/lb/coordinator.ts'
 import type { ClusterStatus } from '../src/lb/lb.ts'
 
-export async function fetchStatus(io: Io, balancer: Address): Promise<ClusterStatus> {
-  const [line = ''] = await askBalancer(io, balancer, 'status')
-  return JSON.parse(line) as ClusterStatus
+export async function fetchStatus(io: Io, balancers: readonly Address[]): Promise<ClusterStatus> {
+  return askBalancers(io, balancers, 'status', ([line = '']) => JSON.parse(line) as ClusterStatus)
 }
 
 export function describeStatus(status: ClusterStatus): string {

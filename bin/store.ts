@@ -6,7 +6,16 @@ import type { Logger } from '../src/io/logger.ts'
 import { createNodeIo } from '../src/io/node.ts'
 import { Balancer } from '../src/lb/lb.ts'
 import { Server } from '../src/server/server.ts'
-import { createLogger, explain, parseCount, parsePort, runCommand } from './run.ts'
+import {
+  addBalancersFlags,
+  type BalancersFlags,
+  balancersOf,
+  createLogger,
+  explain,
+  parseCount,
+  parsePort,
+  runCommand,
+} from './run.ts'
 import { describeStatus, fetchStatus } from './status.ts'
 import { type UpOptions, up } from './up.ts'
 
@@ -70,31 +79,29 @@ program
     }),
   )
 
-interface ServerFlags extends BalancerFlags {
-  readonly lbip: string
-  readonly lbport: number
+interface ServerFlags extends BalancerFlags, BalancersFlags {
   readonly advertiseCip?: string
   readonly advertiseSip?: string
   readonly requestTimeout: number
 }
 
-program
-  .command('addsrv')
+addBalancersFlags(program.command('addsrv'), 5001, 'servers')
   .description('start a server, in the foreground')
   .option('--cip <host>', 'address for clients (TCP)', '127.0.0.1')
   .option('--cport <port>', 'port for clients (TCP)', parsePort, 7001)
   .option('--sip <host>', 'address for peers (TCP and UDP)', '127.0.0.1')
   .option('--sport <port>', 'port for peers (TCP and UDP)', parsePort, 6001)
-  .option('--lbip <host>', 'load balancer', '127.0.0.1')
-  .option('--lbport <port>', "load balancer's port for servers", parsePort, 5001)
   .option('--data <dir>', 'directory for its data (default: ./data/srv-<cport>)')
   .option('--advertise-cip <host>', 'what clients are told, where it differs from --cip')
   .option('--advertise-sip <host>', 'what peers are told, where it differs from --sip')
   .option('--request-timeout <ms>', 'how long a request waits for a leader', parseCount, 2000)
-  .addHelpText('after', '\nExample:\n  store addsrv --cport 7002 --sport 6002 --lbip lb.example')
+  .addHelpText(
+    'after',
+    '\nExample:\n  store addsrv --cport 7002 --sport 6002 --lb lb1.example:5001,lb2.example:5001',
+  )
   .action((flags: ServerFlags) =>
     runCommand('store addsrv', async () => {
-      const { cip, cport, sip, sport, lbip, lbport } = flags
+      const { cip, cport, sip, sport } = flags
       const directory = flags.data ?? `./data/srv-${cport}`
       const log = createLogger(`srv-${cport}`)
       const server = await runUntilStopped(() =>
@@ -106,7 +113,7 @@ program
           peer: { host: sip, port: sport },
           advertiseCip: advertised('cip', cip, flags.advertiseCip),
           advertiseSip: advertised('sip', sip, flags.advertiseSip),
-          balancer: { host: lbip, port: lbport },
+          balancers: balancersOf(flags),
           requestTimeoutMs: flags.requestTimeout,
           onFailure: failWith(log, directory),
         }),
@@ -118,16 +125,13 @@ program
     }),
   )
 
-program
-  .command('status')
+addBalancersFlags(program.command('status'), 5002, 'clients')
   .description('print the members, their roles and positions, and who leads')
-  .option('--lbip <host>', 'load balancer', '127.0.0.1')
-  .option('--lbport <port>', "load balancer's port for clients", parsePort, 5002)
   .option('--json', 'print one JSON object')
   .addHelpText('after', '\nExample:\n  store status --json')
-  .action((flags: { lbip: string; lbport: number; json?: boolean }) =>
+  .action((flags: BalancersFlags & { json?: boolean }) =>
     runCommand('store status', async () => {
-      const status = await fetchStatus(io, { host: flags.lbip, port: flags.lbport })
+      const status = await fetchStatus(io, balancersOf(flags))
       process.stdout.write(flags.json ? `${JSON.stringify(status)}\n` : describeStatus(status))
     }),
   )

@@ -85,7 +85,7 @@ export async function up(io: Io, command: string, options: UpOptions): Promise<v
   const deadlineMs = io.clock.monotonicMs() + READY_MS
   for (;;) {
     if (isStopping) break
-    const status = await fetchStatus(io, balancer).catch(() => null)
+    const status = await fetchStatus(io, [balancer]).catch(() => null)
     if (status && isComplete(status, options)) {
       isReady = true
       say(`\n${describeStatus(status)}\n${examples(options)}`)

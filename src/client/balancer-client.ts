@@ -1,4 +1,4 @@
-/** Asks a load balancer: one TCP connection, one line out, lines until `end` back. */
+/** Asks load balancers: one TCP connection, one line out, lines until `end` back. */
 import type { Address, Io } from '../io/io.ts'
 
 const TIMEOUT_MS = 3_000
@@ -9,7 +9,7 @@ const ANSWER_BYTES_MAX = 1024 * 1024
  * @returns the lines of the answer, without the last, `end`.
  * @throws Error in one line that says what to look at.
  */
-export function askBalancer(io: Io, balancer: Address, command: string): Promise<string[]> {
+function askBalancer(io: Io, balancer: Address, command: string): Promise<string[]> {
   const where = `load balancer ${balancer.host}:${balancer.port}`
   return new Promise((resolve, reject) => {
     let text = ''
@@ -44,12 +44,35 @@ export function askBalancer(io: Io, balancer: Address, command: string): Promise
   })
 }
 
-/** @returns the address of a server that takes requests. */
-export async function findServer(io: Io, balancer: Address): Promise<Address> {
-  const [line = ''] = await askBalancer(io, balancer, 'get-servers')
-  const match = /^(.+):(\d+)$/.exec(line)
-  if (!match?.[1] || line.startsWith('SERVER_ERROR')) {
-    throw new Error(line.replace(/^SERVER_ERROR /, '') || 'the load balancer knows no server')
+/**
+ * Asks one load balancer after the other until one can tell.
+ * @param read What the lines say. @throws where they do not say it.
+ * @throws Error with what each of them said.
+ */
+export async function askBalancers<T>(
+  io: Io,
+  balancers: readonly Address[],
+  command: string,
+  read: (lines: string[]) => T,
+): Promise<T> {
+  const failures: string[] = []
+  for (const balancer of balancers) {
+    try {
+      return read(await askBalancer(io, balancer, command))
+    } catch (error) {
+      failures.push(error instanceof Error ? error.message : String(error))
+    }
   }
-  return { host: match[1], port: Number(match[2]) }
+  throw new Error(failures.join('; ') || 'no load balancer was named')
+}
+
+/** @returns the address of a server that takes requests. */
+export async function findServer(io: Io, balancers: readonly Address[]): Promise<Address> {
+  return askBalancers(io, balancers, 'get-servers', ([line = '']) => {
+    const match = /^(.+):(\d+)$/.exec(line)
+    if (!match?.[1] || line.startsWith('SERVER_ERROR')) {
+      throw new Error(line.replace(/^SERVER_ERROR /, '') || 'the load balancer knows no server')
+    }
+    return { host: match[1], port: Number(match[2]) }
+  })
 }

@@ -34,9 +34,13 @@ export interface Client {
   close(): void
 }
 
-/** @param balancer Where the load balancer answers clients. */
-export async function connect(balancer: Address, io: Io = createNodeIo()): Promise<Client> {
-  return new LineClient(io, await findServer(io, balancer))
+/** @param balancers Where load balancers answer clients: one, or several to ask in turn. */
+export async function connect(
+  balancers: Address | readonly Address[],
+  io: Io = createNodeIo(),
+): Promise<Client> {
+  const list = 'host' in balancers ? [balancers] : balancers
+  return new LineClient(io, await findServer(io, list))
 }
 
 /** A reply: its first line, and for a get the value. */

@@ -10,12 +10,13 @@
  * First start: with two servers registered, and none of an older cluster, the
  * first one that came is asked to form the cluster. That choice is kept on disk
  * before anyone hears of it and never made again: only that server may form it.
+ * Where servers have several balancers, only the first of their list forms one.
  */
 import type { Address } from '../io/io.ts'
 import {
+  type Registration,
   type Report,
   SERVERS_MAX,
-  type ServerAddress,
   type ToBalancer,
   type ToServer,
 } from '../protocol/balancer.ts'
@@ -69,6 +70,8 @@ export interface MemberStatus extends Report {
 
 interface Server {
   report: Report
+  /** Of this balancer in the server's list; null before it has registered. */
+  place: number | null
   from: Address
   readonly firstHeardMs: number
   lastHeardMs: number
@@ -123,10 +126,15 @@ export class Coordinator {
     if (!known && this.#servers.size >= SERVERS_MAX) return []
     if (known) Object.assign(known, { report, from, lastHeardMs: nowMs })
     else {
-      this.#servers.set(report.id, { report, from, firstHeardMs: nowMs, lastHeardMs: nowMs })
+      const heard = { firstHeardMs: nowMs, lastHeardMs: nowMs }
+      this.#servers.set(report.id, { report, place: null, from, ...heard })
     }
     const actions = this.#maybeAdopt(report)
-    if (message.type === 'register') actions.push(...this.#answerRegister(report, from))
+    if (message.type === 'register') {
+      const server = this.#servers.get(report.id)
+      if (server) server.place = message.place
+      actions.push(...this.#answerRegister(nowMs, report, message.place, from))
+    }
     return actions
   }
 
@@ -151,6 +159,9 @@ export class Coordinator {
     if (live.length === 0) return 'no server has registered'
     if (!this.#record) {
       if (live.length === 1) return 'one server has registered, a new cluster needs two'
+      if (live.every(({ place }) => place !== 0)) {
+        return 'waiting for the first load balancer of their list to form a cluster'
+      }
       return 'forming a cluster'
     }
     const members = live.filter((server) => server.report.cluster === this.cluster)
@@ -179,7 +190,7 @@ export class Coordinator {
 
   // ---------------------------------------------------------------- forming
 
-  #answerRegister(report: Report, to: Address): Action[] {
+  #answerRegister(nowMs: number, report: Report, place: number, to: Address): Action[] {
     const isStranger = report.cluster !== null && report.cluster !== this.cluster
     const record = this.#isSaved ? this.#record : null
     const refused =
@@ -192,17 +203,20 @@ export class Coordinator {
     const message: ToServer = {
       type: 'registered',
       cluster: record?.cluster ?? null,
-      servers: this.#membersKnown(),
+      servers: this.#membersKnown(nowMs),
+      place,
       refused,
     }
     return [{ kind: 'send', to, message }]
   }
 
   /** Servers of this cluster, and new ones that may join it. */
-  #membersKnown(): ServerAddress[] {
+  #membersKnown(nowMs: number): Registration[] {
     return [...this.#servers.values()]
       .filter(({ report }) => report.cluster === null || report.cluster === this.cluster)
-      .map(({ report: { id, cip, cport, sip, sport } }) => ({ id, cip, cport, sip, sport }))
+      .map(({ report: { id, cip, cport, sip, sport }, lastHeardMs }) => {
+        return { id, cip, cport, sip, sport, silentMs: Math.floor(nowMs - lastHeardMs) }
+      })
   }
 
   /** A server of an older cluster tells which one it is. */
@@ -212,7 +226,7 @@ export class Coordinator {
   }
 
   #maybeForm(nowMs: number): Action[] {
-    const live = this.#live(nowMs)
+    const live = this.#live(nowMs).filter(({ place }) => place === 0)
     if (live.length < 2 || nowMs - this.#startedMs < this.#timing.formAfterMs) return []
     const [first] = live.sort((a, b) => a.firstHeardMs - b.firstHeardMs)
     if (!first) return []

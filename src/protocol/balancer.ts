@@ -53,8 +53,19 @@ export interface Report extends ServerAddress {
   readonly appliedIndex: number
 }
 
+/** A server that a load balancer knows. */
+export interface Registration extends ServerAddress {
+  /** Since the balancer heard from it. */
+  readonly silentMs: number
+}
+
 export type ToBalancer =
-  | { readonly type: 'register'; readonly server: Report }
+  | {
+      readonly type: 'register'
+      readonly server: Report
+      /** Of this balancer in the server's list, from 0. */
+      readonly place: number
+    }
   | { readonly type: 'lbHeartbeatResp'; readonly server: Report }
   | { readonly type: 'statusResp'; readonly server: Report }
 
@@ -62,7 +73,9 @@ export type ToServer =
   | {
       readonly type: 'registered'
       readonly cluster: string | null
-      readonly servers: readonly ServerAddress[]
+      readonly servers: readonly Registration[]
+      /** As the server said it. */
+      readonly place: number
       /** Why this server is not taken into the cluster. */
       readonly refused?: string | undefined
     }
@@ -90,7 +103,7 @@ const REPORT: Shape = {
 }
 
 const TO_BALANCER: Readonly<Record<string, Shape>> = {
-  register: { server: shaped(REPORT) },
+  register: { server: shaped(REPORT), place: isCount },
   lbHeartbeatResp: { server: shaped(REPORT) },
   statusResp: { server: shaped(REPORT) },
 }
@@ -98,7 +111,8 @@ const TO_BALANCER: Readonly<Record<string, Shape>> = {
 const TO_SERVER: Readonly<Record<string, Shape>> = {
   registered: {
     cluster: isNameOrNull,
-    servers: listOf(shaped(ADDRESS), SERVERS_MAX),
+    servers: listOf(shaped({ ...ADDRESS, silentMs: isCount }), SERVERS_MAX),
+    place: isCount,
     refused: optional((value) => typeof value === 'string'),
   },
   form: { cluster: isName },

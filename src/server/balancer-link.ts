@@ -1,20 +1,30 @@
 /**
- * A server's side of the load balancer protocol: registers once a second and at
- * every change, answers heartbeats and questions, hands over what the balancer
- * says. A balancer that does not answer is a line in the log, never a failure.
+ * A server's side of the load balancer protocol: registers with every balancer
+ * once a second and at every change, answers heartbeats and questions, hands
+ * over what balancers say. One that does not answer is a line in the log, never
+ * a failure.
+ *
+ * Each balancer is told its place in this server's list: only the first forms a
+ * cluster. Of a server that several know, the freshest news counts.
  */
 import type { Address, Io, Timer } from '../io/io.ts'
 import type { Logger } from '../io/logger.ts'
-import type { Report, ServerAddress, ToBalancer, ToServer } from '../protocol/balancer.ts'
+import type {
+  Registration,
+  Report,
+  ServerAddress,
+  ToBalancer,
+  ToServer,
+} from '../protocol/balancer.ts'
 
 const REGISTER_MS = 1_000
-/** Silent for so long, the balancer is reported as not answering. */
+/** Silent for so long, a balancer is reported as not answering. */
 const SILENT_MS = 3_000
 
 export interface BalancerLinkOptions {
   readonly io: Io
   readonly log: Logger
-  readonly balancer: Address
+  readonly balancers: readonly Address[]
   readonly report: () => Report
   readonly send: (message: ToBalancer, to: Address) => void
   /** This server shall form the cluster. */
@@ -24,42 +34,59 @@ export interface BalancerLinkOptions {
   readonly onCampaign: () => void
 }
 
+interface Balancer {
+  readonly address: Address
+  heardMs: number
+  isSilent: boolean
+  refused: string | undefined
+  /** The servers it knows, as of `heardMs`. */
+  servers: readonly Registration[]
+}
+
 export class BalancerLink {
   readonly #options: BalancerLinkOptions
+  readonly #balancers: readonly Balancer[]
   #timer: Timer | null = null
-  #heardMs: number
-  #isSilent = false
-  #refused: string | undefined
 
   constructor(options: BalancerLinkOptions) {
     this.#options = options
-    this.#heardMs = options.io.clock.monotonicMs()
+    const heardMs = options.io.clock.monotonicMs()
+    this.#balancers = options.balancers.map((address) => ({
+      address,
+      heardMs,
+      isSilent: false,
+      refused: undefined,
+      servers: [],
+    }))
   }
 
   /** Registers now and every second from now on. */
   register(): void {
-    const { io, balancer, report, send } = this.#options
+    const { io, report, send } = this.#options
     this.#timer?.cancel()
     this.#timer = io.timers.after(REGISTER_MS, () => this.register())
-    send({ type: 'register', server: report() }, balancer)
-    const silentMs = io.clock.monotonicMs() - this.#heardMs
-    if (silentMs > SILENT_MS && !this.#isSilent) {
-      this.#isSilent = true
-      const { host, port } = balancer
-      this.#options.log.warn(
-        {},
-        `load balancer ${host}:${port} does not answer: trying on; the servers elect a leader themselves`,
-      )
+    const server = report()
+    for (const [place, balancer] of this.#balancers.entries()) {
+      send({ type: 'register', server, place }, balancer.address)
+      this.#watch(balancer)
     }
   }
 
+  #watch(balancer: Balancer): void {
+    const silentMs = this.#options.io.clock.monotonicMs() - balancer.heardMs
+    if (silentMs <= SILENT_MS || balancer.isSilent) return
+    balancer.isSilent = true
+    const rest = this.#balancers.every(({ isSilent }) => isSilent)
+      ? '; the servers elect a leader themselves'
+      : ''
+    this.#options.log.warn(
+      {},
+      `load balancer ${nameOf(balancer)} does not answer: trying on${rest}`,
+    )
+  }
+
   receive(message: ToServer, from: Address): void {
-    const { report, send, log } = this.#options
-    this.#heardMs = this.#options.io.clock.monotonicMs()
-    if (this.#isSilent) {
-      this.#isSilent = false
-      log.info({}, 'the load balancer answers again')
-    }
+    const { report, send } = this.#options
     switch (message.type) {
       case 'lbHeartbeat':
         return send({ type: 'lbHeartbeatResp', server: report() }, from)
@@ -69,18 +96,51 @@ export class BalancerLink {
         return this.#options.onCampaign()
       case 'form':
         return this.#options.onForm(message.cluster)
-      case 'registered':
-        if (message.refused !== undefined && message.refused !== this.#refused) {
-          log.error({}, `the load balancer refuses this server: ${message.refused}`)
-        }
-        this.#refused = message.refused
-        if (message.cluster !== null && message.refused === undefined) {
-          this.#options.onCluster(message.cluster, message.servers)
-        }
+      case 'registered': {
+        const balancer = this.#balancers[message.place]
+        if (balancer) this.#registered(balancer, message)
+      }
     }
+  }
+
+  #registered(balancer: Balancer, message: Extract<ToServer, { type: 'registered' }>): void {
+    const { log, io } = this.#options
+    balancer.heardMs = io.clock.monotonicMs()
+    if (balancer.isSilent) {
+      balancer.isSilent = false
+      log.info({}, `load balancer ${nameOf(balancer)} answers again`)
+    }
+    const { cluster, servers, refused } = message
+    if (refused !== undefined && refused !== balancer.refused) {
+      log.error({}, `load balancer ${nameOf(balancer)} refuses this server: ${refused}`)
+    }
+    balancer.refused = refused
+    if (cluster === null || refused !== undefined) return
+    balancer.servers = servers
+    this.#options.onCluster(cluster, this.#freshest())
+  }
+
+  /** Every server that some balancer knows, as the one knows it that heard it last. */
+  #freshest(): Registration[] {
+    const nowMs = this.#options.io.clock.monotonicMs()
+    const servers = this.#balancers.flatMap((balancer) =>
+      balancer.servers.map((server) => {
+        return { ...server, silentMs: server.silentMs + (nowMs - balancer.heardMs) }
+      }),
+    )
+    const byId = new Map<string, Registration>()
+    for (const server of servers) {
+      const known = byId.get(server.id)
+      if (!known || server.silentMs < known.silentMs) byId.set(server.id, server)
+    }
+    return [...byId.values()]
   }
 
   stop(): void {
     this.#timer?.cancel()
   }
+}
+
+function nameOf({ address: { host, port } }: Balancer): string {
+  return `${host}:${port}`
 }

@@ -32,7 +32,8 @@ export interface ServerOptions {
   /** What others are told to reach it by, where that differs. */
   readonly advertiseCip: string
   readonly advertiseSip: string
-  readonly balancer: Address
+  /** Load balancers; the first forms the cluster. */
+  readonly balancers: readonly Address[]
   readonly requestTimeoutMs: number
   readonly timing?: RaftTiming
   /** The disk failed; the process must end. */
@@ -81,7 +82,7 @@ export class Server implements Store {
     this.#link = new BalancerLink({
       io: options.io,
       log: options.log,
-      balancer: options.balancer,
+      balancers: options.balancers,
       report: () => this.report(),
       send: (message, to) => this.#peers.sendToBalancer(message, to),
       onForm: (cluster) => this.#join(cluster, true),

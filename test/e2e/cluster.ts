@@ -181,7 +181,7 @@ export class TestCluster {
   }
 
   status(): Promise<ClusterStatus> {
-    return fetchStatus(io, { host: this.#balancerPlace.cip, port: this.lbcport })
+    return fetchStatus(io, [{ host: this.#balancerPlace.cip, port: this.lbcport }])
   }
 
   /** The server that the load balancer says leads. */

@@ -118,7 +118,7 @@ describe('store up', () => {
       /was ended by SIGKILL: starting it again/.test(running.output()),
     )
     await eventually('all back', async () => {
-      const { members } = await fetchStatus(io, { host: '127.0.0.1', port: firstPort + 10 })
+      const { members } = await fetchStatus(io, [{ host: '127.0.0.1', port: firstPort + 10 }])
       return members.filter(({ alive }) => alive).length === 3 && (await memberPids()).length === 4
     })
   })

@@ -76,6 +76,8 @@ export class MemoryDisk implements Disk {
   mutationCount = 0
   /** The change with this number begins but never ends, and nothing happens after it. */
   haltAt = Number.POSITIVE_INFINITY
+  /** Nothing can be written or created. */
+  isFull = false
   readonly halted: Promise<void>
   /** Called as each change begins. */
   onMutation: (mutation: Mutation) => void = () => {}
@@ -352,7 +354,8 @@ export class MemoryDisk implements Disk {
     await this.#options.latency?.(mutation)
     await this.#holds.get(kind)
     await this.#look()
-    const code = this.#takeFailure(kind)
+    const isRefused = this.isFull && (kind === 'write' || kind === 'create')
+    const code = isRefused ? 'ENOSPC' : this.#takeFailure(kind)
     if (code !== null) {
       onFailure()
       throw diskError(code, path)
@@ -421,6 +424,7 @@ export class MemoryDisk implements Disk {
 
   #successor(inherit: (directory: Directory) => Directory): MemoryDisk {
     const disk = new MemoryDisk({ ...this.#options, random: this.#random })
+    disk.isFull = this.isFull
     disk.#writeCount = this.#writeCount
     for (const [path, directory] of this.#directories) {
       disk.#directories.set(path, inherit(directory))

@@ -71,7 +71,8 @@ class Story {
 
   /** One datagram out of order. */
   say(id: string, type: ToBalancer['type'], fields: Partial<Report> = {}): this {
-    return this.#receive({ type, server: reportOf(id, fields) })
+    const server = reportOf(id, fields)
+    return this.#receive(type === 'register' ? { type, server, place: 0 } : { type, server })
   }
 
   run(ms: number): this {
@@ -80,7 +81,7 @@ class Story {
       for (const { report, state, registerDueMs } of this.actors.values()) {
         if (state === 'down' || this.nowMs < registerDueMs) continue
         this.actor(report.id).registerDueMs = this.nowMs + REGISTER_MS
-        this.#receive({ type: 'register', server: report })
+        this.#receive({ type: 'register', server: report, place: 0 })
       }
       this.#perform(this.coordinator.tick(this.nowMs))
       if (this.nowMs >= endMs) return this
@@ -162,6 +163,24 @@ describe('forming a cluster', () => {
     expect(story.coordinator.cluster).toBeNull()
     expect(story.run(1).log('save', 'form')).toEqual(['1200 save new by a'])
     expect(story.coordinator.cluster).toBe('new')
+  })
+
+  test('only the first load balancer of their list forms, another one adopts', () => {
+    const { coordinator } = new Story()
+    const say = (nowMs: number, id: string, fields: Partial<Report> = {}) => {
+      const message = { type: 'register', server: reportOf(id, fields), place: 1 } as const
+      return coordinator.receive(nowMs, message, addressOf(id))
+    }
+    say(0, 'a')
+    say(0, 'b')
+    expect(coordinator.tick(2_000)).toEqual([])
+    expect(coordinator.whyNoLeader(2_000)).toBe(
+      'waiting for the first load balancer of their list to form a cluster',
+    )
+    expect(say(2_100, 'a', { cluster: 'theirs' })).toMatchObject([
+      { kind: 'save', record: { cluster: 'theirs', formedBy: null } },
+      { kind: 'send', message: { type: 'registered', place: 1 } },
+    ])
   })
 
   test('one server alone never forms', () => {
@@ -412,7 +431,7 @@ describe('heartbeats', () => {
   test('follow the leader to a new address', () => {
     const { coordinator } = new Story({ record: OWN })
     const server = reportOf('a', member({ role: 'leader' }))
-    coordinator.receive(0, { type: 'register', server }, { host: 'one', port: 1 })
+    coordinator.receive(0, { type: 'register', server, place: 0 }, { host: 'one', port: 1 })
     expect(coordinator.tick(0)).toMatchObject([{ to: { host: 'one', port: 1 } }])
     coordinator.receive(100, { type: 'lbHeartbeatResp', server }, { host: 'two', port: 2 })
     expect(coordinator.tick(100)).toMatchObject([{ to: { host: 'two', port: 2 } }])
@@ -778,7 +797,7 @@ describe('status', () => {
     const { coordinator } = new Story({ record: OWN })
     const say = (nowMs: number, id: string, cip: string, cport: number) => {
       const server = reportOf(id, member({ cip, cport }))
-      coordinator.receive(nowMs, { type: 'register', server }, addressOf(id))
+      coordinator.receive(nowMs, { type: 'register', server, place: 0 }, addressOf(id))
     }
     say(0, 'a', '10.0.0.2', 9)
     say(0.4, 'b', '10.0.0.1', 10)

@@ -4,6 +4,7 @@ import {
   decodeToBalancer,
   decodeToServer,
   encodeDatagram,
+  type Registration,
   type Report,
   SERVERS_MAX,
   type ServerAddress,
@@ -22,6 +23,8 @@ const ADDRESS: ServerAddress = {
   sport: 65_535,
 }
 
+const KNOWN: Registration = { ...ADDRESS, silentMs: 1_500 }
+
 const REPORT: Report = {
   ...ADDRESS,
   cluster: 'c1',
@@ -36,17 +39,17 @@ const REPORT: Report = {
 }
 
 const TO_BALANCER: readonly ToBalancer[] = [
-  { type: 'register', server: REPORT },
-  { type: 'register', server: { ...REPORT, cluster: null, leader: null, term: 0 } },
+  { type: 'register', server: REPORT, place: 0 },
+  { type: 'register', server: { ...REPORT, cluster: null, leader: null, term: 0 }, place: 1 },
   { type: 'lbHeartbeatResp', server: { ...REPORT, role: 'follower', voter: false } },
   { type: 'statusResp', server: { ...REPORT, role: 'preCandidate' } },
   { type: 'statusResp', server: { ...REPORT, role: 'candidate', term: Number.MAX_SAFE_INTEGER } },
 ]
 
 const TO_SERVER: readonly ToServer[] = [
-  { type: 'registered', cluster: null, servers: [] },
-  { type: 'registered', cluster: 'c1', servers: [ADDRESS, { ...ADDRESS, id: 'b' }] },
-  { type: 'registered', cluster: 'c1', servers: [ADDRESS], refused: 'another cluster’s' },
+  { type: 'registered', cluster: null, servers: [], place: 0 },
+  { type: 'registered', cluster: 'c1', servers: [KNOWN, { ...KNOWN, id: 'b' }], place: 1 },
+  { type: 'registered', cluster: 'c1', servers: [KNOWN], place: 0, refused: 'another cluster’s' },
   { type: 'form', cluster: 'c1' },
   { type: 'lbHeartbeat' },
   { type: 'status' },
@@ -65,7 +68,13 @@ describe('round trips', () => {
   })
 
   test('a refusal that is not there stays away', () => {
-    const message: ToServer = { type: 'registered', cluster: 'c1', servers: [], refused: undefined }
+    const message: ToServer = {
+      type: 'registered',
+      cluster: 'c1',
+      servers: [],
+      place: 0,
+      refused: undefined,
+    }
     expect(encodeDatagram(message).toString()).not.toContain('refused')
     expect(toServer(encodeDatagram(message))).toEqual(message)
   })
@@ -78,18 +87,21 @@ describe('round trips', () => {
       cport: 65_535,
       sip: name,
       sport: 65_535,
+      silentMs: 3_600_000,
     }))
-    const bytes = encodeDatagram({ type: 'registered', cluster: 'c'.repeat(64), servers })
+    const bytes = encodeDatagram({ type: 'registered', cluster: 'c'.repeat(64), servers, place: 0 })
     expect(bytes.length).toBeLessThanOrEqual(UDP_BYTES_MAX)
     expect(toServer(bytes)).not.toBeNull()
   })
 
   test('more servers than that are junk', () => {
     const servers = Array.from({ length: SERVERS_MAX + 1 }, (_, at) => ({
-      ...ADDRESS,
+      ...KNOWN,
       id: `${at}`,
     }))
-    expect(toServer(encodeDatagram({ type: 'registered', cluster: 'c1', servers }))).toBeNull()
+    expect(
+      toServer(encodeDatagram({ type: 'registered', cluster: 'c1', servers, place: 0 })),
+    ).toBeNull()
   })
 })
 
@@ -143,7 +155,7 @@ describe('junk', () => {
   })
 
   test('a datagram cut short or damaged never throws', () => {
-    const bytes = encodeDatagram({ type: 'register', server: REPORT })
+    const bytes = encodeDatagram({ type: 'register', server: REPORT, place: 0 })
     for (let end = 0; end < bytes.length; end++) {
       expect(decodeToBalancer(bytes.subarray(0, end))).toBeNull()
     }
@@ -176,19 +188,19 @@ describe('a report needs each field, of the right kind', () => {
 
   test.each(wrong)('%s: %j', (field, value) => {
     const server = { ...REPORT, [field]: value }
-    expect(decodeToBalancer(json({ type: 'register', server }))).toBeNull()
+    expect(decodeToBalancer(json({ type: 'register', server, place: 0 }))).toBeNull()
   })
 
   test.each(Object.keys(REPORT))('%s missing', (field) => {
     const server: Record<string, unknown> = { ...REPORT }
     delete server[field]
-    expect(decodeToBalancer(json({ type: 'register', server }))).toBeNull()
+    expect(decodeToBalancer(json({ type: 'register', server, place: 0 }))).toBeNull()
   })
 
   test('names of 255 characters and port 65535 are good', () => {
     const name = 'n'.repeat(255)
     const server: Report = { ...REPORT, id: name, cip: name, cluster: name, cport: 65_535 }
-    expect(decodeToBalancer(encodeDatagram({ type: 'register', server }))).not.toBeNull()
+    expect(decodeToBalancer(encodeDatagram({ type: 'register', server, place: 0 }))).not.toBeNull()
   })
 
   test('a field that a newer version adds does no harm', () => {
@@ -202,12 +214,12 @@ describe('what a server is told', () => {
     { type: 'form', cluster: null },
     { type: 'form', cluster: '' },
     { type: 'form', cluster: 'a b' },
-    { type: 'registered', cluster: 7, servers: [] },
-    { type: 'registered', cluster: 'c1', servers: [], refused: 7 },
-    { type: 'registered', cluster: 'c1', servers: [], refused: null },
-    { type: 'registered', cluster: 'c1', servers: [{ ...ADDRESS, cport: -1 }] },
-    { type: 'registered', cluster: 'c1', servers: [{ ...ADDRESS, sip: undefined }] },
-    { type: 'registered', cluster: 'c1', servers: [ADDRESS, 7] },
+    { type: 'registered', cluster: 7, servers: [], place: 0 },
+    { type: 'registered', cluster: 'c1', servers: [], place: 0, refused: 7 },
+    { type: 'registered', cluster: 'c1', servers: [], place: 0, refused: null },
+    { type: 'registered', cluster: 'c1', servers: [{ ...ADDRESS, cport: -1 }], place: 0 },
+    { type: 'registered', cluster: 'c1', servers: [{ ...ADDRESS, sip: undefined }], place: 0 },
+    { type: 'registered', cluster: 'c1', servers: [ADDRESS, 7], place: 0 },
   ])('%j is junk', (message) => {
     expect(toServer(json(message))).toBeNull()
   })

@@ -3,8 +3,14 @@
  * connection at a time, sometimes several requests in one write. Everything
  * they send and hear goes into the history.
  */
-import type { Stream } from '../../src/io/io.ts'
-import { CLIENT_PORT, REQUEST_TIMEOUT_MS, type ServerProcess } from './cluster.ts'
+import { findServer } from '../../src/client/balancer-client.ts'
+import type { Address, Stream } from '../../src/io/io.ts'
+import {
+  BALANCER_CLIENT_PORT,
+  CLIENT_PORT,
+  REQUEST_TIMEOUT_MS,
+  type ServerProcess,
+} from './cluster.ts'
 import { Host } from './host.ts'
 import type { HistoryEntry, Operation } from './linearizability.ts'
 import type { SimNetwork } from './network.ts'
@@ -35,6 +41,7 @@ export class SimClient {
   readonly host: Host
   readonly #world: World
   readonly #servers: readonly ServerProcess[]
+  readonly #balancers: readonly Address[]
   readonly #keys: readonly string[]
   readonly #history: HistoryEntry[]
   readonly #stats: ClientStats
@@ -60,6 +67,7 @@ export class SimClient {
     network: SimNetwork,
     name: string,
     servers: readonly ServerProcess[],
+    balancerNames: readonly string[],
     keys: readonly string[],
     history: HistoryEntry[],
     stats: ClientStats,
@@ -71,6 +79,7 @@ export class SimClient {
     this.host = new Host(world, network, name)
     this.#io = this.host.boot()
     this.#servers = servers
+    this.#balancers = balancerNames.map((host) => ({ host, port: BALANCER_CLIENT_PORT }))
     this.#keys = keys
     this.#history = history
     this.#stats = stats
@@ -93,7 +102,23 @@ export class SimClient {
 
   #act(): void {
     if (this.isStopped || this.#waiting.length > 0) return
-    if (!this.#stream || this.#world.chance(0.1)) this.#connect()
+    const isMoving = !this.#stream || this.#world.chance(0.1)
+    if (isMoving && this.#world.chance(0.2)) return this.#askBalancers()
+    if (isMoving) this.#connect(this.#chooseServer())
+    this.#ask()
+  }
+
+  /** As the library does; where no balancer can tell, it tries any server. */
+  #askBalancers(): void {
+    const go = (server: Address) => {
+      if (this.isStopped || this.#waiting.length > 0) return
+      this.#connect(server)
+      this.#ask()
+    }
+    findServer(this.#io, this.#balancers).then(go, () => go(this.#chooseServer()))
+  }
+
+  #ask(): void {
     const count = this.#world.chance(0.3) ? this.#world.integer(2, BATCH_MAX) : 1
     let bytes = ''
     for (let sent = 0; sent < count; sent++) bytes += this.#begin()
@@ -116,26 +141,27 @@ export class SimClient {
     })
   }
 
-  #connect(): void {
+  /** Mostly one that runs: a refused connection teaches nothing. */
+  #chooseServer(): Address {
+    const running = this.#servers.filter(({ host }) => host.isUp)
+    const isAny = running.length === 0 || this.#world.chance(0.1)
+    const { host } = this.#world.pick(isAny ? this.#servers : running)
+    return { host: host.name, port: CLIENT_PORT }
+  }
+
+  #connect(server: Address): void {
     this.#stream?.destroy()
     this.#text = ''
     this.#hit = null
-    // Mostly one that runs: a refused connection teaches nothing.
-    const running = this.#servers.filter(({ host }) => host.isUp)
-    const isAny = running.length === 0 || this.#world.chance(0.1)
-    const server = this.#world.pick(isAny ? this.#servers : running)
-    const stream = this.#io.network.connect(
-      { host: server.host.name, port: CLIENT_PORT },
-      {
-        onData: (chunk) => {
-          if (this.#stream !== stream) return
-          this.#text += chunk.toString('latin1')
-          this.#takeReplies()
-        },
-        onEnd: () => this.#stream === stream && this.#giveUp('ended'),
-        onClose: () => this.#stream === stream && this.#giveUp('closed'),
+    const stream = this.#io.network.connect(server, {
+      onData: (chunk) => {
+        if (this.#stream !== stream) return
+        this.#text += chunk.toString('latin1')
+        this.#takeReplies()
       },
-    )
+      onEnd: () => this.#stream === stream && this.#giveUp('ended'),
+      onClose: () => this.#stream === stream && this.#giveUp('closed'),
+    })
     this.#stream = stream
   }
 

@@ -15,7 +15,7 @@ import type { World } from './world.ts'
 
 export const CLIENT_PORT = 7001
 const PEER_PORT = 6001
-const BALANCER_CLIENT_PORT = 5002
+export const BALANCER_CLIENT_PORT = 5002
 const BALANCER_PORT = 5001
 export const DATA = 'data'
 export const REQUEST_TIMEOUT_MS = 2_000
@@ -118,18 +118,18 @@ export class ServerProcess extends Process {
   /** Its log rotted: it may refuse to start, for good. */
   isDamaged = false
   #id: string | null = null
-  readonly #balancerHost: string
+  readonly #balancerHosts: readonly string[]
   readonly #onFailure: (process: ServerProcess, error: Error) => void
 
   constructor(
     world: World,
     network: SimNetwork,
     name: string,
-    balancerHost: string,
+    balancerHosts: readonly string[],
     onFailure: (process: ServerProcess, error: Error) => void,
   ) {
     super(world, network, name)
-    this.#balancerHost = balancerHost
+    this.#balancerHosts = balancerHosts
     this.#onFailure = onFailure
   }
 
@@ -153,7 +153,7 @@ export class ServerProcess extends Process {
       peer: { host: name, port: PEER_PORT },
       advertiseCip: name,
       advertiseSip: name,
-      balancer: { host: this.#balancerHost, port: BALANCER_PORT },
+      balancers: this.#balancerHosts.map((host) => ({ host, port: BALANCER_PORT })),
       requestTimeoutMs: REQUEST_TIMEOUT_MS,
       timing: TIMING,
       onFailure,

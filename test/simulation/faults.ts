@@ -48,7 +48,7 @@ export class Faults {
   readonly #world: World
   readonly #network: SimNetwork
   readonly #servers: readonly ServerProcess[]
-  readonly #balancer: BalancerProcess
+  readonly #balancers: readonly BalancerProcess[]
   readonly #hostNames: readonly string[]
   readonly #kinds: Readonly<Record<FaultKind, () => boolean>>
   readonly #meanMs: number
@@ -62,14 +62,14 @@ export class Faults {
     world: World,
     network: SimNetwork,
     servers: readonly ServerProcess[],
-    balancer: BalancerProcess,
+    balancers: readonly BalancerProcess[],
     clientNames: readonly string[],
   ) {
     this.#world = world
     this.#network = network
     this.#servers = servers
-    this.#balancer = balancer
-    this.#hostNames = [...servers.map(({ host }) => host.name), ...clientNames]
+    this.#balancers = balancers
+    this.#hostNames = [...servers, ...balancers].map(({ host }) => host.name).concat(clientNames)
     this.#meanMs = world.between(600, 2_500)
     this.#turnRatio = world.chance(0.4) ? 0 : world.between(0.01, 0.2)
     this.#kinds = {
@@ -105,7 +105,10 @@ export class Faults {
       'write failure': () => this.#onRunning(({ host }) => host.disk.fail('write', 1, 'EIO')),
       'disk full': () =>
         this.#onRunning(({ host }) => {
-          for (let nth = 1; nth <= 3; nth++) host.disk.fail('write', nth, 'ENOSPC')
+          host.disk.isFull = true
+          this.#later(() => {
+            host.disk.isFull = false
+          })
         }),
       'slow disk': () => this.#onAny((server) => this.#slowDisk(server)),
       'bit flip': () => this.#flipBit(),
@@ -142,13 +145,14 @@ export class Faults {
       voteDelayMs: 0,
     })
     for (const stream of this.#network.streams) stream.isStalled = false
-    for (const { host } of [...this.#servers, this.#balancer]) {
+    for (const { host } of [...this.#servers, ...this.#balancers]) {
       host.setClockRate(1)
       host.syncDelayMs = [0.2, 3]
       host.disk.forgetFailures()
+      host.disk.isFull = false
       if (host.isPaused) host.resume()
     }
-    for (const process of [...this.#servers, this.#balancer]) process.startAfter(0)
+    for (const process of [...this.#servers, ...this.#balancers]) process.startAfter(0)
   }
 
   get count(): number {
@@ -212,8 +216,9 @@ export class Faults {
   }
 
   #onBalancer(what: (balancer: BalancerProcess) => void): boolean {
-    if (!this.#balancer.host.isUp) return false
-    what(this.#balancer)
+    const running = this.#balancers.filter(({ host }) => host.isUp)
+    if (running.length === 0) return false
+    what(this.#world.pick(running))
     return true
   }
 
@@ -265,7 +270,7 @@ export class Faults {
   }
 
   #partition(): boolean {
-    const names = this.#world.shuffle([...this.#hostNames, this.#balancer.host.name])
+    const names = this.#world.shuffle(this.#hostNames)
     const size = this.#world.integer(1, names.length - 1)
     const [left, right] = [names.slice(0, size), names.slice(size)]
     // Whole, or with some pairs spared.
@@ -345,9 +350,10 @@ export class Faults {
   /** Its disk is gone with it; the servers tell the new one who they are. */
   #replaceBalancer(): boolean {
     const joined = this.#servers.filter(({ node }) => (node?.raft.log.lastIndex ?? 0) > 0)
-    if (joined.length < this.#servers.length || !this.#balancer.host.isUp) return false
-    this.#balancer.kill(this.#downMs())
-    this.#balancer.forgetDisk()
-    return true
+    if (joined.length < this.#servers.length) return false
+    return this.#onBalancer((balancer) => {
+      balancer.kill(this.#downMs())
+      balancer.forgetDisk()
+    })
   }
 }

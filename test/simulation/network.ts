@@ -304,6 +304,7 @@ export class SimStream implements Stream {
   }
 
   #tell(what: (handler: StreamHandler) => void): void {
+    this.#network.world.hasPromises = true // those of a stream of lines, and of who waits for one
     this.host.run(this.epoch, () => {
       if (this.#handler) what(this.#handler)
     })

@@ -55,7 +55,7 @@ class Simulation {
   readonly #world: World
   readonly #network: SimNetwork
   readonly #servers: ServerProcess[]
-  readonly #balancer: BalancerProcess
+  readonly #balancers: readonly BalancerProcess[]
   readonly #clients: SimClient[]
   readonly #faults: Faults
   readonly #checkers: Checkers
@@ -75,18 +75,19 @@ class Simulation {
     this.#world = world
     this.#network = new SimNetwork(world)
     const serverCount = world.pick(SERVER_COUNTS)
-    this.#balancer = new BalancerProcess(world, this.#network, 'lb')
+    const balancerNames = world.chance(0.4) ? ['lb1', 'lb2'] : ['lb1']
+    this.#balancers = balancerNames.map((name) => new BalancerProcess(world, this.#network, name))
     this.#servers = Array.from(
       { length: serverCount },
       (_, at) =>
-        new ServerProcess(world, this.#network, `s${at + 1}`, 'lb', (process, error) =>
+        new ServerProcess(world, this.#network, `s${at + 1}`, balancerNames, (process, error) =>
           this.#serverFailed(process, error),
         ),
     )
     const keys = Array.from({ length: world.integer(2, 6) }, (_, at) => `k${at + 1}`)
     const clientNames = Array.from({ length: world.integer(3, 8) }, (_, at) => `c${at + 1}`)
     const thinkMs = (clientNames.length * FAULTS_MS) / world.integer(40, 100)
-    this.#faults = new Faults(world, this.#network, this.#servers, this.#balancer, clientNames)
+    this.#faults = new Faults(world, this.#network, this.#servers, this.#balancers, clientNames)
     this.#clients = clientNames.map(
       (name) =>
         new SimClient(
@@ -94,6 +95,7 @@ class Simulation {
           this.#network,
           name,
           this.#servers,
+          balancerNames,
           keys,
           this.#history,
           this.#stats,
@@ -150,7 +152,7 @@ class Simulation {
       const isEarly = at < 2 || world.chance(0.6)
       server.startAfter(isEarly ? world.between(0, 500) : world.between(0, 30_000))
     }
-    this.#balancer.startAfter(0)
+    for (const balancer of this.#balancers) balancer.startAfter(world.between(0, 500))
     this.#faults.start()
     await world.runUntil(FAULTS_MS)
 
