@@ -205,7 +205,7 @@ describe('a report needs each field, of the right kind', () => {
 
   test('a field that a newer version adds does no harm', () => {
     const server = { ...REPORT, colour: 'red' }
-    expect(decodeToBalancer(json({ type: 'register', server, more: 1 }))).not.toBeNull()
+    expect(decodeToBalancer(json({ type: 'register', server, place: 0, more: 1 }))).not.toBeNull()
   })
 })
 
@@ -217,9 +217,9 @@ describe('what a server is told', () => {
     { type: 'registered', cluster: 7, servers: [], place: 0 },
     { type: 'registered', cluster: 'c1', servers: [], place: 0, refused: 7 },
     { type: 'registered', cluster: 'c1', servers: [], place: 0, refused: null },
-    { type: 'registered', cluster: 'c1', servers: [{ ...ADDRESS, cport: -1 }], place: 0 },
-    { type: 'registered', cluster: 'c1', servers: [{ ...ADDRESS, sip: undefined }], place: 0 },
-    { type: 'registered', cluster: 'c1', servers: [ADDRESS, 7], place: 0 },
+    { type: 'registered', cluster: 'c1', servers: [{ ...KNOWN, cport: -1 }], place: 0 },
+    { type: 'registered', cluster: 'c1', servers: [{ ...KNOWN, sip: undefined }], place: 0 },
+    { type: 'registered', cluster: 'c1', servers: [KNOWN, 7], place: 0 },
   ])('%j is junk', (message) => {
     expect(toServer(json(message))).toBeNull()
   })
