@@ -47,6 +47,7 @@ export class BalancerLink {
   readonly #options: BalancerLinkOptions
   readonly #balancers: readonly Balancer[]
   #timer: Timer | null = null
+  #isStopped = false
 
   constructor(options: BalancerLinkOptions) {
     this.#options = options
@@ -60,8 +61,9 @@ export class BalancerLink {
     }))
   }
 
-  /** Registers now and every second from now on. */
+  /** Registers now and every second from now on, until it is stopped. */
   register(): void {
+    if (this.#isStopped) return
     const { io, report, send } = this.#options
     this.#timer?.cancel()
     this.#timer = io.timers.after(REGISTER_MS, () => this.register())
@@ -137,6 +139,7 @@ export class BalancerLink {
   }
 
   stop(): void {
+    this.#isStopped = true
     this.#timer?.cancel()
   }
 }

@@ -47,7 +47,7 @@ interface Read {
   isConfirmed: boolean
 }
 
-class Connection {
+export class Connection {
   readonly #stream: Stream
   readonly #store: Store
   readonly #timers: Timers
@@ -64,6 +64,7 @@ class Connection {
   #isPaused = false
   #isFlushDue = false
   #isClosed = false
+  #onDrained: (() => void) | null = null
 
   constructor(stream: Stream, store: Store, timers: Timers, onClose: () => void) {
     this.#stream = stream
@@ -72,6 +73,7 @@ class Connection {
     this.#onClose = onClose
     stream.handle({
       onData: (chunk) => {
+        if (this.#onDrained) return
         this.#decoder.push(chunk)
         this.#takeRequests()
       },
@@ -82,12 +84,29 @@ class Connection {
       onDrain: () => this.#takeRequests(),
       onClose: () => {
         this.#isClosed = true
+        this.#onDrained?.()
         this.#onClose()
       },
     })
   }
 
+  /** Takes no more requests, and ends when those it has are answered. */
+  drain(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#onDrained = resolve
+      this.#held = null
+      this.#isEnded = true
+      if (this.#isPaused) this.#stream.resume() // to hear of its end
+      this.#scheduleFlush()
+    })
+  }
+
+  destroy(): void {
+    this.#stream.destroy()
+  }
+
   #takeRequests(): void {
+    if (this.#onDrained) return
     while (!this.#isClosed && this.#hasRoom) {
       const request = this.#held ?? this.#decoder.next()
       this.#held = request
@@ -224,6 +243,7 @@ class Connection {
     this.#takeRequests()
     if (this.#isEnded && this.#slots.length === 0 && this.#held === null) {
       endStream(this.#stream, this.#timers)
+      this.#onDrained?.()
     }
   }
 }
@@ -232,15 +252,6 @@ class Connection {
 export function endStream(stream: Stream, timers: Timers): void {
   stream.end()
   timers.after(LINGER_MS, () => stream.destroy())
-}
-
-export function serveConnection(
-  stream: Stream,
-  store: Store,
-  timers: Timers,
-  onClose: () => void,
-): void {
-  new Connection(stream, store, timers, onClose)
 }
 
 const CRLF = Buffer.from('\r\n')

@@ -152,6 +152,7 @@ export class Node {
   #keystoreBytes = 0
   #keystoreWrite: Promise<void> | null = null
   #lastState = ''
+  #onDeposed = (): void => {}
 
   private constructor(
     options: NodeOptions,
@@ -303,6 +304,17 @@ export class Node {
       commitIndex: raft.log.commitIndex,
       appliedIndex: this.machine.appliedIndex,
     }
+  }
+
+  /** Where this server leads, another one takes over. Ends when that has happened, or can't. */
+  async handOver(): Promise<void> {
+    if (this.#isStopped || !this.raft.handOver()) return
+    this.#options.log.info({ term: this.raft.term }, 'handing over leadership')
+    const deposed = new Promise<void>((resolve) => {
+      this.#onDeposed = resolve
+    })
+    this.#wake()
+    await deposed
   }
 
   /** Ends everything that waits, writes the keystore and the log's last seal. */
@@ -460,7 +472,10 @@ export class Node {
     const asked = [...this.#askedReads.values()].flatMap(({ reads }) => reads)
     this.#newReads = asked.concat(this.#newReads)
     this.#askedReads.clear()
-    if (this.#newReads.length > 0) this.#wake()
+    // Who leads now may take what the one before refused.
+    this.#retryAtMs = 0
+    if (this.#newReads.length > 0 || this.#waiting.length > 0) this.#wake()
+    if (role !== 'leader') this.#onDeposed()
     this.#options.onChange()
   }
 
@@ -468,6 +483,7 @@ export class Node {
     if (this.#isStopped) return
     this.#isStopped = true
     this.#timer?.cancel()
+    this.#onDeposed()
     this.#options.onFailure(error)
   }
 
@@ -590,8 +606,10 @@ export class Node {
       else if (!isCanonical(command)) answer(id, { kind: 'notStored', why: 'not a command' })
       else {
         const entry = this.raft.propose({ kind: 'command', command })
-        if ('refused' in entry) answer(id, { kind: 'notStored', why: refusalText(entry.refused) })
-        else this.#track(entry, (outcome) => answer(id, outcome))
+        if ('refused' in entry) {
+          const why = refusalText(entry.refused)
+          answer(id, { kind: entry.refused === 'handingOver' ? 'refused' : 'notStored', why })
+        } else this.#track(entry, (outcome) => answer(id, outcome))
       }
     }
   }
@@ -745,6 +763,8 @@ function refusalText(refusal: string): string {
   switch (refusal) {
     case 'tooFewVoters':
       return 'the cluster has one voter and needs two: start another server'
+    case 'handingOver':
+      return 'the leader is handing over'
     case 'busy':
       return 'too many writes are in flight'
     default:

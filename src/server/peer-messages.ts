@@ -80,7 +80,7 @@ function isText(value: unknown): boolean {
 const DATAGRAMS: Readonly<Record<string, Shape>> = {
   preVote: { term: isCount, last: shaped(ENTRY_ID) },
   preVoteResp: { term: isCount, granted: isBoolean },
-  vote: { term: isCount, last: shaped(ENTRY_ID) },
+  vote: { term: isCount, last: shaped(ENTRY_ID), handover: isBoolean },
   voteResp: { term: isCount, granted: isBoolean, wallMs: isCount },
   heartbeat: { term: isCount, commitIndex: isCount, round: isCount },
   heartbeatResp: { term: isCount, round: isCount },
@@ -94,6 +94,7 @@ const FRAMES: Readonly<Record<string, Shape>> = {
     matchIndex: isCount,
     reject: optional(shaped({ index: isCount, hint: shaped(ENTRY_ID) })),
   },
+  timeoutNow: { term: isCount },
   readIndex: { term: isCount, id: isCount },
   readIndexResp: { term: isCount, id: isCount, index: isCount },
   forward: {

@@ -9,7 +9,7 @@ import type { Address, Io, Listener, Lock, Stream, Timers } from '../io/io.ts'
 import type { Logger } from '../io/logger.ts'
 import type { Report, ServerAddress } from '../protocol/balancer.ts'
 import { BalancerLink } from './balancer-link.ts'
-import { endStream, type Store, serveConnection } from './connection.ts'
+import { Connection, endStream, type Store } from './connection.ts'
 import { type Identity, loadIdentity, saveIdentity } from './log/identity.ts'
 import { VoteFile } from './log/vote-file.ts'
 import { type Lane, Node } from './node.ts'
@@ -20,6 +20,8 @@ import type { RaftTiming } from './raft/raft.ts'
 /** The only group so far. */
 const GROUP = 0
 const CONNECTIONS_MAX = 10_000
+/** How long a stop waits for requests that are under way. */
+const DRAIN_MS = 1_000
 
 export interface ServerOptions {
   readonly io: Io
@@ -51,7 +53,7 @@ export class Server implements Store {
   #node: Node | null = null
   #joining: Promise<void> | null = null
   #listener: Listener | null = null
-  readonly #connections = new Set<Stream>()
+  readonly #connections = new Set<Connection>()
   /** Requests that came before this server belonged to a cluster. */
   readonly #early = new Set<() => void>()
   /** Before, nobody may tell this server what to do: it does not know itself who it is. */
@@ -256,8 +258,10 @@ export class Server implements Store {
     await this.#peers.start()
     this.#listener = await io.network.listen(client, (stream) => {
       if (this.#connections.size >= CONNECTIONS_MAX) return refuseConnection(stream, io.timers)
-      this.#connections.add(stream)
-      serveConnection(stream, this, io.timers, () => this.#connections.delete(stream))
+      const connection: Connection = new Connection(stream, this, io.timers, () =>
+        this.#connections.delete(connection),
+      )
+      this.#connections.add(connection)
     })
     // A server with data needs nobody to tell it where it belongs.
     const { clusterId } = this.#identity
@@ -266,17 +270,33 @@ export class Server implements Store {
     this.#link.register()
   }
 
-  /** Finishes what is on its way to the disk and leaves a clean end there. */
+  /**
+   * Hands over leadership, answers the requests that are here, finishes what is
+   * on its way to the disk and leaves a clean end there.
+   */
   async stop(): Promise<void> {
     if (this.#isStopped) return
     this.#isStopped = true
     this.#link.stop()
     await this.#listener?.close()
     await this.#joining?.catch(() => {})
+    await this.#node?.handOver()
+    await this.#drain()
     await this.#node?.stop()
     for (const connection of this.#connections) connection.destroy()
     await this.#peers.stop()
     await this.#lock.release()
+  }
+
+  #drain(): Promise<void> {
+    return new Promise((resolve) => {
+      const late = this.#options.io.timers.after(DRAIN_MS, resolve)
+      const drained = [...this.#connections].map((connection) => connection.drain())
+      void Promise.all(drained).then(() => {
+        late.cancel()
+        resolve()
+      })
+    })
   }
 }
 

@@ -1,7 +1,7 @@
 /** One client connection over a store that answers when the test says so. */
 import { expect, test } from 'vitest'
 import type { Stream, StreamHandler, Timers } from '../../src/io/io.ts'
-import { type Store, serveConnection } from '../../src/server/connection.ts'
+import { Connection, type Store } from '../../src/server/connection.ts'
 
 type Barrier = (failure: string | null) => void
 
@@ -43,7 +43,7 @@ function connect() {
       return { flags: 0, expiresAtMs: 0, casUnique: 1, value: Buffer.from(value) }
     },
   }
-  serveConnection(stream, store, timers, () => {})
+  new Connection(stream, store, timers, () => {})
   return {
     items,
     barriers,

@@ -25,7 +25,7 @@ const last = { term: 6, index: 41 } as const
 const DATAGRAMS: readonly PeerMessage[] = [
   { type: 'preVote', ...route, last },
   { type: 'preVoteResp', ...route, granted: true },
-  { type: 'vote', ...route, last: { term: 0, index: 0 } },
+  { type: 'vote', ...route, last: { term: 0, index: 0 }, handover: true },
   { type: 'voteResp', ...route, granted: false, wallMs: 1_750_000_000_000 },
   { type: 'heartbeat', ...route, commitIndex: 41, round: 3 },
   { type: 'heartbeatResp', ...route, round: 3 },
@@ -38,6 +38,7 @@ const FRAMES: readonly PeerMessage[] = [
   { type: 'append', ...route, prev: { term: 0, index: 0 }, commitIndex: 0, entries: allKinds() },
   { type: 'appendResp', ...route, matchIndex: 44 },
   { type: 'appendResp', ...route, matchIndex: 0, reject: { index: 41, hint: last } },
+  { type: 'timeoutNow', ...route },
   { type: 'readIndex', ...route, id: 9 },
   { type: 'readIndexResp', ...route, id: 9, index: 41 },
   { type: 'forward', term: 3, from: 'b', to: 'a', requests: [] },

@@ -5,7 +5,8 @@
  *      entriesRead, peerLost, peerClosed.   Out: takeReady.
  *
  * Owns elections (PreVote, CheckQuorum), replication, the commit rule,
- * configuration changes of one server at a time, and ReadIndex. Owns no socket,
+ * configuration changes of one server at a time, handing over leadership, and
+ * ReadIndex. Owns no socket,
  * file, timer, clock or dice: the driver supplies time and randomness, so equal
  * inputs in equal order give equal outputs.
  *
@@ -94,7 +95,13 @@ export interface RaftOptions<E extends Entry> {
 }
 
 export interface Refusal {
-  readonly refused: 'notLeader' | 'tooFewVoters' | 'busy' | 'configPending' | 'notSingleChange'
+  readonly refused:
+    | 'notLeader'
+    | 'handingOver'
+    | 'tooFewVoters'
+    | 'busy'
+    | 'configPending'
+    | 'notSingleChange'
 }
 
 export class Raft<E extends Entry> {
@@ -129,6 +136,8 @@ export class Raft<E extends Entry> {
   #heartbeatDueMs = 0
   #reads = new ReadRounds()
   #unappliedBytes = 0
+  /** Leader: who shall take over, and until when that must have happened. */
+  #handover: { readonly to: ServerId; readonly untilMs: number; isAsked: boolean } | null = null
   /** Leader: log time is `baseMs` at `sinceMs` of the monotonic clock. */
   #logTime = { baseMs: 0, sinceMs: 0 }
 
@@ -181,8 +190,8 @@ export class Raft<E extends Entry> {
 
   /** When the next tick has something to do. */
   get deadlineMs(): number {
-    if (this.#role === 'leader') return this.#heartbeatDueMs
-    return this.#electionDeadlineMs
+    if (this.#role !== 'leader') return this.#electionDeadlineMs
+    return Math.min(this.#heartbeatDueMs, this.#handover?.untilMs ?? Number.POSITIVE_INFINITY)
   }
 
   // ---------------------------------------------------------------- inputs
@@ -191,7 +200,8 @@ export class Raft<E extends Entry> {
     this.#nowMs = Math.max(this.#nowMs, nowMs)
     this.#wallMs = wallMs
     if (this.#role === 'leader') {
-      if (!this.#hasQuorumContact()) {
+      const isOverdue = this.#handover !== null && this.#nowMs >= this.#handover.untilMs
+      if (isOverdue || !this.#hasQuorumContact()) {
         this.#becomeFollower(this.#term, null)
       } else if (this.#nowMs >= this.#heartbeatDueMs) {
         this.#broadcastHeartbeat()
@@ -216,6 +226,7 @@ export class Raft<E extends Entry> {
    */
   propose(payload: Payload): EntryId | Refusal {
     if (this.#role !== 'leader') return { refused: 'notLeader' }
+    if (this.#handover) return { refused: 'handingOver' }
     if (payload.kind === 'command' && voterIds(this.config).length < this.#votersMin) {
       return { refused: 'tooFewVoters' }
     }
@@ -231,12 +242,39 @@ export class Raft<E extends Entry> {
   /** Proposes the next configuration, which counts from the moment it is in the log. */
   proposeConfig(config: Config): EntryId | Refusal {
     if (this.#role !== 'leader') return { refused: 'notLeader' }
+    if (this.#handover) return { refused: 'handingOver' }
     const currentIndex = this.log.config?.index ?? 0
     const ownTermCommitted = this.log.termAt(this.log.commitIndex) === this.#term
     if (!ownTermCommitted || currentIndex > this.log.commitIndex)
       return { refused: 'configPending' }
     if (!isSingleChange(this.config, config)) return { refused: 'notSingleChange' }
     return this.#appendAsLeader({ kind: 'config', config })
+  }
+
+  /**
+   * Hands leadership to the live voter that has most of the log (thesis 3.10).
+   * From now on nothing is proposed here in this term, whether that succeeds or
+   * not: where it takes too long, this server just stops to lead. So what was
+   * refused in a term is never overtaken in it.
+   * @returns false where nobody can take over.
+   */
+  handOver(): boolean {
+    if (this.#role !== 'leader') return false
+    if (this.#handover) return true
+    const voters = new Set(voterIds(this.config))
+    const isLive = ({ contactMs, state }: Progress) =>
+      state === 'replicate' && this.#nowMs - contactMs <= this.#timing.electionTimeoutMs
+    const [best] = [...this.#progress]
+      .filter(([id, progress]) => voters.has(id) && isLive(progress))
+      .sort(([, a], [, b]) => b.matchIndex - a.matchIndex)
+    if (!best) return false
+    const untilMs = this.#nowMs + this.#timing.electionTimeoutMs
+    this.#handover = { to: best[0], untilMs, isAsked: false }
+    return true
+  }
+
+  get isHandingOver(): boolean {
+    return this.#handover !== null
   }
 
   /**
@@ -293,7 +331,7 @@ export class Raft<E extends Entry> {
 
   step(message: Message<E>): void {
     if (message.term > this.#term) {
-      if (message.type === 'vote' && this.#isWithholding) return
+      if (message.type === 'vote' && !message.handover && this.#isWithholding) return
       const keepsTerm =
         message.type === 'preVote' || (message.type === 'preVoteResp' && message.granted)
       if (!keepsTerm) this.#becomeFollower(message.term, null)
@@ -306,6 +344,9 @@ export class Raft<E extends Entry> {
         return this.#handlePreVote(message)
       case 'vote':
         return this.#handleVote(message)
+      case 'timeoutNow':
+        if (this.#role === 'follower' && this.isVoter) this.#becomeCandidate(true)
+        return
       case 'preVoteResp':
         if (this.#role !== 'preCandidate') return
         if (message.granted && message.term !== this.#term + 1) return
@@ -345,6 +386,7 @@ export class Raft<E extends Entry> {
         this.#confirmReads()
       }
       for (const [id, progress] of this.#progress) this.#replicate(id, progress)
+      this.#askSuccessor()
     } else if (this.#ackOwed && this.#leaderId !== null) {
       this.#ackOwed = false
       this.#ackedIndex = this.#ackIndex
@@ -398,6 +440,7 @@ export class Raft<E extends Entry> {
     }
     if (this.#role === 'leader') {
       this.#progress.clear()
+      this.#handover = null
       this.#reads.clear()
       this.#leaderContactMs = Number.NEGATIVE_INFINITY
     }
@@ -414,12 +457,13 @@ export class Raft<E extends Entry> {
     this.#ackOwed = false
   }
 
-  #becomeCandidate(): void {
+  #becomeCandidate(handover = false): void {
     this.#role = 'candidate'
+    this.#leaderId = null
     this.#term++
     this.#vote = this.id
     this.#hardStateDirty = true
-    this.#startPoll(this.#term)
+    this.#startPoll(this.#term, handover)
   }
 
   #becomeLeader(): void {
@@ -462,13 +506,15 @@ export class Raft<E extends Entry> {
   // ---------------------------------------------------------------- elections
 
   /** Asks every other voter, for a PreVote or a vote as the role says. */
-  #startPoll(term: number): void {
+  #startPoll(term: number, handover = false): void {
     this.#electionDeadlineMs = this.#after(this.#timing.campaignTimeoutMs)
     this.#votes.clear()
-    const type = this.#role === 'preCandidate' ? 'preVote' : 'vote'
+    const { last } = this.log
     for (const to of voterIds(this.config)) {
       if (to === this.id) continue
-      this.#messages.push({ type, from: this.id, to, term, last: this.log.last })
+      const poll = { from: this.id, to, term, last }
+      if (this.#role === 'preCandidate') this.#messages.push({ type: 'preVote', ...poll })
+      else this.#messages.push({ type: 'vote', ...poll, handover })
     }
     this.#handlePollAnswer(this.id, true, this.#wallMs)
   }
@@ -603,6 +649,15 @@ export class Raft<E extends Entry> {
       }
       this.#sendAppend(id, progress, this.log.slice(first, this.log.lastIndex, bytesMax))
     }
+  }
+
+  /** Once the successor has everything, it may stand. */
+  #askSuccessor(): void {
+    const handover = this.#handover
+    if (!handover || handover.isAsked) return
+    if (this.#progress.get(handover.to)?.matchIndex !== this.log.lastIndex) return
+    handover.isAsked = true
+    this.#send({ type: 'timeoutNow', to: handover.to })
   }
 
   #sendAppend(to: ServerId, progress: Progress, entries: readonly E[]): void {

@@ -78,6 +78,13 @@ export interface PreVoteResp extends Envelope {
 export interface Vote extends Envelope {
   readonly type: 'vote'
   readonly last: EntryId
+  /** The leader itself asked for this election: nobody protects it. */
+  readonly handover: boolean
+}
+
+/** From a leader to the voter that shall take over, which has all of its log. */
+export interface TimeoutNow extends Envelope {
+  readonly type: 'timeoutNow'
 }
 
 export interface VoteResp extends Envelope {
@@ -128,6 +135,7 @@ export interface ReadIndexResp extends Envelope {
 export type Message<E extends Entry> =
   | PreVote
   | PreVoteResp
+  | TimeoutNow
   | Vote
   | VoteResp
   | Heartbeat

@@ -100,6 +100,10 @@ export class Cluster {
         return this.#deliverAll()
       case 'campaign':
         return this.#act(id, (raft) => raft.campaign())
+      case 'handover':
+        return this.#act(id, (raft) => {
+          if (!raft.handOver()) this.#say('nobody can take over')
+        })
       case 'propose':
         return this.#propose(id, rest.join(' '))
       case 'config':

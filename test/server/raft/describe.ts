@@ -90,14 +90,17 @@ function parsePayload(text: string): Payload {
 
 export function describeMessage(message: Message<TestEntry>): string {
   const { type, from, to, term } = message
-  return `${from}->${to} ${type} term=${term} ${describeBody(message)}`
+  return `${from}->${to} ${type} term=${term} ${describeBody(message)}`.trimEnd()
 }
 
 function describeBody(message: Message<TestEntry>): string {
   switch (message.type) {
     case 'preVote':
-    case 'vote':
       return `last=${describeId(message.last)}`
+    case 'vote':
+      return `last=${describeId(message.last)}${message.handover ? ' handover' : ''}`
+    case 'timeoutNow':
+      return ''
     case 'preVoteResp':
       return message.granted ? 'granted' : 'refused'
     case 'voteResp':
@@ -138,8 +141,11 @@ export function parseMessage(text: string, timeMs: number): Message<TestEntry> {
   const granted = fields.has('granted')
   switch (type) {
     case 'preVote':
-    case 'vote':
       return { ...envelope, type, last: id('last') }
+    case 'vote':
+      return { ...envelope, type, last: id('last'), handover: fields.has('handover') }
+    case 'timeoutNow':
+      return { ...envelope, type }
     case 'preVoteResp':
       return { ...envelope, type, granted }
     case 'voteResp':
