@@ -53,6 +53,31 @@ describe('failover', () => {
     expect(load.stored.size).toBeGreaterThan(1_000)
   })
 
+  test('leader stopped ten times under load: it hands over, and answers what is under way', {
+    timeout: 120_000,
+  }, async () => {
+    const load = new Load(cluster)
+    const gaps: number[] = []
+    for (let round = 0; round < 10; round++) {
+      await delay(300)
+      const leader = await cluster.leader()
+      load.takeLongestGapMs()
+      await cluster.killServer(leader, 'SIGTERM')
+      await gapMs(load)
+      gaps.push(Math.round(load.takeLongestGapMs()))
+      cluster.startServer(leader)
+      await cluster.ready()
+    }
+    await load.stop()
+    console.log(
+      `leader stopped 10 times: ${load.stored.size} stored, ${load.refused.size} refused, ` +
+        `${load.unknown.size} unknown; gaps in ms: ${gaps.join(' ')}`,
+    )
+    expect([...load.refused]).toEqual([])
+    for (const server of cluster.servers) await load.check(server)
+    expect(Math.max(...gaps)).toBeLessThan(1_000)
+  })
+
   test('all servers killed at once under load: nothing acknowledged is lost', {
     timeout: 90_000,
   }, async () => {

@@ -14,11 +14,12 @@ export class Load {
   readonly refused = new Map<string, string>()
   /** Connection lost or outcome unknown. */
   readonly unknown = new Map<string, string>()
-  /** When writes were acknowledged that began after `sinceMs`. */
   readonly #cluster: TestCluster
   readonly #writers: Promise<void>[]
   #isStopping = false
   #latestStartMs = 0
+  #acknowledgedMs = performance.now()
+  #longestGapMs = 0
 
   constructor(cluster: TestCluster, writerCount = 8) {
     this.#cluster = cluster
@@ -28,6 +29,14 @@ export class Load {
   /** Start of the latest write that was acknowledged. */
   get latestStartMs(): number {
     return this.#latestStartMs
+  }
+
+  /** The longest time without an acknowledged write since the last call. */
+  takeLongestGapMs(): number {
+    const gapMs = Math.max(this.#longestGapMs, performance.now() - this.#acknowledgedMs)
+    this.#longestGapMs = 0
+    this.#acknowledgedMs = performance.now()
+    return gapMs
   }
 
   async stop(): Promise<void> {
@@ -59,6 +68,9 @@ export class Load {
     if (reply === 'STORED') {
       this.stored.set(key, value)
       this.#latestStartMs = Math.max(this.#latestStartMs, startMs)
+      const nowMs = performance.now()
+      this.#longestGapMs = Math.max(this.#longestGapMs, nowMs - this.#acknowledgedMs)
+      this.#acknowledgedMs = nowMs
     } else if (reply.startsWith('SERVER_ERROR not stored')) this.refused.set(key, reply)
     else this.unknown.set(key, reply)
   }

@@ -1,0 +1,230 @@
+/**
+ * Orders that a node and its server keep while something else is under way:
+ * writes of one connection across a change of leader, the log and the vote
+ * file, and one opening of the data directory after the other. Each of these
+ * was a race once.
+ */
+import { describe, expect, test } from 'vitest'
+import { LogStore } from '../../src/server/log/log-store.ts'
+import { createLane } from '../../src/server/node.ts'
+import type { WriteOutcome } from '../../src/server/peer-messages.ts'
+import { CLUSTER, LOG, Machine, Member, VOTE } from './node-harness.ts'
+
+const REFUSED: WriteOutcome = { kind: 'refused', why: 'does not lead any more' }
+const APPLIED: WriteOutcome = { kind: 'applied', reply: 'STORED', index: 1 }
+/** After so long, what was refused is sent again. */
+const RETRY_MS = 20
+
+describe('writes of one connection', () => {
+  /** The leader of term 2, b, has the first write of a connection and owes the answer. */
+  async function firstForwarded() {
+    const member = await Member.start()
+    const lane = createLane()
+    await member.joinVoters('b', 2)
+    member.write(lane, 'first')
+    await member.machine.advance()
+    expect(member.forwards()).toEqual(['b in term 2: first'])
+    return { member, lane, machine: member.machine }
+  }
+
+  test('none overtakes one that was refused and waits to be sent again', async () => {
+    const { member, lane, machine } = await firstForwarded()
+    await member.hearLeader('c', 3)
+    await member.hearAnswer('b', 'first', REFUSED)
+    member.write(lane, 'second')
+    await machine.advance()
+    expect(member.forwards()).toEqual([])
+    await machine.advance(RETRY_MS)
+    expect(member.forwards()).toEqual(['c in term 3: first second'])
+  })
+
+  test('none goes to a new leader while an older one owes an answer', async () => {
+    const { member, lane, machine } = await firstForwarded()
+    await member.hearLeader('c', 3)
+    member.write(lane, 'second')
+    await machine.advance(5 * RETRY_MS)
+    expect(member.forwards()).toEqual([])
+    await member.hearAnswer('b', 'first', APPLIED)
+    await machine.advance(RETRY_MS)
+    expect(member.forwards()).toEqual(['c in term 3: second'])
+  })
+
+  test('one that an older leader refuses at last goes before those that waited for it', async () => {
+    const { member, lane, machine } = await firstForwarded()
+    await member.hearLeader('c', 3)
+    member.write(lane, 'second')
+    await machine.advance()
+    await member.hearAnswer('b', 'first', REFUSED)
+    await machine.advance(RETRY_MS)
+    expect(member.forwards()).toEqual(['c in term 3: first second'])
+  })
+
+  test('a leader that was elected again is a new one', async () => {
+    const { member, lane, machine } = await firstForwarded()
+    await member.hearLeader('b', 4)
+    member.write(lane, 'second')
+    await machine.advance(5 * RETRY_MS)
+    expect(member.forwards()).toEqual([])
+    await member.hearAnswer('b', 'first', REFUSED)
+    await machine.advance(RETRY_MS)
+    expect(member.forwards()).toEqual(['b in term 4: first second'])
+  })
+
+  test('so is this server itself', async () => {
+    const { member, lane, machine } = await firstForwarded()
+    await member.becomeLeader(3, 'c')
+    member.write(lane, 'second')
+    await machine.advance(5 * RETRY_MS)
+    expect(member.proposed()).toEqual([])
+    await member.hearAnswer('b', 'first', REFUSED)
+    await machine.advance(RETRY_MS)
+    expect(member.proposed()).toEqual(['first', 'second'])
+  })
+
+  test('those of another connection wait for none of this', async () => {
+    const { member, lane, machine } = await firstForwarded()
+    await member.hearLeader('c', 3)
+    member.write(lane, 'second')
+    member.write(createLane(), 'theirs')
+    await machine.advance()
+    expect(member.forwards()).toEqual(['c in term 3: theirs'])
+  })
+
+  test('a leader takes none that was meant for an earlier term of its own', async () => {
+    const member = await Member.start()
+    await member.joinVoters('b', 2)
+    await member.becomeLeader(3, 'c')
+    await member.hearForward('b', 2, 'first', 'second')
+    const results = member.sent('forwardResp').flatMap((answer) => answer.results)
+    expect(results.map(({ outcome }) => outcome.kind)).toEqual(['refused', 'refused'])
+    expect(member.proposed()).toEqual([])
+    await member.hearForward('b', 3, 'third')
+    expect(member.proposed()).toEqual(['third'])
+  })
+})
+
+describe('the log and the vote', () => {
+  test('the log hears of entries before the vote is durable, nobody else does', async () => {
+    const member = await Member.start()
+    const { machine } = member
+    const written: string[] = []
+    machine.disk.onMutation = ({ kind, path }) => {
+      if (kind === 'write') written.push(path.startsWith(LOG) ? LOG : path)
+    }
+    const release = machine.hold('write', VOTE)
+    await member.hearAppend('b', 2, { term: 0, index: 0 }, [member.entry(2, 1)])
+    expect(written).toEqual([LOG, VOTE])
+    expect(member.node.raft.log.stableIndex).toBe(1)
+    expect(member.sent('appendResp')).toEqual([])
+    release()
+    await machine.advance()
+    expect(member.sent('appendResp')).toMatchObject([{ to: 'b', term: 2, matchIndex: 1 }])
+  })
+
+  test('what is acknowledged stays, though entries were replaced and came back', async () => {
+    const member = await Member.start()
+    const { machine } = member
+    const [first, second, third] = [1, 2, 3].map((index) => member.entry(2, index))
+    if (!first || !second || !third) throw new Error('unreachable')
+
+    // While the log syncs three entries of b's, c replaces two of them in a term not yet on disk,
+    // and d, which leads after c, brings them back.
+    const releaseLog = machine.hold('datasync', LOG)
+    await member.hearAppend('b', 2, { term: 0, index: 0 }, [first, second, third])
+    const releaseVote = machine.hold('write', VOTE)
+    await member.hearAppend('c', 3, first, [member.entry(3, 2)])
+    await member.hearAppend('d', 4, first, [second, third, member.entry(4, 4)])
+
+    // The sync ends and the next one, of c's entry, does not; then both terms go to the disk.
+    const releaseRest = machine.hold('datasync', LOG)
+    releaseLog()
+    await machine.advance()
+    releaseVote()
+    await machine.advance()
+    const acks = member.sent('appendResp').filter(({ to }) => to === 'd')
+    const acknowledged = Math.max(...acks.map(({ matchIndex }) => matchIndex))
+
+    // Now power is lost, with c's entry in the file behind those it replaces.
+    const disk = machine.disk.crash({ contents: 'keep', names: 'keep' })
+    releaseRest()
+    const { timers } = machine.io
+    const { log } = await LogStore.open({
+      ...{ disk, timers, directory: LOG, clusterId: CLUSTER, group: 0 },
+    })
+    const found = await log.read(1, acknowledged, Number.POSITIVE_INFINITY)
+    expect(acknowledged).toBeGreaterThan(0)
+    expect(found.map(({ term }) => term)).toEqual([2, 2, 2, 4].slice(0, acknowledged))
+  })
+})
+
+describe('a server opens its data directory once at a time', () => {
+  const FORM = { type: 'form', cluster: CLUSTER } as const
+  const REGISTERED = { type: 'registered', cluster: CLUSTER, servers: [], place: 0 } as const
+
+  test('when it has data, whatever a load balancer says meanwhile', async () => {
+    const machine = new Machine()
+    const before = await machine.startServer()
+    machine.receive(FORM)
+    await machine.advance()
+    await before.stop()
+
+    const release = machine.hold('write', VOTE)
+    const starting = machine.startServer()
+    await machine.advance()
+    machine.receive(REGISTERED)
+    machine.receive(FORM)
+    await machine.advance()
+    release()
+    const server = await starting
+    await machine.advance()
+    expect(machine.disk.openedTwice).toEqual([])
+    expect(machine.failures).toEqual([])
+    expect(server.node?.raft.log.last).toEqual({ term: 1, index: 1 })
+  })
+
+  test.each([
+    ['join, then to form', [REGISTERED, FORM], 0],
+    ['form, then to join', [FORM, REGISTERED], 1],
+    ['form twice', [FORM, FORM], 1],
+  ])('when it is asked to %s, and does the first', async (_, messages, lastIndex) => {
+    const machine = new Machine()
+    const server = await machine.startServer()
+    for (const message of messages) machine.receive(message)
+    await machine.advance()
+    expect(machine.disk.openedTwice).toEqual([])
+    expect(machine.failures).toEqual([])
+    expect(server.node?.raft.log.lastIndex).toBe(lastIndex)
+  })
+
+  test('when it had joined and is asked to form: it closes what is open first', async () => {
+    const machine = new Machine()
+    const server = await machine.startServer()
+    machine.receive(REGISTERED)
+    await machine.advance()
+    const joined = server.node
+    machine.receive(FORM)
+    await machine.advance()
+    expect(machine.disk.openedTwice).toEqual([])
+    expect(machine.failures).toEqual([])
+    expect(server.node).not.toBe(joined)
+    expect(server.node?.raft.log.last).toEqual({ term: 1, index: 1 })
+  })
+
+  test('so the node that forms finds the vote that the one before was writing', async () => {
+    const machine = new Machine()
+    const server = await machine.startServer()
+    machine.receive(REGISTERED)
+    await machine.advance()
+    const release = machine.hold('write', VOTE)
+    const last = { term: 0, index: 0 }
+    const vote = { type: 'vote', from: 'b', to: server.id, term: 5, last, handover: false } as const
+    machine.receive({ ...vote, cluster: CLUSTER, group: 0 })
+    await machine.advance()
+    machine.receive(FORM)
+    await machine.advance()
+    release()
+    await machine.advance()
+    expect(server.node?.raft.log.lastIndex).toBe(1)
+    expect(server.node?.raft.term).toBe(5)
+  })
+})
