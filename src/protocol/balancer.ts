@@ -51,6 +51,9 @@ export interface Report extends ServerAddress {
   readonly lastIndex: number
   readonly commitIndex: number
   readonly appliedIndex: number
+  /** Of a leader: what its membership is doing and why, and about each server. */
+  readonly membership?: string | undefined
+  readonly notes?: readonly { readonly id: string; readonly note: string }[] | undefined
 }
 
 /** A server that a load balancer knows. */
@@ -87,6 +90,8 @@ export type ToServer =
 /** No more servers than this are known to a load balancer, and fit into a datagram. */
 export const SERVERS_MAX = 64
 
+const isText = (value: unknown): boolean => typeof value === 'string'
+
 const ADDRESS: Shape = { id: isName, cip: isName, cport: isPort, sip: isName, sport: isPort }
 
 const REPORT: Shape = {
@@ -100,6 +105,8 @@ const REPORT: Shape = {
   lastIndex: isCount,
   commitIndex: isCount,
   appliedIndex: isCount,
+  membership: optional(isText),
+  notes: optional(listOf(shaped({ id: isName, note: isText }), SERVERS_MAX)),
 }
 
 const TO_BALANCER: Readonly<Record<string, Shape>> = {
@@ -113,7 +120,7 @@ const TO_SERVER: Readonly<Record<string, Shape>> = {
     cluster: isNameOrNull,
     servers: listOf(shaped({ ...ADDRESS, silentMs: isCount }), SERVERS_MAX),
     place: isCount,
-    refused: optional((value) => typeof value === 'string'),
+    refused: optional(isText),
   },
   form: { cluster: isName },
   lbHeartbeat: {},

@@ -9,13 +9,7 @@
  */
 import type { Address, Io, Timer } from '../io/io.ts'
 import type { Logger } from '../io/logger.ts'
-import type {
-  Registration,
-  Report,
-  ServerAddress,
-  ToBalancer,
-  ToServer,
-} from '../protocol/balancer.ts'
+import type { Registration, Report, ToBalancer, ToServer } from '../protocol/balancer.ts'
 
 const REGISTER_MS = 1_000
 /** Silent for so long, a balancer is reported as not answering. */
@@ -30,7 +24,7 @@ export interface BalancerLinkOptions {
   /** This server shall form the cluster. */
   readonly onForm: (cluster: string) => void
   /** The cluster exists; a server without one joins it. */
-  readonly onCluster: (cluster: string, servers: readonly ServerAddress[]) => void
+  readonly onCluster: (cluster: string, servers: readonly Registration[]) => void
   readonly onCampaign: () => void
 }
 

@@ -1,65 +1,237 @@
 /**
  * Who should be in the configuration: from the configuration, the servers that
- * are registered, and their health, to the next change or the reason why not.
- * Pure. One step at a time; the caller proposes it and asks again later.
+ * are registered, their health and what people asked for, to the next change or
+ * the reason why not. Pure. One step at a time; the caller proposes it and asks
+ * again later.
+ *
+ * The rules, the first that applies is taken:
+ *   1. A server at a new address is the same server.
+ *   2. Who shall leave leaves, and who was silent for too long is removed, if
+ *      those that stay are a live quorum and no fewer than the floor. At the
+ *      floor a learner that stands by gets its vote first.
+ *   3. A learner that has caught up becomes a voter, up to the wanted number, if
+ *      the larger set has a live quorum.
+ *   4. Voters beyond the wanted number become learners.
+ *   5. A live server that registers joins as a learner.
+ *
+ * Source: DESIGN's floor rule; Consul's autopilot for what goes wrong without one.
  */
-
-import type { ServerAddress } from '../protocol/balancer.ts'
-import { memberOf, voterIds } from './raft/config.ts'
+import type { Registration, ServerAddress } from '../protocol/balancer.ts'
+import { memberOf, quorumSize, voterIds } from './raft/config.ts'
 import type { Config, Member, ServerId } from './raft/types.ts'
 
-/** Voters wanted; an odd number, because an even one survives no more deaths. */
-const VOTERS_MAX = 5
+/** Silent longer than this, a server counts for no quorum that is to come. */
+const LIVE_MS = 3_000
 /** Voters and servers that stand by. */
 const MEMBERS_MAX = 16
 /** With three voters once reached, no fewer are wanted again. */
 const FLOOR_MAX = 3
 
-export interface Health {
-  /** Whether the server has (nearly) all of the log. */
-  isCaughtUp(id: ServerId): boolean
+export interface MembershipRules {
+  /** A member silent for so long is removed or replaced. */
+  readonly evictAfterMs: number
+  /** Voters wanted; an odd number, because an even one survives no more deaths. */
+  readonly votersMax: number
 }
 
-export type Decision =
-  | { readonly change: Config; readonly why: string }
-  | { readonly change: null; readonly why: string }
+export const DEFAULT_RULES: MembershipRules = { evictAfterMs: 30_000, votersMax: 5 }
 
-export function nextConfig(
-  config: Config,
-  registered: readonly ServerAddress[],
-  health: Health,
-): Decision {
-  const moved = registered.find((server) => {
-    const member = memberOf(config, server.id)
-    return member && !isSameAddress(member, server)
-  })
-  if (moved) {
-    const members = config.members.map((member) =>
-      member.id === moved.id ? { ...member, ...addressOf(moved) } : member,
+export interface Health {
+  /** Since the leader last saw it do what a live server does. */
+  readonly silentMs: number
+  /** Entries of the leader's log that it is not known to have. */
+  readonly lag: number
+  /** Whether it has (nearly) all of the log. */
+  readonly isCaughtUp: boolean
+}
+
+export interface Situation {
+  readonly config: Config
+  /** The leader, who asks. */
+  readonly self: ServerId
+  /** Servers that load balancers know. */
+  readonly registered: readonly Registration[]
+  /** Of members. */
+  readonly health: (id: ServerId) => Health
+  /** Servers that shall leave. */
+  readonly leaving: ReadonlySet<ServerId>
+  readonly rules: MembershipRules
+}
+
+export interface Decision {
+  readonly change: Config | null
+  /** What is done, or why nothing is. */
+  readonly why: string
+  /** The leader itself shall leave: another one has to lead first. */
+  readonly handOver: boolean
+  /** About each server, for people; none for a voter that is well. */
+  readonly notes: ReadonlyMap<ServerId, string>
+}
+
+export function nextConfig(situation: Situation): Decision {
+  return new Membership(situation).decide()
+}
+
+class Membership {
+  readonly #situation: Situation
+  readonly #config: Config
+  readonly #voters: readonly ServerId[]
+  readonly #notes = new Map<ServerId, string>()
+
+  constructor(situation: Situation) {
+    this.#situation = situation
+    this.#config = situation.config
+    this.#voters = voterIds(situation.config)
+  }
+
+  decide(): Decision {
+    const learners = this.#config.members.filter(({ voter }) => !voter)
+    for (const { id } of learners) this.#notes.set(id, this.#learnerNote(id))
+    return (
+      this.#moved() ??
+      this.#gone() ??
+      this.#caughtUp(learners) ??
+      this.#tooMany() ??
+      this.#stranger() ??
+      this.#nothing(learners)
     )
-    return { change: { ...config, members }, why: `server ${moved.id} has a new address` }
   }
 
-  const stranger = registered.find((server) => !memberOf(config, server.id))
-  if (stranger && config.members.length < MEMBERS_MAX) {
-    const members = [...config.members, { ...addressOf(stranger), voter: false }]
-    return { change: { ...config, members }, why: `server ${stranger.id} joins as a learner` }
+  #moved(): Decision | null {
+    const { registered } = this.#situation
+    const moved = registered.find((server) => {
+      const member = memberOf(this.#config, server.id)
+      return member && server.silentMs < LIVE_MS && !isSameAddress(member, server)
+    })
+    if (!moved) return null
+    const change = (member: Member) => ({ ...member, ...addressOf(moved) })
+    return this.#change(this.#with(moved.id, change), `server ${moved.id} has a new address`)
   }
 
-  const voterCount = voterIds(config).length
-  const learners = config.members.filter((member) => !member.voter)
-  if (learners.length === 0) return { change: null, why: 'every server is a voter' }
-  if (voterCount >= VOTERS_MAX) {
-    return { change: null, why: `${VOTERS_MAX} voters are enough; the rest stand by` }
+  /** Members that shall leave or are dead: removed, replaced, or kept with the reason. */
+  #gone(): Decision | null {
+    const { leaving, rules } = this.#situation
+    const dead = this.#config.members
+      .filter(({ id }) => !leaving.has(id) && this.#silentMs(id) >= rules.evictAfterMs)
+      .sort((a, b) => this.#silentMs(b.id) - this.#silentMs(a.id))
+    const left = this.#config.members.filter(({ id }) => leaving.has(id))
+    let decision: Decision | null = null
+    for (const member of [...left, ...dead]) decision ??= this.#remove(member)
+    for (const id of this.#voters) {
+      if (this.#silentMs(id) >= LIVE_MS && !this.#notes.has(id)) {
+        const afterS = Math.ceil(rules.evictAfterMs / 1_000)
+        this.#notes.set(id, `silent ${seconds(this.#silentMs(id))}, removed after ${afterS} s`)
+      }
+    }
+    return decision
   }
-  const isHere = (id: ServerId) => registered.some((server) => server.id === id)
-  const ready = learners.find(({ id }) => isHere(id) && health.isCaughtUp(id))
-  if (!ready) return { change: null, why: 'learners are catching up' }
-  const members = config.members.map((member) =>
-    member.id === ready.id ? { ...member, voter: true } : member,
-  )
-  const floor = Math.max(config.floor, Math.min(voterCount + 1, FLOOR_MAX))
-  return { change: { members, floor }, why: `server ${ready.id} has caught up and becomes a voter` }
+
+  #remove({ id, voter }: Member): Decision | null {
+    const { self, leaving } = this.#situation
+    const cause = leaving.has(id) ? 'shall leave' : `dead ${seconds(this.#silentMs(id))}`
+    const without = this.#config.members.filter((member) => member.id !== id)
+    const removed = { ...this.#config, members: without }
+    if (!voter) return this.#change(removed, `server ${id}, a learner, is removed: ${cause}`)
+
+    const rest = this.#voters.filter((other) => other !== id)
+    if (this.#liveCount(rest) < quorumSize(rest.length)) {
+      this.#notes.set(id, `${cause}, kept: the other voters alone would have no live quorum`)
+      return null
+    }
+    if (rest.length >= this.#config.floor) {
+      if (id === self) {
+        return { ...this.#nothing([]), why: `server ${id} ${cause}: handing over`, handOver: true }
+      }
+      return this.#change(removed, `server ${id} is removed: ${cause}`)
+    }
+    const successor = this.#config.members.find((member) => this.#mayVote(member))
+    if (successor) return this.#promote(successor.id, `in place of ${id}, ${cause}`)
+    this.#notes.set(id, `${cause}, kept: removing it would leave ${votersText(rest.length)}`)
+    return null
+  }
+
+  #caughtUp(learners: readonly Member[]): Decision | null {
+    if (this.#voters.length >= this.#situation.rules.votersMax) return null
+    const ready = learners.find((member) => this.#mayVote(member))
+    return ready ? this.#promote(ready.id, 'has caught up') : null
+  }
+
+  #mayVote({ id, voter }: Member): boolean {
+    if (voter || this.#situation.leaving.has(id)) return false
+    if (!this.#isLive(id) || !this.#situation.health(id).isCaughtUp) return false
+    return this.#liveCount(this.#voters) + 1 >= quorumSize(this.#voters.length + 1)
+  }
+
+  #promote(id: ServerId, why: string): Decision {
+    const { members } = this.#with(id, (member) => ({ ...member, voter: true }))
+    const floor = Math.max(this.#config.floor, Math.min(this.#voters.length + 1, FLOOR_MAX))
+    return this.#change({ members, floor }, `server ${id} becomes a voter: ${why}`)
+  }
+
+  #tooMany(): Decision | null {
+    const { self, rules } = this.#situation
+    const rest = this.#voters.length - 1
+    if (this.#voters.length <= rules.votersMax || rest < this.#config.floor) return null
+    if (this.#liveCount(this.#voters) < this.#voters.length) return null // one may be going anyway
+    const last = this.#voters.findLast((id) => id !== self)
+    if (last === undefined) return null
+    const demoted = this.#with(last, (member) => ({ ...member, voter: false }))
+    return this.#change(demoted, `server ${last} stands by: ${rules.votersMax} voters are enough`)
+  }
+
+  #stranger(): Decision | null {
+    const { registered, leaving } = this.#situation
+    if (this.#config.members.length >= MEMBERS_MAX) return null
+    const stranger = registered.find(
+      ({ id, silentMs }) => !memberOf(this.#config, id) && silentMs < LIVE_MS && !leaving.has(id),
+    )
+    if (!stranger) return null
+    const members = [...this.#config.members, { ...addressOf(stranger), voter: false }]
+    return this.#change({ ...this.#config, members }, `server ${stranger.id} joins as a learner`)
+  }
+
+  #nothing(learners: readonly Member[]): Decision {
+    const { votersMax } = this.#situation.rules
+    const why =
+      this.#voters.length >= votersMax && learners.length > 0
+        ? `${votersMax} voters are enough, ${learners.length} more stand by`
+        : learners.length > 0
+          ? 'learners are catching up'
+          : 'every server is a voter'
+    return { change: null, why, handOver: false, notes: this.#notes }
+  }
+
+  // ---------------------------------------------------------------- helpers
+
+  #change(change: Config, why: string): Decision {
+    return { change, why, handOver: false, notes: this.#notes }
+  }
+
+  #with(id: ServerId, change: (member: Member) => Member): Config {
+    const members = this.#config.members.map((member) =>
+      member.id === id ? change(member) : member,
+    )
+    return { ...this.#config, members }
+  }
+
+  #silentMs(id: ServerId): number {
+    return id === this.#situation.self ? 0 : this.#situation.health(id).silentMs
+  }
+
+  #isLive(id: ServerId): boolean {
+    return this.#silentMs(id) < LIVE_MS
+  }
+
+  #liveCount(ids: readonly ServerId[]): number {
+    return ids.filter((id) => this.#isLive(id)).length
+  }
+
+  #learnerNote(id: ServerId): string {
+    const { lag, isCaughtUp } = this.#situation.health(id)
+    if (!this.#isLive(id)) return `learner, silent ${seconds(this.#silentMs(id))}`
+    if (isCaughtUp) return 'learner, stands by'
+    return `learner, ${lag.toLocaleString('en-US')} entries behind`
+  }
 }
 
 function addressOf({ id, cip, cport, sip, sport }: ServerAddress): Omit<Member, 'voter'> {
@@ -68,4 +240,12 @@ function addressOf({ id, cip, cport, sip, sport }: ServerAddress): Omit<Member, 
 
 function isSameAddress(a: ServerAddress, b: ServerAddress): boolean {
   return a.cip === b.cip && a.cport === b.cport && a.sip === b.sip && a.sport === b.sport
+}
+
+function seconds(ms: number): string {
+  return Number.isFinite(ms) ? `${Math.floor(ms / 1_000)} s` : 'always'
+}
+
+function votersText(count: number): string {
+  return count === 1 ? '1 voter' : `${count} voters`
 }

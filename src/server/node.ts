@@ -14,7 +14,7 @@
  */
 import type { Address, Io, Timer } from '../io/io.ts'
 import type { Logger } from '../io/logger.ts'
-import type { Report, ServerAddress } from '../protocol/balancer.ts'
+import type { Registration, Report, ServerAddress } from '../protocol/balancer.ts'
 import { isCanonical } from '../protocol/commands.ts'
 import { MapItemStore } from './keystore/item-store.ts'
 import { KeystoreDamagedError, readKeystore, writeKeystore } from './keystore/keystore-file.ts'
@@ -22,8 +22,15 @@ import { StateMachine } from './keystore/state-machine.ts'
 import { LogStore, type LogSummary } from './log/log-store.ts'
 import { type LogEntry, RecordWriter } from './log/record.ts'
 import { VoteFile } from './log/vote-file.ts'
-import { nextConfig } from './membership.ts'
+import {
+  DEFAULT_RULES,
+  type Decision,
+  type Health,
+  type MembershipRules,
+  nextConfig,
+} from './membership.ts'
 import type { Forward, PeerMessage, WriteOutcome } from './peer-messages.ts'
+import { memberOf } from './raft/config.ts'
 import { Raft, type RaftTiming } from './raft/raft.ts'
 import type { Config, EntryId, HardState, LogRead, ServerId } from './raft/types.ts'
 
@@ -44,8 +51,8 @@ const FRAME_ITEMS_MAX = 1_000
 const FRAME_BYTES_MAX = 4 * 1024 * 1024
 /** Learners this close behind have caught up. */
 const CAUGHT_UP_ENTRIES = 1_000
-/** A learner silent longer than this gets no vote. */
-const LIVE_MS = 500
+/** A request to remove a server is forgotten unless it is made again. */
+const LEAVING_MS = 5_000
 const REPLAY_BYTES = 4 * 1024 * 1024
 
 export interface NodeOptions {
@@ -58,6 +65,7 @@ export interface NodeOptions {
   readonly self: ServerAddress
   readonly requestTimeoutMs: number
   readonly timing?: RaftTiming
+  readonly membership?: MembershipRules
   /** @returns the stream the message leaves on; null where it certainly does not leave. */
   readonly send: (message: PeerMessage) => number | null
   /** Role, leader or members changed. */
@@ -143,8 +151,12 @@ export class Node {
   /** Reads whose index is known but not applied here yet. */
   #unappliedReads: { readonly index: number; readonly reads: Read[] }[] = []
 
-  #registered: readonly ServerAddress[] = []
+  #registered: readonly Registration[] = []
+  #registeredMs = 0
   #membershipAtMs = 0
+  /** Servers that shall leave, and until when that counts. */
+  readonly #leaving = new Map<ServerId, number>()
+  #decision: Decision | null = null
   #timeEntryAtMs = 0
   #membershipWhy = ''
   /** How much the log has grown since the last keystore file, and how large that is. */
@@ -276,8 +288,26 @@ export class Node {
   }
 
   /** The servers that the load balancer knows: where they are, and who wants to join. */
-  setRegistered(servers: readonly ServerAddress[]): void {
+  setRegistered(servers: readonly Registration[]): void {
     this.#registered = servers
+    this.#registeredMs = this.#nowMs
+  }
+
+  /**
+   * Somebody wants a server out of the cluster. Counts for a while, on the leader.
+   * @returns whether it is out already, and else why not yet.
+   */
+  remove(id: ServerId): { readonly isOut: boolean; readonly why: string } {
+    if (this.raft.role !== 'leader') {
+      const leader = this.raft.leaderId
+      return { isOut: false, why: leader ? `server ${leader} leads` : 'no leader is known' }
+    }
+    if (!memberOf(this.raft.config, id)) return { isOut: true, why: `server ${id} is no member` }
+    this.#leaving.set(id, this.#nowMs + LEAVING_MS)
+    this.#changeMembership()
+    this.#wake()
+    const why = this.#decision?.notes.get(id) ?? this.#decision?.why ?? ''
+    return { isOut: false, why }
   }
 
   /** Where to reach everybody: the load balancer's news before what the log says. */
@@ -303,6 +333,7 @@ export class Node {
       lastIndex,
       commitIndex: raft.log.commitIndex,
       appliedIndex: this.machine.appliedIndex,
+      ...(this.#decision && raft.role === 'leader' ? inWords(this.#decision) : {}),
     }
   }
 
@@ -694,19 +725,37 @@ export class Node {
 
   #changeMembership(): void {
     const { raft } = this
-    const decision = nextConfig(raft.config, this.#registered, {
-      isCaughtUp: (id) => {
-        const progress = raft.progressOf(id)
-        if (progress?.state !== 'replicate') return false
-        if (this.#nowMs - progress.contactMs > LIVE_MS) return false
-        return raft.log.lastIndex - progress.matchIndex <= CAUGHT_UP_ENTRIES
-      },
+    const nowMs = this.#nowMs
+    for (const [id, untilMs] of this.#leaving) if (nowMs > untilMs) this.#leaving.delete(id)
+    const ageMs = nowMs - this.#registeredMs
+    const decision = nextConfig({
+      config: raft.config,
+      self: raft.id,
+      registered: this.#registered.map((server) => {
+        return { ...server, silentMs: server.silentMs + ageMs }
+      }),
+      health: (id) => this.#healthOf(id),
+      leaving: new Set(this.#leaving.keys()),
+      rules: this.#options.membership ?? DEFAULT_RULES,
     })
+    this.#decision = decision
+    if (decision.handOver) raft.handOver()
     const proposed = decision.change && !('refused' in raft.proposeConfig(decision.change))
     if (proposed && decision.why !== this.#membershipWhy) {
       this.#options.log.info({ term: raft.term }, `membership: ${decision.why}`)
     }
     this.#membershipWhy = decision.why
+  }
+
+  #healthOf(id: ServerId): Health {
+    const progress = this.raft.progressOf(id)
+    if (!progress) return { silentMs: 0, lag: 0, isCaughtUp: true } // this server itself
+    const lag = this.raft.log.lastIndex - progress.matchIndex
+    return {
+      silentMs: this.#nowMs - progress.contactMs,
+      lag,
+      isCaughtUp: progress.state === 'replicate' && lag <= CAUGHT_UP_ENTRIES,
+    }
   }
 
   /** Entries that a lagging peer needs and memory no longer holds. */
@@ -737,6 +786,11 @@ export class Node {
     const items = this.machine.items.view()
     this.#keystoreBytes = await writeKeystore(io.disk, this.#groupDirectory, header, items)
   }
+}
+
+/** What a leader's membership is doing, as reports carry it. */
+function inWords({ why, notes }: Decision): Pick<Report, 'membership' | 'notes'> {
+  return { membership: why, notes: [...notes].map(([id, note]) => ({ id, note })) }
 }
 
 function groupDirectory({ directory, group }: NodeOptions): string {

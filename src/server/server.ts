@@ -7,11 +7,12 @@
  */
 import type { Address, Io, Listener, Lock, Stream, Timers } from '../io/io.ts'
 import type { Logger } from '../io/logger.ts'
-import type { Report, ServerAddress } from '../protocol/balancer.ts'
+import type { Registration, Report, ServerAddress } from '../protocol/balancer.ts'
 import { BalancerLink } from './balancer-link.ts'
 import { Connection, endStream, type Store } from './connection.ts'
 import { type Identity, loadIdentity, saveIdentity } from './log/identity.ts'
 import { VoteFile } from './log/vote-file.ts'
+import type { MembershipRules } from './membership.ts'
 import { type Lane, Node } from './node.ts'
 import type { WriteOutcome } from './peer-messages.ts'
 import { Peers } from './peers.ts'
@@ -38,6 +39,7 @@ export interface ServerOptions {
   readonly balancers: readonly Address[]
   readonly requestTimeoutMs: number
   readonly timing?: RaftTiming
+  readonly membership?: MembershipRules
   /** The disk failed; the process must end. */
   readonly onFailure: (error: Error) => void
 }
@@ -49,7 +51,7 @@ export class Server implements Store {
   readonly #peers: Peers
   readonly #link: BalancerLink
   #identity: Identity
-  #registered: readonly ServerAddress[] = []
+  #registered: readonly Registration[] = []
   #node: Node | null = null
   #joining: Promise<void> | null = null
   #listener: Listener | null = null
@@ -215,6 +217,7 @@ export class Server implements Store {
         self: this.#self,
         requestTimeoutMs: this.#options.requestTimeoutMs,
         ...(this.#options.timing ? { timing: this.#options.timing } : {}),
+        ...(this.#options.membership ? { membership: this.#options.membership } : {}),
         send: (message) => this.#peers.send(message),
         onChange: () => this.#onNodeChange(),
         onFailure: this.#options.onFailure,
@@ -232,7 +235,7 @@ export class Server implements Store {
     this.#link.register()
   }
 
-  #setRegistered(servers: readonly ServerAddress[]): void {
+  #setRegistered(servers: readonly Registration[]): void {
     this.#registered = servers
     if (!this.#node) return
     this.#node.setRegistered(servers)

@@ -1,6 +1,11 @@
 import { describe, expect, test } from 'vitest'
-import type { ServerAddress } from '../../src/protocol/balancer.ts'
-import { type Health, nextConfig } from '../../src/server/membership.ts'
+import type { Registration, ServerAddress } from '../../src/protocol/balancer.ts'
+import {
+  DEFAULT_RULES,
+  type Health,
+  nextConfig,
+  type Situation,
+} from '../../src/server/membership.ts'
 import { isSingleChange } from '../../src/server/raft/config.ts'
 import type { Config } from '../../src/server/raft/types.ts'
 
@@ -11,13 +16,17 @@ interface Row {
   /** Who is registered. `a@2`: at another address. */
   readonly registered: string
   readonly caughtUp: string
+  /** Who has been silent for how many seconds: `a:4 b:31`. */
+  readonly silent?: string
+  readonly leaving?: string
+  readonly notes?: Readonly<Record<string, string>>
   readonly next: string | null
   readonly why: string
 }
 
 const CATCHING_UP = 'learners are catching up'
 const ALL_VOTE = 'every server is a voter'
-const ENOUGH = '5 voters are enough; the rest stand by'
+const ENOUGH = '5 voters are enough, 2 more stand by'
 const SIXTEEN = 'a b c d -e -f -g -h -i -j -k -l -m -n -o -p'
 
 const ROWS: readonly Row[] = [
@@ -59,7 +68,7 @@ const ROWS: readonly Row[] = [
     registered: 'a b',
     caughtUp: 'a b',
     next: 'a b floor 2',
-    why: 'server b has caught up and becomes a voter',
+    why: 'server b becomes a voter: has caught up',
   },
   {
     title: 'the third voter raises the floor to 3',
@@ -67,7 +76,7 @@ const ROWS: readonly Row[] = [
     registered: 'a b c',
     caughtUp: 'a b c',
     next: 'a b c floor 3',
-    why: 'server c has caught up and becomes a voter',
+    why: 'server c becomes a voter: has caught up',
   },
   {
     title: 'the fourth voter leaves the floor at 3',
@@ -75,7 +84,7 @@ const ROWS: readonly Row[] = [
     registered: 'a b c d',
     caughtUp: 'd',
     next: 'a b c d floor 3',
-    why: 'server d has caught up and becomes a voter',
+    why: 'server d becomes a voter: has caught up',
   },
   {
     title: 'the fifth voter leaves the floor at 3',
@@ -83,7 +92,7 @@ const ROWS: readonly Row[] = [
     registered: 'a b c d e',
     caughtUp: 'e',
     next: 'a b c d e floor 3',
-    why: 'server e has caught up and becomes a voter',
+    why: 'server e becomes a voter: has caught up',
   },
   {
     title: 'a floor that was reached never sinks',
@@ -91,7 +100,7 @@ const ROWS: readonly Row[] = [
     registered: 'a b',
     caughtUp: 'b',
     next: 'a b floor 3',
-    why: 'server b has caught up and becomes a voter',
+    why: 'server b becomes a voter: has caught up',
   },
   {
     title: 'a sixth server stands by',
@@ -99,7 +108,7 @@ const ROWS: readonly Row[] = [
     registered: 'a b c d e f',
     caughtUp: 'a b c d e f',
     next: null,
-    why: ENOUGH,
+    why: '5 voters are enough, 1 more stand by',
   },
   {
     title: 'a server that will stand by still joins',
@@ -115,31 +124,32 @@ const ROWS: readonly Row[] = [
     registered: 'a b c d',
     caughtUp: 'd c',
     next: 'a -b c -d floor 2',
-    why: 'server c has caught up and becomes a voter',
+    why: 'server c becomes a voter: has caught up',
   },
   {
-    title: 'a learner that is not registered gets no vote, whatever its log',
+    title: 'a learner that the leader hears gets its vote, whoever else knows of it',
     config: 'a -b floor 2',
     registered: 'a',
     caughtUp: 'a b',
-    next: null,
-    why: CATCHING_UP,
+    next: 'a b floor 2',
+    why: 'server b becomes a voter: has caught up',
   },
   {
     title: 'a learner that is here goes before one that is not',
     config: 'a -b -c floor 2',
-    registered: 'a c',
+    registered: 'a b c',
     caughtUp: 'a b c',
+    silent: 'b:4',
     next: 'a -b c floor 2',
-    why: 'server c has caught up and becomes a voter',
+    why: 'server c becomes a voter: has caught up',
   },
   {
-    title: 'a join goes before a vote',
+    title: 'a vote goes before a join',
     config: 'a -b floor 2',
     registered: 'a b c',
     caughtUp: 'b',
-    next: 'a -b -c floor 2',
-    why: 'server c joins as a learner',
+    next: 'a b floor 2',
+    why: 'server b becomes a voter: has caught up',
   },
   {
     title: 'a new address goes before a join and a vote',
@@ -203,17 +213,187 @@ const ROWS: readonly Row[] = [
     registered: 'q e',
     caughtUp: 'e',
     next: `${SIXTEEN.replace('-e', 'e')} floor 3`,
-    why: 'server e has caught up and becomes a voter',
+    why: 'server e becomes a voter: has caught up',
+  },
+  {
+    title: 'a dead voter is removed while the rest stays at the floor',
+    config: 'a b c d floor 3',
+    registered: 'a b c d',
+    caughtUp: 'b c',
+    silent: 'd:30',
+    next: 'a b c floor 3',
+    why: 'server d is removed: dead 30 s',
+  },
+  {
+    title: 'not a moment sooner, and it says when',
+    config: 'a b c d floor 3',
+    registered: 'a b c',
+    caughtUp: '',
+    silent: 'd:29.9',
+    next: null,
+    why: ALL_VOTE,
+    notes: { d: 'silent 29 s, removed after 30 s' },
+  },
+  {
+    title: 'at the floor a dead voter is kept where nobody stands by',
+    config: 'a b c floor 3',
+    registered: 'a b c',
+    caughtUp: '',
+    silent: 'c:42',
+    next: null,
+    why: ALL_VOTE,
+    notes: { c: 'dead 42 s, kept: removing it would leave 2 voters' },
+  },
+  {
+    title: 'at the floor of two as well',
+    config: 'a b floor 2',
+    registered: 'a b',
+    caughtUp: '',
+    silent: 'b:42',
+    next: null,
+    why: ALL_VOTE,
+    notes: { b: 'dead 42 s, kept: removing it would leave 1 voter' },
+  },
+  {
+    title: 'at the floor a learner that stands by gets its vote first',
+    config: 'a b c -d floor 3',
+    registered: 'a b d',
+    caughtUp: 'd',
+    silent: 'c:30',
+    next: 'a b c d floor 3',
+    why: 'server d becomes a voter: in place of c, dead 30 s',
+  },
+  {
+    title: 'and then the dead one goes',
+    config: 'a b c d floor 3',
+    registered: 'a b d',
+    caughtUp: 'd',
+    silent: 'c:31',
+    next: 'a b d floor 3',
+    why: 'server c is removed: dead 31 s',
+  },
+  {
+    title: 'of five the one silent longest goes first',
+    config: 'a b c d e floor 3',
+    registered: 'a b c d e',
+    caughtUp: '',
+    silent: 'd:31 e:40',
+    next: 'a b c d floor 3',
+    why: 'server e is removed: dead 40 s',
+  },
+  {
+    title: 'no removal that would leave no live quorum',
+    config: 'a b c d e floor 3',
+    registered: 'a b',
+    caughtUp: '',
+    silent: 'c:31 d:40 e:4',
+    next: null,
+    why: ALL_VOTE,
+    notes: {
+      c: 'dead 31 s, kept: the other voters alone would have no live quorum',
+      d: 'dead 40 s, kept: the other voters alone would have no live quorum',
+      e: 'silent 4 s, removed after 30 s',
+    },
+  },
+  {
+    title: 'a dead learner goes, whatever the floor',
+    config: 'a b c -d floor 3',
+    registered: 'a b c',
+    caughtUp: '',
+    silent: 'd:30',
+    next: 'a b c floor 3',
+    why: 'server d, a learner, is removed: dead 30 s',
+  },
+  {
+    title: 'a silent learner gets no vote',
+    config: 'a b -c floor 2',
+    registered: 'a b c',
+    caughtUp: 'c',
+    silent: 'c:3',
+    next: null,
+    why: CATCHING_UP,
+    notes: { c: 'learner, silent 3 s' },
+  },
+  {
+    title: 'no vote that would leave no live quorum',
+    config: 'a b -c floor 2',
+    registered: 'a b c',
+    caughtUp: 'c',
+    silent: 'b:4',
+    next: 'a b c floor 3',
+    why: 'server c becomes a voter: has caught up',
+  },
+  {
+    title: 'who was evicted and is silent does not join again',
+    config: 'a b c floor 3',
+    registered: 'a b c d',
+    caughtUp: '',
+    silent: 'd:60',
+    next: null,
+    why: ALL_VOTE,
+  },
+  {
+    title: 'who was evicted and registers again joins as a learner',
+    config: 'a b c floor 3',
+    registered: 'a b c d',
+    caughtUp: '',
+    next: 'a b c -d floor 3',
+    why: 'server d joins as a learner',
+  },
+  {
+    title: 'a server that shall leave leaves, and does not come back',
+    config: 'a b c d floor 3',
+    registered: 'a b c d',
+    caughtUp: '',
+    leaving: 'd',
+    next: 'a b c floor 3',
+    why: 'server d is removed: shall leave',
+  },
+  {
+    title: 'not below the floor',
+    config: 'a b c floor 3',
+    registered: 'a b c',
+    caughtUp: '',
+    leaving: 'b',
+    next: null,
+    why: ALL_VOTE,
+    notes: { b: 'shall leave, kept: removing it would leave 2 voters' },
+  },
+  {
+    title: 'a leader that shall leave hands over first',
+    config: 'a b c d floor 3',
+    registered: 'a b c d',
+    caughtUp: '',
+    leaving: 'a',
+    next: null,
+    why: 'server a shall leave: handing over',
+  },
+  {
+    title: 'six voters, all well: one stands by',
+    config: 'a b c d e f floor 3',
+    registered: 'a b c d e f',
+    caughtUp: '',
+    next: 'a b c d e -f floor 3',
+    why: 'server f stands by: 5 voters are enough',
+  },
+  {
+    title: 'a learner says how far behind it is',
+    config: 'a b -c floor 2',
+    registered: 'a b c',
+    caughtUp: '',
+    next: null,
+    why: CATCHING_UP,
+    notes: { c: 'learner, 1,204 entries behind' },
   },
 ]
 
-test.each(ROWS)('$title', ({ config: text, registered, caughtUp, next, why }) => {
-  const config = configOf(text)
-  const decision = nextConfig(config, words(registered).map(addressOf), healthOf(caughtUp))
-  expect(decision.change && describeConfig(decision.change)).toBe(next)
-  expect(decision.why).toBe(why)
+test.each(ROWS)('$title', (row) => {
+  const config = configOf(row.config)
+  const decision = nextConfig(situationOf(row))
+  expect(decision.change && describeConfig(decision.change)).toBe(row.next)
+  expect(decision.why).toBe(row.why)
+  if (row.notes) expect(Object.fromEntries(decision.notes)).toEqual(row.notes)
   if (decision.change) expect(isSingleChange(config, decision.change)).toBe(true)
-  expect(config).toEqual(configOf(text))
 })
 
 describe('an address is new where any part of it is', () => {
@@ -224,24 +404,33 @@ describe('an address is new where any part of it is', () => {
     ['sport', { sport: 9 }],
   ])('%s', (_part, part) => {
     const moved = { ...addressOf('a'), ...part }
-    const { change } = nextConfig(configOf('a b floor 2'), [moved], healthOf(''))
+    const { change } = nextConfig({
+      ...situationOf({ config: 'a b floor 2' }),
+      registered: [{ ...moved, silentMs: 0 }],
+    })
     expect(change?.members[0]).toEqual({ ...moved, voter: true })
     expect(change?.members[1]).toEqual(configOf('a b floor 2').members[1])
   })
 })
 
 test('a member holds its address and nothing else a report says', () => {
-  const report = { ...addressOf('b'), term: 7, role: 'follower', voter: true }
-  const { change } = nextConfig(configOf('a floor 2'), [report], healthOf('b'))
+  const report = { ...addressOf('b'), silentMs: 0, term: 7, role: 'follower', voter: true }
+  const { change } = nextConfig({
+    ...situationOf({ config: 'a floor 2' }),
+    registered: [report],
+  })
   expect(change?.members[1]).toEqual({ ...addressOf('b'), voter: false })
 })
 
 test('step by step seven servers become five voters and two that stand by', () => {
-  const registered = words('a b c d e f g').map(addressOf)
+  const all = 'a b c d e f g'
   let config = configOf('a floor 2')
   const steps: string[] = []
   for (let step = 0; step < 20; step++) {
-    const { change, why } = nextConfig(config, registered, healthOf('a b c d e f g'))
+    const { change, why } = nextConfig({
+      ...situationOf({ registered: all, caughtUp: all }),
+      config,
+    })
     steps.push(why)
     if (!change) break
     expect(isSingleChange(config, change)).toBe(true)
@@ -281,6 +470,19 @@ function describeConfig({ members, floor }: Config): string {
   return `${parts.join(' ')} floor ${floor}`
 }
 
-function healthOf(caughtUp: string): Health {
-  return { isCaughtUp: (id) => words(caughtUp).includes(id) }
+function situationOf(row: Partial<Row>): Situation {
+  const silent = new Map(words(row.silent ?? '').map((word) => word.split(':') as [string, string]))
+  const silentMs = (id: string) => Number(silent.get(id) ?? 0) * 1_000
+  const health = (id: string): Health => ({
+    silentMs: silentMs(id),
+    lag: 1_204,
+    isCaughtUp: words(row.caughtUp ?? '').includes(id),
+  })
+  const registered = words(row.registered ?? '').map((word): Registration => {
+    const address = addressOf(word)
+    return { ...address, silentMs: silentMs(address.id) }
+  })
+  const config = configOf(row.config ?? 'a floor 2')
+  const leaving = new Set(words(row.leaving ?? ''))
+  return { config, self: 'a', registered, health, leaving, rules: DEFAULT_RULES }
 }

@@ -81,6 +81,13 @@ describe('writes of one connection', () => {
     expect(member.proposed()).toEqual(['first', 'second'])
   })
 
+  test('in one term none waits for the answer to another', async () => {
+    const { member, lane, machine } = await firstForwarded()
+    member.write(lane, 'second')
+    await machine.advance()
+    expect(member.forwards()).toEqual(['b in term 2: second'])
+  })
+
   test('those of another connection wait for none of this', async () => {
     const { member, lane, machine } = await firstForwarded()
     await member.hearLeader('c', 3)
