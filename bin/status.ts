@@ -22,9 +22,11 @@ export function describeStatus(status: ClusterStatus): string {
     String(member.commitIndex),
     String(member.appliedIndex),
     `${(member.lastHeardMsAgo / 1000).toFixed(1)} s ago`,
+    member.note ?? '',
   ])
-  const titles = ['id', 'clients', 'peers', 'role', 'term', 'commit', 'applied', 'last heard']
-  return `${headline}\n\n${describeTable([titles, ...rows])}`
+  const titles = ['id', 'clients', 'peers', 'role', 'term', 'commit', 'applied', 'last heard', '']
+  const membership = status.membership === null ? '' : `\nmembership: ${status.membership}\n`
+  return `${headline}\n\n${describeTable([titles, ...rows])}${membership}`
 }
 
 function describeRole(member: MemberStatus): string {

@@ -83,6 +83,8 @@ interface ServerFlags extends BalancerFlags, BalancersFlags {
   readonly advertiseCip?: string
   readonly advertiseSip?: string
   readonly requestTimeout: number
+  readonly evictAfter: number
+  readonly maxVoters: number
 }
 
 addBalancersFlags(program.command('addsrv'), 5001, 'servers')
@@ -94,7 +96,9 @@ addBalancersFlags(program.command('addsrv'), 5001, 'servers')
   .option('--data <dir>', 'directory for its data (default: ./data/srv-<cport>)')
   .option('--advertise-cip <host>', 'what clients are told, where it differs from --cip')
   .option('--advertise-sip <host>', 'what peers are told, where it differs from --sip')
-  .option('--request-timeout <ms>', 'how long a request waits for a leader', parseCount, 2000)
+  .option('--request-timeout <ms>', 'how long a request waits for a leader', parseCount, 2_000)
+  .option('--evict-after <ms>', 'a server silent for so long is replaced', parseCount, 30_000)
+  .option('--max-voters <count>', 'more servers than that stand by', parseCount, 5)
   .addHelpText(
     'after',
     '\nExample:\n  store addsrv --cport 7002 --sport 6002 --lb lb1.example:5001,lb2.example:5001',
@@ -115,6 +119,7 @@ addBalancersFlags(program.command('addsrv'), 5001, 'servers')
           advertiseSip: advertised('sip', sip, flags.advertiseSip),
           balancers: balancersOf(flags),
           requestTimeoutMs: flags.requestTimeout,
+          membership: { evictAfterMs: flags.evictAfter, votersMax: flags.maxVoters },
           onFailure: failWith(log, directory),
         }),
       )

@@ -63,9 +63,11 @@ export type Action =
   /** To be durable before `clusterSaved` is called. */
   | { readonly kind: 'save'; readonly record: ClusterRecord }
 
-export interface MemberStatus extends Report {
+export interface MemberStatus extends Omit<Report, 'membership' | 'notes'> {
   readonly lastHeardMsAgo: number
   readonly alive: boolean
+  /** What the leader says of it; null for a voter that is well. */
+  readonly note: string | null
 }
 
 interface Server {
@@ -179,12 +181,14 @@ export class Coordinator {
   }
 
   status(nowMs: number): MemberStatus[] {
+    const notes = new Map(this.leader(nowMs)?.notes?.map(({ id, note }) => [id, note]))
     return [...this.#servers.values()]
       .sort((a, b) => a.report.cip.localeCompare(b.report.cip) || a.report.cport - b.report.cport)
-      .map(({ report, lastHeardMs }) => ({
+      .map(({ report: { membership: _, notes: __, ...report }, lastHeardMs }) => ({
         ...report,
         lastHeardMsAgo: Math.round(nowMs - lastHeardMs),
         alive: nowMs - lastHeardMs <= this.#timing.deadMs,
+        note: notes.get(report.id) ?? null,
       }))
   }
 

@@ -50,6 +50,8 @@ export interface ClusterStatus {
   /** Id of the server that leads; null when none does. */
   readonly leader: string | null
   readonly whyNoLeader: string | null
+  /** What the leader is doing about members, or why nothing. */
+  readonly membership: string | null
   readonly members: readonly MemberStatus[]
 }
 
@@ -214,6 +216,7 @@ export class Balancer {
       cluster: this.#coordinator.cluster,
       leader: leader?.id ?? null,
       whyNoLeader: leader ? null : this.#coordinator.whyNoLeader(nowMs),
+      membership: leader?.membership ?? null,
       members: this.#coordinator.status(nowMs),
     }
   }

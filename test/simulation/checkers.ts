@@ -83,8 +83,11 @@ export class Checkers {
 
   // ---------------------------------------------------------------- one each
 
+  /** One that is its own majority leads, for others, once its vote for itself is durable. */
   #checkLeader(host: Host, { raft }: Node): void {
     const known = this.#leaders.get(raft.term)
+    if (known === raft.id) return
+    if (!host.disk.hasDurably(DATA, Buffer.from(`vote ${raft.term} ${raft.id} `))) return
     if (known === undefined) this.#leaders.set(raft.term, raft.id)
     else if (known !== raft.id) {
       fail('one leader a term', `term ${raft.term}: ${known} and ${raft.id} (${host.name})`)

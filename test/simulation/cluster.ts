@@ -119,6 +119,7 @@ export class ServerProcess extends Process {
   isDamaged = false
   #id: string | null = null
   readonly #balancerHosts: readonly string[]
+  readonly #evictAfterMs: number
   readonly #onFailure: (process: ServerProcess, error: Error) => void
 
   constructor(
@@ -126,10 +127,12 @@ export class ServerProcess extends Process {
     network: SimNetwork,
     name: string,
     balancerHosts: readonly string[],
+    evictAfterMs: number,
     onFailure: (process: ServerProcess, error: Error) => void,
   ) {
     super(world, network, name)
     this.#balancerHosts = balancerHosts
+    this.#evictAfterMs = evictAfterMs
     this.#onFailure = onFailure
   }
 
@@ -156,6 +159,7 @@ export class ServerProcess extends Process {
       balancers: this.#balancerHosts.map((host) => ({ host, port: BALANCER_PORT })),
       requestTimeoutMs: REQUEST_TIMEOUT_MS,
       timing: TIMING,
+      membership: { evictAfterMs: this.#evictAfterMs, votersMax: 5 },
       onFailure,
     })
     if (this.host.epoch !== epoch) return

@@ -45,7 +45,7 @@ interface Version {
 type State = Version | null
 
 /** A search that takes more steps than this is given up, and says so. */
-const STEPS_MAX = 2_000_000
+const STEPS_MAX = 10_000_000
 
 export class UndecidedError extends Error {}
 

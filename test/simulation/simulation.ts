@@ -77,11 +77,17 @@ class Simulation {
     const serverCount = world.pick(SERVER_COUNTS)
     const balancerNames = world.chance(0.4) ? ['lb1', 'lb2'] : ['lb1']
     this.#balancers = balancerNames.map((name) => new BalancerProcess(world, this.#network, name))
+    const evictAfterMs = world.pick([4_000, 8_000, 30_000])
     this.#servers = Array.from(
       { length: serverCount },
       (_, at) =>
-        new ServerProcess(world, this.#network, `s${at + 1}`, balancerNames, (process, error) =>
-          this.#serverFailed(process, error),
+        new ServerProcess(
+          world,
+          this.#network,
+          `s${at + 1}`,
+          balancerNames,
+          evictAfterMs,
+          (process, error) => this.#serverFailed(process, error),
         ),
     )
     const keys = Array.from({ length: world.integer(2, 6) }, (_, at) => `k${at + 1}`)

@@ -295,6 +295,9 @@ export class Raft<E extends Entry> {
    */
   stable(id: EntryId): void {
     if (id.index <= this.log.stableIndex || this.log.termAt(id.index) !== id.term) return
+    // What the driver has not been given yet may replace what it speaks of, and bring it back.
+    const [unwritten] = this.#newEntries
+    if (unwritten && id.index >= unwritten.index) return
     this.log.stableIndex = id.index
     if (this.#role === 'leader') this.#maybeCommit()
     else if (this.#ackIndex > this.#ackedIndex) this.#ackOwed = true

@@ -159,9 +159,9 @@ export interface LogRead {
 }
 
 /**
- * One batch of work the driver owes, in this order: make `hardState` durable;
- * start to make `entries` durable (an entry may replace ones at its index and
- * after); send `messages`; apply `committed`; serve `readStates`; answer `reads`.
+ * One batch of work the driver owes, in this order: start to make `entries`
+ * durable (an entry may replace ones at its index and after); make `hardState`
+ * durable; send `messages`; apply `committed`; serve `readStates`; answer `reads`.
  */
 export interface Ready<E extends Entry> {
   readonly hardState: HardState | null
