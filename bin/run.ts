@@ -12,14 +12,16 @@ export function parsePort(text: string): number {
   return port
 }
 
-/** `host:port,host:port`; an IPv6 address stands in brackets. */
+/** `host:port`; an IPv6 address stands in brackets. */
+export function parseAddress(text: string): Address {
+  const match = /^(?:\[([^\]]+)\]|([^:[\]]+)):(\d+)$/.exec(text.trim())
+  const host = match?.[1] ?? match?.[2]
+  if (!host) throw new InvalidArgumentError('an address is like 10.0.0.8:5001.')
+  return { host, port: parsePort(match?.[3] ?? '') }
+}
+
 export function parseAddresses(text: string): Address[] {
-  return text.split(',').map((item) => {
-    const match = /^(?:\[([^\]]+)\]|([^:[\]]+)):(\d+)$/.exec(item.trim())
-    const host = match?.[1] ?? match?.[2]
-    if (!host) throw new InvalidArgumentError('a list like 10.0.0.8:5001,10.0.0.9:5001.')
-    return { host, port: parsePort(match?.[3] ?? '') }
-  })
+  return text.split(',').map(parseAddress)
 }
 
 /** The load balancers that `--lb` names, else the one of `--lbip` and `--lbport`. */

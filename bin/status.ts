@@ -1,11 +1,15 @@
 /** `store status`: what the load balancer knows, as a table or as JSON. */
-import { askBalancers } from '../src/client/balancer-client.ts'
+import { askBalancers, type Whom } from '../src/client/balancer-client.ts'
 import type { Address, Io } from '../src/io/io.ts'
-import type { MemberStatus } from '../src/lb/coordinator.ts'
-import type { ClusterStatus } from '../src/lb/lb.ts'
+import type { ClusterStatus, MemberStatus } from '../src/protocol/status.ts'
 
-export async function fetchStatus(io: Io, balancers: readonly Address[]): Promise<ClusterStatus> {
-  return askBalancers(io, balancers, 'status', ([line = '']) => JSON.parse(line) as ClusterStatus)
+export async function fetchStatus(
+  io: Io,
+  addresses: readonly Address[],
+  whom: Whom = 'load balancer',
+): Promise<ClusterStatus> {
+  const read = ([line = '']: string[]) => JSON.parse(line) as ClusterStatus
+  return askBalancers(io, addresses, 'status', read, whom)
 }
 
 export function describeStatus(status: ClusterStatus): string {
@@ -18,10 +22,10 @@ export function describeStatus(status: ClusterStatus): string {
     `${member.cip}:${member.cport}`,
     `${member.sip}:${member.sport}`,
     describeRole(member),
-    String(member.term),
-    String(member.commitIndex),
-    String(member.appliedIndex),
-    `${(member.lastHeardMsAgo / 1000).toFixed(1)} s ago`,
+    known(member.term),
+    known(member.commitIndex),
+    known(member.appliedIndex),
+    member.lastHeardMsAgo === null ? '?' : `${(member.lastHeardMsAgo / 1000).toFixed(1)} s ago`,
     member.note ?? '',
   ])
   const titles = ['id', 'clients', 'peers', 'role', 'term', 'commit', 'applied', 'last heard', '']
@@ -29,10 +33,14 @@ export function describeStatus(status: ClusterStatus): string {
   return `${headline}\n\n${describeTable([titles, ...rows])}${membership}`
 }
 
+function known(value: number | null): string {
+  return value === null ? '?' : String(value)
+}
+
 function describeRole(member: MemberStatus): string {
-  if (!member.alive) return 'dead'
+  if (member.alive === false) return 'dead'
   if (member.cluster === null) return 'new'
-  return member.voter ? member.role : 'learner'
+  return member.voter ? (member.role ?? 'voter') : 'learner'
 }
 
 export function describeTable(rows: readonly (readonly string[])[]): string {

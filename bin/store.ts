@@ -1,17 +1,21 @@
 #!/usr/bin/env node
 /** The `store` command: parses flags, calls src, handles signals. */
 import { fileURLToPath } from 'node:url'
-import { Command } from 'commander'
+import { Command, Option } from 'commander'
+import type { Address } from '../src/io/io.ts'
 import type { Logger } from '../src/io/logger.ts'
 import { createNodeIo } from '../src/io/node.ts'
+import { DISCOVER_POLICIES, type DiscoverPolicy } from '../src/lb/coordinator.ts'
 import { Balancer } from '../src/lb/lb.ts'
 import { Server } from '../src/server/server.ts'
+import { removeServer } from './remove.ts'
 import {
   addBalancersFlags,
   type BalancersFlags,
   balancersOf,
   createLogger,
   explain,
+  parseAddress,
   parseCount,
   parsePort,
   runCommand,
@@ -56,8 +60,13 @@ program
   .option('--sip <host>', 'address for servers (UDP)', '127.0.0.1')
   .option('--sport <port>', 'port for servers (UDP)', parsePort, 5001)
   .option('--data <dir>', 'directory for its data (default: ./data/lb-<cport>)')
+  .addOption(
+    new Option('--discover <policy>', 'which servers get-servers names')
+      .choices(DISCOVER_POLICIES)
+      .default('leader'),
+  )
   .addHelpText('after', '\nExample:\n  store addlb --cip 0.0.0.0 --sip 0.0.0.0')
-  .action((flags: BalancerFlags) =>
+  .action((flags: BalancerFlags & { discover: DiscoverPolicy }) =>
     runCommand('store addlb', async () => {
       const { cip, cport, sip, sport } = flags
       const directory = flags.data ?? `./data/lb-${cport}`
@@ -69,6 +78,7 @@ program
           client: { host: cip, port: cport },
           server: { host: sip, port: sport },
           directory,
+          discover: flags.discover,
           onFailure: failWith(log, directory),
         }),
       )
@@ -120,6 +130,10 @@ addBalancersFlags(program.command('addsrv'), 5001, 'servers')
           balancers: balancersOf(flags),
           requestTimeoutMs: flags.requestTimeout,
           membership: { evictAfterMs: flags.evictAfter, votersMax: flags.maxVoters },
+          onLeave: () => {
+            log.info('removed from the cluster: stopping; started again, it joins again')
+            process.kill(process.pid, 'SIGTERM')
+          },
           onFailure: failWith(log, directory),
         }),
       )
@@ -132,13 +146,29 @@ addBalancersFlags(program.command('addsrv'), 5001, 'servers')
 
 addBalancersFlags(program.command('status'), 5002, 'clients')
   .description('print the members, their roles and positions, and who leads')
+  .option('--server <host:port>', 'ask this server instead of a load balancer', parseAddress)
   .option('--json', 'print one JSON object')
   .addHelpText('after', '\nExample:\n  store status --json')
-  .action((flags: BalancersFlags & { json?: boolean }) =>
+  .action((flags: BalancersFlags & { json?: boolean; server?: Address }) =>
     runCommand('store status', async () => {
-      const status = await fetchStatus(io, balancersOf(flags))
+      const status = flags.server
+        ? await fetchStatus(io, [flags.server], 'server')
+        : await fetchStatus(io, balancersOf(flags))
       process.stdout.write(flags.json ? `${JSON.stringify(status)}\n` : describeStatus(status))
     }),
+  )
+
+addBalancersFlags(program.command('remove <id>'), 5002, 'clients')
+  .description('take a server out of the cluster; it stops, and its data stays where it is')
+  .option('--server <host:port>', 'ask this server instead of a load balancer', parseAddress)
+  .option('--timeout <ms>', 'give up after so long, and say why', parseCount, 30_000)
+  .addHelpText('after', '\nExample:\n  store remove 4e1b20c7')
+  .action((id: string, flags: BalancersFlags & { server?: Address; timeout: number }) =>
+    runCommand('store remove', () =>
+      flags.server
+        ? removeServer(io, [flags.server], 'server', id, flags.timeout)
+        : removeServer(io, balancersOf(flags), 'load balancer', id, flags.timeout),
+    ),
   )
 
 /** What others are told; an address that means "every address of this machine" is none. */

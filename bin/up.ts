@@ -8,7 +8,7 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Io } from '../src/io/io.ts'
-import type { ClusterStatus } from '../src/lb/lb.ts'
+import type { ClusterStatus } from '../src/protocol/status.ts'
 import { describeStatus, fetchStatus } from './status.ts'
 
 const RESTART_MS = 1_000
@@ -61,8 +61,8 @@ export async function up(io: Io, command: string, options: UpOptions): Promise<v
         say(`${member.name} ${how} before the cluster was ready`)
         process.exitCode = 1
         void stop()
-      } else if (!options.restart) {
-        say(`${member.name} ${how}`)
+      } else if (!options.restart || code === 0) {
+        say(`${member.name} ${how}`) // by itself and without a fault: it was removed
       } else {
         const isSteady = io.clock.monotonicMs() - startedMs > STEADY_MS
         member.restartMs = isSteady ? RESTART_MS : member.restartMs

@@ -1,6 +1,9 @@
 /** Asks load balancers: one TCP connection, one line out, lines until `end` back. */
 import type { Address, Io } from '../io/io.ts'
 
+/** Servers answer the same questions, on their port for clients. */
+export type Whom = 'load balancer' | 'server'
+
 const TIMEOUT_MS = 3_000
 const ANSWER_BYTES_MAX = 1024 * 1024
 
@@ -9,8 +12,9 @@ const ANSWER_BYTES_MAX = 1024 * 1024
  * @returns the lines of the answer, without the last, `end`.
  * @throws Error in one line that says what to look at.
  */
-function askBalancer(io: Io, balancer: Address, command: string): Promise<string[]> {
-  const where = `load balancer ${balancer.host}:${balancer.port}`
+function ask(io: Io, address: Address, command: string, whom: Whom): Promise<string[]> {
+  const where = `${whom} ${address.host}:${address.port}`
+  const start = whom === 'server' ? 'addsrv' : 'addlb'
   return new Promise((resolve, reject) => {
     let text = ''
     const fail = (why: string) => {
@@ -21,7 +25,7 @@ function askBalancer(io: Io, balancer: Address, command: string): Promise<string
     const timer = io.timers.after(TIMEOUT_MS, () =>
       fail(`${where} did not answer within ${TIMEOUT_MS} ms`),
     )
-    const stream = io.network.connect(balancer, {
+    const stream = io.network.connect(address, {
       onData(chunk) {
         text += chunk.toString('latin1')
         const lines = text.split('\r\n')
@@ -37,7 +41,7 @@ function askBalancer(io: Io, balancer: Address, command: string): Promise<string
       onEnd: () => fail(`${where} closed the connection without an answer`),
       onClose: (error) => {
         const code = error && 'code' in error ? String(error.code) : 'closed'
-        fail(`${where} can't be reached (${code}): is it running? start one with: store addlb`)
+        fail(`${where} can't be reached (${code}): is it running? start one with: store ${start}`)
       },
     })
     stream.write(`${command}\r\n`)
@@ -51,14 +55,15 @@ function askBalancer(io: Io, balancer: Address, command: string): Promise<string
  */
 export async function askBalancers<T>(
   io: Io,
-  balancers: readonly Address[],
+  addresses: readonly Address[],
   command: string,
   read: (lines: string[]) => T,
+  whom: Whom = 'load balancer',
 ): Promise<T> {
   const failures: string[] = []
-  for (const balancer of balancers) {
+  for (const address of addresses) {
     try {
-      return read(await askBalancer(io, balancer, command))
+      return read(await ask(io, address, command, whom))
     } catch (error) {
       failures.push(error instanceof Error ? error.message : String(error))
     }

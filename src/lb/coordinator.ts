@@ -20,6 +20,7 @@ import {
   type ToBalancer,
   type ToServer,
 } from '../protocol/balancer.ts'
+import type { MemberStatus } from '../protocol/status.ts'
 
 export interface CoordinatorTiming {
   /** Between heartbeats to the leader. */
@@ -63,15 +64,26 @@ export type Action =
   /** To be durable before `clusterSaved` is called. */
   | { readonly kind: 'save'; readonly record: ClusterRecord }
 
-export interface MemberStatus extends Omit<Report, 'membership' | 'notes'> {
-  readonly lastHeardMsAgo: number
-  readonly alive: boolean
-  /** What the leader says of it; null for a voter that is well. */
-  readonly note: string | null
+/** Which servers `get-servers` names, and in what order. */
+export const DISCOVER_POLICIES = ['leader', 'round-robin', 'least-requests'] as const
+export type DiscoverPolicy = (typeof DISCOVER_POLICIES)[number]
+
+/** A server that lacks more entries of the leader's is not offered. */
+const OFFER_LAG_MAX = 1_000
+
+const RATE_MS = 1_000
+
+/** What a server's clients asked of it lately. */
+interface Requests {
+  readonly perSecond: number
+  /** As of the last time that the rate was taken. */
+  readonly count: number
+  readonly sinceMs: number
 }
 
 interface Server {
   report: Report
+  requests: Requests
   /** Of this balancer in the server's list; null before it has registered. */
   place: number | null
   from: Address
@@ -94,6 +106,8 @@ export class Coordinator {
   #record: ClusterRecord | null
   #isSaved: boolean
   #heartbeatDueMs = 0
+  /** Whose turn it is to be named first. */
+  #turn = 0
   #search: Search = { phase: 'idle' }
   #leaderlessSinceMs: number
 
@@ -126,9 +140,13 @@ export class Coordinator {
     const { server: report } = message
     const known = this.#servers.get(report.id)
     if (!known && this.#servers.size >= SERVERS_MAX) return []
-    if (known) Object.assign(known, { report, from, lastHeardMs: nowMs })
-    else {
-      const heard = { firstHeardMs: nowMs, lastHeardMs: nowMs }
+    const { requestCount } = report
+    if (known) {
+      const requests = counted(known.requests, requestCount, nowMs)
+      Object.assign(known, { report, from, requests, lastHeardMs: nowMs })
+    } else {
+      const requests = { perSecond: 0, count: requestCount, sinceMs: nowMs }
+      const heard = { firstHeardMs: nowMs, lastHeardMs: nowMs, requests }
       this.#servers.set(report.id, { report, place: null, from, ...heard })
     }
     const actions = this.#maybeAdopt(report)
@@ -153,6 +171,21 @@ export class Coordinator {
     const server = this.#leaderServer(nowMs)
     if (!server || nowMs - server.lastHeardMs > this.#timing.offerMs) return null
     return server.report
+  }
+
+  /** Servers that take requests, the one to try first in front; none without a leader. */
+  servers(nowMs: number, policy: DiscoverPolicy): Report[] {
+    const leader = this.leader(nowMs)
+    if (!leader) return []
+    if (policy === 'leader') return [leader]
+    const able = this.#live(nowMs).filter(({ report }) => {
+      const lag = leader.commitIndex - report.appliedIndex
+      return report.cluster === this.cluster && report.leader === leader.id && lag <= OFFER_LAG_MAX
+    })
+    if (policy === 'least-requests')
+      able.sort((a, b) => a.requests.perSecond - b.requests.perSecond)
+    else able.push(...able.splice(0, this.#turn++ % Math.max(1, able.length)))
+    return able.map(({ report }) => report)
   }
 
   /** Why there is no leader, for people. */
@@ -184,8 +217,8 @@ export class Coordinator {
     const notes = new Map(this.leader(nowMs)?.notes?.map(({ id, note }) => [id, note]))
     return [...this.#servers.values()]
       .sort((a, b) => a.report.cip.localeCompare(b.report.cip) || a.report.cport - b.report.cport)
-      .map(({ report: { membership: _, notes: __, ...report }, lastHeardMs }) => ({
-        ...report,
+      .map(({ report, lastHeardMs }) => ({
+        ...statusOf(report),
         lastHeardMsAgo: Math.round(nowMs - lastHeardMs),
         alive: nowMs - lastHeardMs <= this.#timing.deadMs,
         note: notes.get(report.id) ?? null,
@@ -323,4 +356,20 @@ export class Coordinator {
     const equals = voters.filter((voter) => compare(voter, first) === 0)
     return equals[Math.floor(this.#random() * equals.length)] ?? first
   }
+}
+
+/** Reports close to each other say little: a rate is taken over a second or more. */
+function counted(requests: Requests, count: number, nowMs: number): Requests {
+  const elapsedMs = nowMs - requests.sinceMs
+  if (elapsedMs < RATE_MS) return requests
+  const isRestarted = count < requests.count
+  const perSecond = isRestarted ? 0 : (1_000 * (count - requests.count)) / elapsedMs
+  return { perSecond, count, sinceMs: nowMs }
+}
+
+type FromReport = Omit<MemberStatus, 'lastHeardMsAgo' | 'alive' | 'note'>
+
+function statusOf(report: Report): FromReport {
+  const { membership: _, notes: __, leader: ___, requestCount: ____, ...rest } = report
+  return rest
 }

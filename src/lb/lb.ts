@@ -5,7 +5,8 @@
  * Servers speak to it over UDP (protocol/balancer.ts), clients over TCP in
  * lines, each answer ending with a line `end`:
  *
- *     get-servers    the leader's ip:port, or `SERVER_ERROR no leader: <why>`
+ *     get-servers    ip:port of servers to use, as the policy says, or
+ *                    `SERVER_ERROR no leader: <why>`
  *     status         one JSON line about the cluster and its members
  *
  * On disk: `cluster`, one checked line: the cluster's id, and who may form it.
@@ -16,13 +17,14 @@ import type { Logger } from '../io/logger.ts'
 import { replaceFile } from '../io/replace-file.ts'
 import { decodeToBalancer, encodeDatagram } from '../protocol/balancer.ts'
 import { checkedLine, readCheckedLine } from '../protocol/checked-line.ts'
+import type { ClusterStatus } from '../protocol/status.ts'
 import {
   type Action,
   type ClusterRecord,
   Coordinator,
   type CoordinatorTiming,
   DEFAULT_COORDINATOR_TIMING,
-  type MemberStatus,
+  type DiscoverPolicy,
 } from './coordinator.ts'
 
 /** The coordinator is asked what to do so many times a heartbeat. */
@@ -39,20 +41,10 @@ export interface BalancerOptions {
   /** Where servers register, UDP. */
   readonly server: Address
   readonly directory: string
+  readonly discover?: DiscoverPolicy
   readonly timing?: CoordinatorTiming
   /** Its file can't be written; the process must end. */
   readonly onFailure: (error: Error) => void
-}
-
-/** What `status` answers, as JSON. */
-export interface ClusterStatus {
-  readonly cluster: string | null
-  /** Id of the server that leads; null when none does. */
-  readonly leader: string | null
-  readonly whyNoLeader: string | null
-  /** What the leader is doing about members, or why nothing. */
-  readonly membership: string | null
-  readonly members: readonly MemberStatus[]
 }
 
 export class Balancer {
@@ -195,7 +187,7 @@ export class Balancer {
   #answer(line: string): string {
     switch (line) {
       case 'get-servers':
-        return `${this.#leaderLine()}\r\nend\r\n`
+        return `${this.#serverLines()}\r\nend\r\n`
       case 'status':
         return `${JSON.stringify(this.#status())}\r\nend\r\n`
       default:
@@ -203,9 +195,9 @@ export class Balancer {
     }
   }
 
-  #leaderLine(): string {
-    const leader = this.#coordinator.leader(this.#nowMs)
-    if (leader) return `${leader.cip}:${leader.cport}`
+  #serverLines(): string {
+    const servers = this.#coordinator.servers(this.#nowMs, this.#options.discover ?? 'leader')
+    if (servers.length > 0) return servers.map(({ cip, cport }) => `${cip}:${cport}`).join('\r\n')
     return `SERVER_ERROR no leader: ${this.#coordinator.whyNoLeader(this.#nowMs)}`
   }
 

@@ -51,6 +51,8 @@ export interface Report extends ServerAddress {
   readonly lastIndex: number
   readonly commitIndex: number
   readonly appliedIndex: number
+  /** Requests of clients since it started. */
+  readonly requestCount: number
   /** Of a leader: what its membership is doing and why, and about each server. */
   readonly membership?: string | undefined
   readonly notes?: readonly { readonly id: string; readonly note: string }[] | undefined
@@ -105,6 +107,7 @@ const REPORT: Shape = {
   lastIndex: isCount,
   commitIndex: isCount,
   appliedIndex: isCount,
+  requestCount: isCount,
   membership: optional(isText),
   notes: optional(listOf(shaped({ id: isName, note: isText }), SERVERS_MAX)),
 }

@@ -36,6 +36,9 @@ export type Request =
   | { readonly kind: 'get'; readonly keys: readonly string[]; readonly withCas: boolean }
   | { readonly kind: 'write'; readonly command: Buffer; readonly noreply: boolean }
   | { readonly kind: 'version' }
+  /** About the cluster: not memcached's, and with words that it answers with ERROR. */
+  | { readonly kind: 'cluster'; readonly question: 'get-servers' | 'status' }
+  | { readonly kind: 'remove'; readonly server: string }
   /** Answer what came before, then close. */
   | { readonly kind: 'quit' }
   /** Answer this line and go on; empty where `noreply` keeps even that away. */
@@ -182,6 +185,11 @@ export class RequestDecoder {
         return takeDelete(tokens)
       case 'version':
         return { kind: 'version' }
+      case 'get-servers':
+      case 'status':
+        return { kind: 'cluster', question: verb }
+      case 'remove-server':
+        return { kind: 'remove', server: tokens[1] ?? '' }
       case 'quit':
         return this.#close()
     }

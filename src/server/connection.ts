@@ -20,6 +20,10 @@ export interface Store {
   /** Calls back when reads here are linearizable, or with the reason why not. */
   barrier(done: (failure: string | null) => void): void
   get(key: string): Item | undefined
+  /** Lines about the cluster, the last one `end`. */
+  answer(question: 'get-servers' | 'status'): string
+  /** Somebody wants a server out of the cluster: lines, the last one `end`. */
+  remove(server: string): string
 }
 
 const IN_FLIGHT_MAX = 1_024
@@ -144,6 +148,10 @@ export class Connection {
         return this.#write(request.command, request.noreply)
       case 'version':
         return this.#answer(`VERSION ${PROTOCOL_VERSION}\r\n`)
+      case 'cluster':
+        return this.#answer(this.#store.answer(request.question))
+      case 'remove':
+        return this.#answer(this.#store.remove(request.server))
       case 'error':
         return this.#answer(request.line === '' ? '' : `${request.line}\r\n`)
       case 'quit':

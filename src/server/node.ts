@@ -16,6 +16,7 @@ import type { Address, Io, Timer } from '../io/io.ts'
 import type { Logger } from '../io/logger.ts'
 import type { Registration, Report, ServerAddress } from '../protocol/balancer.ts'
 import { isCanonical } from '../protocol/commands.ts'
+import type { ClusterStatus, MemberStatus } from '../protocol/status.ts'
 import { MapItemStore } from './keystore/item-store.ts'
 import { KeystoreDamagedError, readKeystore, writeKeystore } from './keystore/keystore-file.ts'
 import { StateMachine } from './keystore/state-machine.ts'
@@ -51,6 +52,8 @@ const FRAME_ITEMS_MAX = 1_000
 const FRAME_BYTES_MAX = 4 * 1024 * 1024
 /** Learners this close behind have caught up. */
 const CAUGHT_UP_ENTRIES = 1_000
+/** A member silent for longer shows as dead. */
+const ALIVE_MS = 3_000
 /** A request to remove a server is forgotten unless it is made again. */
 const LEAVING_MS = 5_000
 const REPLAY_BYTES = 4 * 1024 * 1024
@@ -68,6 +71,8 @@ export interface NodeOptions {
   readonly membership?: MembershipRules
   /** @returns the stream the message leaves on; null where it certainly does not leave. */
   readonly send: (message: PeerMessage) => number | null
+  /** This server was removed from the cluster, on purpose. */
+  readonly onLeave: () => void
   /** Role, leader or members changed. */
   readonly onChange: () => void
   /** The disk failed: nothing may be acknowledged any more. */
@@ -246,6 +251,9 @@ export class Node {
     switch (message.type) {
       case 'hello':
         break
+      case 'leave':
+        this.#options.onLeave()
+        break
       case 'forward':
         this.#receiveForward(message)
         break
@@ -302,8 +310,11 @@ export class Node {
       const leader = this.raft.leaderId
       return { isOut: false, why: leader ? `server ${leader} leads` : 'no leader is known' }
     }
-    if (!memberOf(this.raft.config, id)) return { isOut: true, why: `server ${id} is no member` }
     this.#leaving.set(id, this.#nowMs + LEAVING_MS)
+    if (!memberOf(this.raft.config, id)) {
+      this.#options.send({ type: 'leave', from: this.raft.id, to: id })
+      return { isOut: true, why: `server ${id} is no member` }
+    }
     this.#changeMembership()
     this.#wake()
     const why = this.#decision?.notes.get(id) ?? this.#decision?.why ?? ''
@@ -319,7 +330,7 @@ export class Node {
     return addresses
   }
 
-  report(): Report {
+  report(): Omit<Report, 'requestCount'> {
     const { raft } = this
     const { term: lastTerm, index: lastIndex } = raft.log.last
     return {
@@ -346,6 +357,39 @@ export class Node {
     })
     this.#wake()
     await deposed
+  }
+
+  /** What this server knows of its cluster. */
+  status(): ClusterStatus {
+    const { raft } = this
+    const { leaderId } = raft
+    const isLeader = raft.role === 'leader'
+    const { lastTerm, ...self } = this.report()
+    const members = raft.config.members.map((member): MemberStatus => {
+      const { id, cip, cport, sip, sport, voter } = member
+      const progress = raft.progressOf(id)
+      const isSelf = id === raft.id
+      return {
+        ...{ id, cip, cport, sip, sport, voter },
+        cluster: this.#options.clusterId,
+        role: isSelf ? raft.role : id === leaderId ? 'leader' : null,
+        term: isSelf ? raft.term : null,
+        lastTerm: isSelf ? lastTerm : null,
+        lastIndex: isSelf ? self.lastIndex : (progress?.matchIndex ?? null),
+        commitIndex: isSelf ? self.commitIndex : null,
+        appliedIndex: isSelf ? self.appliedIndex : null,
+        lastHeardMsAgo: isSelf ? 0 : progress ? Math.round(this.#nowMs - progress.contactMs) : null,
+        alive: isSelf ? true : progress ? this.#nowMs - progress.contactMs < ALIVE_MS : null,
+        note: this.#decision?.notes.get(id) ?? null,
+      }
+    })
+    return {
+      cluster: this.#options.clusterId,
+      leader: leaderId,
+      whyNoLeader: leaderId === null ? 'none is known here' : null,
+      membership: isLeader ? (this.#decision?.why ?? null) : null,
+      members,
+    }
   }
 
   /** Ends everything that waits, writes the keystore and the log's last seal. */

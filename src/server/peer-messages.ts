@@ -60,7 +60,14 @@ export interface ForwardResp {
   readonly results: readonly { readonly id: number; readonly outcome: WriteOutcome }[]
 }
 
-export type PeerMessage = Message<LogEntry> | Hello | Forward | ForwardResp
+/** From a leader to a server that was removed on purpose: it shall stop. */
+export interface Leave {
+  readonly type: 'leave'
+  readonly from: ServerId
+  readonly to: ServerId
+}
+
+export type PeerMessage = Message<LogEntry> | Hello | Forward | ForwardResp | Leave
 
 const FORWARDS_MAX = 100_000
 
@@ -95,6 +102,7 @@ const FRAMES: Readonly<Record<string, Shape>> = {
     reject: optional(shaped({ index: isCount, hint: shaped(ENTRY_ID) })),
   },
   timeoutNow: { term: isCount },
+  leave: {},
   readIndex: { term: isCount, id: isCount },
   readIndexResp: { term: isCount, id: isCount, index: isCount },
   forward: {

@@ -8,6 +8,7 @@
 import type { Address, Io, Listener, Lock, Stream, Timers } from '../io/io.ts'
 import type { Logger } from '../io/logger.ts'
 import type { Registration, Report, ServerAddress } from '../protocol/balancer.ts'
+import type { ClusterStatus } from '../protocol/status.ts'
 import { BalancerLink } from './balancer-link.ts'
 import { Connection, endStream, type Store } from './connection.ts'
 import { type Identity, loadIdentity, saveIdentity } from './log/identity.ts'
@@ -16,6 +17,7 @@ import type { MembershipRules } from './membership.ts'
 import { type Lane, Node } from './node.ts'
 import type { WriteOutcome } from './peer-messages.ts'
 import { Peers } from './peers.ts'
+import { memberOf } from './raft/config.ts'
 import type { RaftTiming } from './raft/raft.ts'
 
 /** The only group so far. */
@@ -40,6 +42,8 @@ export interface ServerOptions {
   readonly requestTimeoutMs: number
   readonly timing?: RaftTiming
   readonly membership?: MembershipRules
+  /** It was removed from the cluster: the process shall stop it. */
+  readonly onLeave: () => void
   /** The disk failed; the process must end. */
   readonly onFailure: (error: Error) => void
 }
@@ -62,6 +66,7 @@ export class Server implements Store {
   #isListening = false
   #isStopped = false
   #lastState = ''
+  #requestCount = 0
 
   private constructor(options: ServerOptions, lock: Lock, identity: Identity) {
     this.#options = options
@@ -127,8 +132,10 @@ export class Server implements Store {
   }
 
   report(): Report {
-    if (this.#node) return this.#node.report()
+    const requestCount = this.#requestCount
+    if (this.#node) return { ...this.#node.report(), requestCount }
     return {
+      requestCount,
       ...this.#self,
       cluster: this.#identity.clusterId,
       role: 'follower',
@@ -145,6 +152,7 @@ export class Server implements Store {
   // ---------------------------------------------------------------- requests
 
   write(lane: Lane, command: Buffer, done: (outcome: WriteOutcome) => void): void {
+    this.#requestCount++
     this.#whenJoined(
       (node) => node.write(lane, command, done),
       (why) => done({ kind: 'notStored', why }),
@@ -152,11 +160,41 @@ export class Server implements Store {
   }
 
   barrier(done: (failure: string | null) => void): void {
+    this.#requestCount++
     this.#whenJoined((node) => node.barrier(done), done)
   }
 
   get(key: string) {
     return this.#node?.machine.get(key)
+  }
+
+  answer(question: 'get-servers' | 'status'): string {
+    const line = question === 'status' ? JSON.stringify(this.#status()) : this.#leaderLine()
+    return `${line}\r\nend\r\n`
+  }
+
+  remove(server: string): string {
+    if (!this.#node) return 'SERVER_ERROR this server has not joined a cluster yet\r\nend\r\n'
+    const { isOut, why } = this.#node.remove(server)
+    return `${isOut ? 'removed' : 'waiting'} ${why}\r\nend\r\n`
+  }
+
+  #leaderLine(): string {
+    const leader = this.#node?.raft.leaderId ?? null
+    const member =
+      leader === null || !this.#node ? undefined : memberOf(this.#node.raft.config, leader)
+    return member ? `${member.cip}:${member.cport}` : 'SERVER_ERROR no leader: none is known here'
+  }
+
+  #status(): ClusterStatus {
+    if (this.#node) return this.#node.status()
+    return {
+      cluster: this.#identity.clusterId,
+      leader: null,
+      whyNoLeader: 'this server has not joined a cluster yet',
+      membership: null,
+      members: [],
+    }
   }
 
   #whenJoined(run: (node: Node) => void, refuse: (why: string) => void): void {
@@ -219,6 +257,7 @@ export class Server implements Store {
         ...(this.#options.timing ? { timing: this.#options.timing } : {}),
         ...(this.#options.membership ? { membership: this.#options.membership } : {}),
         send: (message) => this.#peers.send(message),
+        onLeave: () => this.#options.onLeave(),
         onChange: () => this.#onNodeChange(),
         onFailure: this.#options.onFailure,
       },

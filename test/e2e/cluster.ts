@@ -11,7 +11,7 @@ import { dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fetchStatus } from '../../bin/status.ts'
 import { createNodeIo } from '../../src/io/node.ts'
-import type { ClusterStatus } from '../../src/lb/lb.ts'
+import type { ClusterStatus } from '../../src/protocol/status.ts'
 
 /** Of what the processes wrote, this much is kept. */
 const LOG_CHARACTERS_MAX = 8 * 1024 * 1024
@@ -208,7 +208,7 @@ export class TestCluster {
       async () => {
         const { members } = await this.status()
         const good = members.filter(
-          ({ alive, voter, appliedIndex }) => alive && voter && appliedIndex >= committed,
+          ({ alive, voter, appliedIndex }) => alive && voter && (appliedIndex ?? 0) >= committed,
         )
         return good.length === this.servers.length
       },

@@ -8,6 +8,7 @@ import {
   type Action,
   type ClusterRecord,
   Coordinator,
+  type DiscoverPolicy,
   DEFAULT_COORDINATOR_TIMING as TIMING,
 } from '../../src/lb/coordinator.ts'
 import {
@@ -820,6 +821,46 @@ describe('status', () => {
   })
 })
 
+describe('servers to use', () => {
+  const names = (story: Story, policy: DiscoverPolicy) =>
+    story.coordinator
+      .servers(story.nowMs, policy)
+      .map(({ id }) => id)
+      .join(' ')
+
+  test('leader: that one alone', () => {
+    expect(names(cluster().run(0), 'leader')).toBe('a')
+  })
+
+  test('round-robin: all that can serve, another one first each time', () => {
+    const story = cluster().run(0)
+    const turns = [1, 2, 3, 4].map(() => names(story, 'round-robin'))
+    expect(turns).toEqual(['a b c', 'b c a', 'c a b', 'a b c'])
+  })
+
+  test('least-requests: who answered fewest lately comes first', () => {
+    const story = cluster().run(1_000)
+    story.change('a', { requestCount: 900 }).change('b', { requestCount: 20 })
+    expect(names(story.run(1_000), 'least-requests')).toBe('c b a')
+    story.change('c', { requestCount: 5_000 })
+    expect(names(story.run(1_000), 'least-requests')).toBe('a b c')
+  })
+
+  test('one that is dead, follows nobody or lags is left out', () => {
+    const far = { lastIndex: 5_000, commitIndex: 5_000 }
+    const story = cluster({ a: { ...far, appliedIndex: 5_000 }, b: { ...far, appliedIndex: 10 } })
+    expect(names(story.run(0), 'round-robin')).toBe('a')
+    const other = cluster({ c: { leader: null } })
+    other.set('b', 'down').run(TIMING.deadMs + 1)
+    expect(names(other, 'round-robin')).toBe('a')
+  })
+
+  test('nobody without a leader', () => {
+    const story = new Story({ record: OWN }).add('a', member()).run(0)
+    expect(names(story, 'round-robin')).toBe('')
+  })
+})
+
 // ---------------------------------------------------------------- helpers
 
 /** Three voters of `c1` in term 3; `a` leads. */
@@ -853,6 +894,7 @@ function reportOf(id: string, fields: Partial<Report> = {}): Report {
     lastIndex: 0,
     commitIndex: 0,
     appliedIndex: 0,
+    requestCount: 0,
     ...fields,
   }
 }

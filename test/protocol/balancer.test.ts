@@ -36,6 +36,7 @@ const REPORT: Report = {
   lastIndex: 1_000,
   commitIndex: 999,
   appliedIndex: 998,
+  requestCount: 12,
 }
 
 const TO_BALANCER: readonly ToBalancer[] = [
@@ -43,6 +44,10 @@ const TO_BALANCER: readonly ToBalancer[] = [
   { type: 'register', server: { ...REPORT, cluster: null, leader: null, term: 0 }, place: 1 },
   { type: 'lbHeartbeatResp', server: { ...REPORT, role: 'follower', voter: false } },
   { type: 'statusResp', server: { ...REPORT, role: 'preCandidate' } },
+  {
+    type: 'statusResp',
+    server: { ...REPORT, membership: 'why', notes: [{ id: 'b', note: 'dead' }] },
+  },
   { type: 'statusResp', server: { ...REPORT, role: 'candidate', term: Number.MAX_SAFE_INTEGER } },
 ]
 
@@ -170,7 +175,10 @@ describe('junk', () => {
 })
 
 describe('a report needs each field, of the right kind', () => {
-  const counts = ['term', 'lastTerm', 'lastIndex', 'commitIndex', 'appliedIndex'] as const
+  const counts = [
+    ...(['term', 'lastTerm', 'lastIndex', 'commitIndex', 'appliedIndex'] as const),
+    'requestCount',
+  ] as const
   const names = ['id', 'cip', 'sip'] as const
   const ports = ['cport', 'sport'] as const
   const notCounts = [-1, 1.5, 2 ** 53, '7', null, true, [], {}]

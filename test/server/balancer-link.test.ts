@@ -7,7 +7,7 @@ import { BalancerLink } from '../../src/server/balancer-link.ts'
 const REPORT: Report = {
   ...{ id: 'me', cip: 'me', cport: 1, sip: 'me', sport: 2, cluster: 'c', role: 'follower' },
   ...{ voter: true, term: 1, leader: null, lastTerm: 1, lastIndex: 1 },
-  ...{ commitIndex: 1, appliedIndex: 1 },
+  ...{ commitIndex: 1, appliedIndex: 1, requestCount: 0 },
 }
 const BALANCERS = ['first', 'second'].map((host) => ({ host, port: 5001 }))
 

@@ -36,6 +36,8 @@ function connect() {
   }
   const store: Store = {
     write: () => {},
+    answer: () => '',
+    remove: () => '',
     barrier: (done) => void barriers.push(done),
     get: (key) => {
       const value = items.get(key)

@@ -122,6 +122,7 @@ export class Machine {
       advertiseSip: SELF,
       balancers: [BALANCER],
       requestTimeoutMs: REQUEST_TIMEOUT_MS,
+      onLeave: () => {},
       onFailure: (error) => void this.failures.push(error),
     })
   }
@@ -179,6 +180,7 @@ export class Member {
         requestTimeoutMs: REQUEST_TIMEOUT_MS,
         send: (message) => sent.push(message),
         onChange: () => {},
+        onLeave: () => {},
         onFailure: (error) => void machine.failures.push(error),
       },
       false,

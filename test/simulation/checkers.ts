@@ -183,8 +183,9 @@ export class Checkers {
       // What rotted since was durable when it was acknowledged.
       if (isDamaged || host.disk.hasDurably(`${DATA}/groups`, entry.record)) holders.add(id)
     }
-    // A configuration counts as soon as it is in the log, committed or not.
-    const configs = [this.#lastConfig?.config, node.raft.config]
+    // A configuration counts as soon as it is in the log, committed or not: it was one of these.
+    const { log } = node.raft
+    const configs = [this.#lastConfig?.config, log.configAt(entry.index), log.config?.config]
     const isMajority = configs.some((config) => {
       const voters = (config?.members ?? []).filter(({ voter }) => voter).map(({ id }) => id)
       return voters.filter((id) => holders.has(id)).length > voters.length / 2
