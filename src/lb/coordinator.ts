@@ -214,14 +214,13 @@ export class Coordinator {
   }
 
   status(nowMs: number): MemberStatus[] {
-    const notes = new Map(this.leader(nowMs)?.notes?.map(({ id, note }) => [id, note]))
+    const members = this.leader(nowMs)?.members
     return [...this.#servers.values()]
       .sort((a, b) => a.report.cip.localeCompare(b.report.cip) || a.report.cport - b.report.cport)
       .map(({ report, lastHeardMs }) => ({
-        ...statusOf(report),
+        ...statusOf(report, members),
         lastHeardMsAgo: Math.round(nowMs - lastHeardMs),
         alive: nowMs - lastHeardMs <= this.#timing.deadMs,
-        note: notes.get(report.id) ?? null,
       }))
   }
 
@@ -367,9 +366,13 @@ function counted(requests: Requests, count: number, nowMs: number): Requests {
   return { perSecond, count, sinceMs: nowMs }
 }
 
-type FromReport = Omit<MemberStatus, 'lastHeardMsAgo' | 'alive' | 'note'>
-
-function statusOf(report: Report): FromReport {
-  const { membership: _, notes: __, leader: ___, requestCount: ____, ...rest } = report
-  return rest
+/** Who is a member, and what is up with it, the leader knows best. */
+function statusOf(
+  report: Report,
+  members: Report['members'],
+): Omit<MemberStatus, 'lastHeardMsAgo' | 'alive'> {
+  const { membership: _, members: __, leader: ___, requestCount: ____, ...rest } = report
+  if (!members) return { ...rest, note: null }
+  const member = members.find(({ id }) => id === report.id)
+  return { ...rest, voter: member?.voter ?? false, note: member ? member.note : 'no member' }
 }

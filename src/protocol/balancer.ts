@@ -53,9 +53,16 @@ export interface Report extends ServerAddress {
   readonly appliedIndex: number
   /** Requests of clients since it started. */
   readonly requestCount: number
-  /** Of a leader: what its membership is doing and why, and about each server. */
+  /** Of a leader: what its membership is doing and why, and who the members are. */
   readonly membership?: string | undefined
-  readonly notes?: readonly { readonly id: string; readonly note: string }[] | undefined
+  readonly members?: readonly MemberNote[] | undefined
+}
+
+export interface MemberNote {
+  readonly id: string
+  readonly voter: boolean
+  /** For people; null for a voter that is well. */
+  readonly note: string | null
 }
 
 /** A server that a load balancer knows. */
@@ -93,6 +100,7 @@ export type ToServer =
 export const SERVERS_MAX = 64
 
 const isText = (value: unknown): boolean => typeof value === 'string'
+const isTextOrNull = (value: unknown): boolean => value === null || isText(value)
 
 const ADDRESS: Shape = { id: isName, cip: isName, cport: isPort, sip: isName, sport: isPort }
 
@@ -109,7 +117,9 @@ const REPORT: Shape = {
   appliedIndex: isCount,
   requestCount: isCount,
   membership: optional(isText),
-  notes: optional(listOf(shaped({ id: isName, note: isText }), SERVERS_MAX)),
+  members: optional(
+    listOf(shaped({ id: isName, voter: isBoolean, note: isTextOrNull }), SERVERS_MAX),
+  ),
 }
 
 const TO_BALANCER: Readonly<Record<string, Shape>> = {

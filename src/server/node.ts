@@ -344,7 +344,7 @@ export class Node {
       lastIndex,
       commitIndex: raft.log.commitIndex,
       appliedIndex: this.machine.appliedIndex,
-      ...(this.#decision && raft.role === 'leader' ? inWords(this.#decision) : {}),
+      ...(raft.role === 'leader' ? this.#membershipReport() : {}),
     }
   }
 
@@ -791,6 +791,15 @@ export class Node {
     this.#membershipWhy = decision.why
   }
 
+  #membershipReport(): Pick<Report, 'membership' | 'members'> {
+    if (!this.#decision) return {}
+    const { why, notes } = this.#decision
+    const members = this.raft.config.members.map(({ id, voter }) => {
+      return { id, voter, note: notes.get(id) ?? null }
+    })
+    return { membership: why, members }
+  }
+
   #healthOf(id: ServerId): Health {
     const progress = this.raft.progressOf(id)
     if (!progress) return { silentMs: 0, lag: 0, isCaughtUp: true } // this server itself
@@ -830,11 +839,6 @@ export class Node {
     const items = this.machine.items.view()
     this.#keystoreBytes = await writeKeystore(io.disk, this.#groupDirectory, header, items)
   }
-}
-
-/** What a leader's membership is doing, as reports carry it. */
-function inWords({ why, notes }: Decision): Pick<Report, 'membership' | 'notes'> {
-  return { membership: why, notes: [...notes].map(([id, note]) => ({ id, note })) }
 }
 
 function groupDirectory({ directory, group }: NodeOptions): string {

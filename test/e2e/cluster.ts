@@ -105,11 +105,14 @@ export class TestCluster {
   readonly lbcport: number
   readonly lbsport: number
   readonly #balancerPlace: Place
+  /** Of every server. */
+  readonly #flags: readonly string[]
   #balancer: ChildProcess | null = null
   /** What the processes wrote to standard error. */
   log = ''
 
-  private constructor(firstPort: number, places: Places) {
+  private constructor(firstPort: number, places: Places, flags: readonly string[]) {
+    this.#flags = flags
     this.lbcport = firstPort
     this.lbsport = firstPort + 1
     this.#balancerPlace = places.balancer
@@ -124,19 +127,17 @@ export class TestCluster {
     }
   }
 
-  /** Starts a load balancer and servers, and waits until all are voters. */
-  static async start(serverCount = 3): Promise<TestCluster> {
-    const cluster = await TestCluster.launch({
-      balancer: LOOPBACK,
-      servers: Array.from({ length: serverCount }, () => LOOPBACK),
-    })
+  /** Starts a load balancer and servers with these flags, and waits until all are voters. */
+  static async start(serverCount = 3, ...flags: string[]): Promise<TestCluster> {
+    const servers = Array.from({ length: serverCount }, () => LOOPBACK)
+    const cluster = await TestCluster.launch({ balancer: LOOPBACK, servers }, ...flags)
     await cluster.ready()
     return cluster
   }
 
   /** Starts the processes, and waits for nothing. */
-  static async launch(places: Places): Promise<TestCluster> {
-    const cluster = new TestCluster(await freePorts(2 + 2 * places.servers.length), places)
+  static async launch(places: Places, ...flags: string[]): Promise<TestCluster> {
+    const cluster = new TestCluster(await freePorts(2 + 2 * places.servers.length), places, flags)
     cluster.startBalancer()
     for (const server of cluster.servers) cluster.startServer(server)
     return cluster
@@ -164,7 +165,7 @@ export class TestCluster {
       ...['--cip', cip, '--cport', server.cport],
       ...['--sip', sip, '--sport', server.sport],
       ...['--lbip', this.#balancerPlace.sip, '--lbport', this.lbsport],
-      ...['--data', server.directory, ...flags],
+      ...['--data', server.directory, ...this.#flags, ...flags],
     ])
   }
 

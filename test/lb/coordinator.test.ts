@@ -813,6 +813,18 @@ describe('status', () => {
     ])
   })
 
+  test('who is a member, and what is up with it, the leader says', () => {
+    const members = [
+      { id: 'a', voter: true, note: null },
+      { id: 'b', voter: false, note: 'learner, 3 entries behind' },
+    ]
+    const story = cluster({ a: { members } }).run(0)
+    const rows = story.coordinator
+      .status(0)
+      .map(({ id, voter, note }) => `${id} ${voter ? 'voter' : '-'} ${note ?? 'well'}`)
+    expect(rows).toEqual(['a voter well', 'b - learner, 3 entries behind', 'c - no member'])
+  })
+
   test('holds what the server said last', () => {
     const story = new Story({ record: OWN })
       .say('a', 'register', member({ term: 1 }))
