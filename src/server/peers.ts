@@ -7,6 +7,11 @@
  * stream is reported (`onPeerLost`). Datagrams that are not from this
  * cluster or not for this server are dropped and counted, and streams that
  * begin like that are closed.
+ *
+ * A stream to a peer that was silent and is heard again is replaced: after a cut
+ * TCP waits ever longer before it tries again, for seconds after datagrams pass.
+ * The peer drops the old one when the new one says hello, so nothing on the old
+ * is taken after anything on the new.
  */
 import type { Address, DatagramSocket, Io, Listener, Stream } from '../io/io.ts'
 import {
@@ -33,6 +38,8 @@ const STRANGERS_MAX = 128
 const HELLO_BYTES_MAX = 4 * 1024
 /** How long a connection may take to open, and then to say who it is. */
 const CONNECT_MS = 1_000
+/** Heard again after so long, a peer gets a new stream if something was sent meanwhile. */
+const SILENT_MS = 1_000
 const HELLO_MS = 1_000
 
 export interface PeersHandler {
@@ -51,6 +58,7 @@ interface Outgoing {
   readonly number: number
   readonly stream: Stream
   isOpen: boolean
+  writtenMs: number
 }
 
 export class Peers {
@@ -69,6 +77,8 @@ export class Peers {
   #lastStream = 0
   readonly #outgoing = new Map<ServerId, Outgoing>()
   readonly #retryAtMs = new Map<ServerId, number>()
+  /** When a datagram came from each peer. */
+  readonly #heardMs = new Map<ServerId, number>()
   readonly #incoming = new Map<ServerId, Stream>()
   readonly #strangers = new Set<Stream>()
   #isStopped = false
@@ -118,6 +128,7 @@ export class Peers {
     const outgoing = this.#outgoing.get(to) ?? this.#connect(to, address)
     if (!outgoing || outgoing.stream.bufferedBytes > STREAM_BYTES_MAX) return null
     outgoing.stream.writeAll(this.#codec.encodeFrame(message))
+    outgoing.writtenMs = this.#io.clock.monotonicMs()
     return outgoing.number
   }
 
@@ -136,7 +147,8 @@ export class Peers {
 
   // ---------------------------------------------------------------- outgoing
 
-  #connect(id: ServerId, address: Address): Outgoing | null {
+  /** @param replaced Closed once the new one is open, or failed to. */
+  #connect(id: ServerId, address: Address, replaced: Stream | null = null): Outgoing | null {
     const nowMs = this.#io.clock.monotonicMs()
     if (nowMs < (this.#retryAtMs.get(id) ?? 0)) return null
     this.#retryAtMs.set(id, nowMs + RECONNECT_MS)
@@ -144,11 +156,13 @@ export class Peers {
       onOpen: () => {
         openTimer.cancel()
         outgoing.isOpen = true
+        replaced?.destroy()
       },
       onData: () => {}, // answers come on the peer's own stream
       onEnd: () => stream.destroy(),
       onClose: () => {
         openTimer.cancel()
+        replaced?.destroy()
         if (this.#outgoing.get(id) === outgoing) this.#outgoing.delete(id)
         if (this.#isStopped) return
         if (!outgoing.isOpen) this.#handler.onUnheard(id, outgoing.number)
@@ -156,7 +170,12 @@ export class Peers {
       },
     })
     const openTimer = this.#io.timers.after(CONNECT_MS, () => stream.destroy())
-    const outgoing: Outgoing = { number: ++this.#lastStream, stream, isOpen: false }
+    const outgoing: Outgoing = {
+      number: ++this.#lastStream,
+      stream,
+      isOpen: false,
+      writtenMs: nowMs,
+    }
     this.#outgoing.set(id, outgoing)
     const { id: from, sip, sport } = this.#advertised
     const hello: PeerMessage = { type: 'hello', from, to: id, protocol: PROTOCOL, sip, sport }
@@ -169,10 +188,23 @@ export class Peers {
   #onDatagram(bytes: Buffer, from: Address): void {
     const object = parseObject(bytes.toString())
     const message = this.#codec?.decodeDatagram(object)
-    if (message && this.#isForMe(message)) return this.#handler.onMessage(message)
+    if (message && this.#isForMe(message)) {
+      this.#heard(message.from)
+      return this.#handler.onMessage(message)
+    }
     const fromBalancer = message ? null : decodeToServer(object)
     if (fromBalancer) this.#handler.onBalancer(fromBalancer, from)
     else this.droppedCount++
+  }
+
+  #heard(id: ServerId): void {
+    const nowMs = this.#io.clock.monotonicMs()
+    const beforeMs = this.#heardMs.get(id) ?? nowMs
+    this.#heardMs.set(id, nowMs)
+    const outgoing = this.#outgoing.get(id)
+    if (nowMs - beforeMs < SILENT_MS || !outgoing?.isOpen || outgoing.writtenMs <= beforeMs) return
+    const address = this.#addresses.get(id) ?? this.#introduced.get(id)
+    if (address) this.#connect(id, address, outgoing.stream)
   }
 
   #isForMe(message: PeerMessage): boolean {

@@ -110,6 +110,22 @@ export const CANARIES: readonly Canary[] = [
     ],
   },
   {
+    name: 'evicted-voter',
+    what: 'a voter that was removed still counts',
+    edits: [
+      [
+        'server/raft/raft.js',
+        'if (!memberOf(this.config, id))\n                this.#progress.delete(id);',
+        '',
+      ],
+      [
+        'server/raft/raft.js',
+        '#maybeCommit() {\n        const index = quorumValue(this.config, (id) => id === this.id ? this.log.stableIndex : (this.#progress.get(id)?.matchIndex ?? 0));',
+        '#maybeCommit() {\n        const counted = [...this.#progress].filter(([id]) => memberOf(this.config, id)?.voter !== false).map(([, { matchIndex }]) => matchIndex);\n        const index = [...counted, this.log.stableIndex].sort((a, b) => b - a)[Math.floor(voterIds(this.config).length / 2)] ?? 0;',
+      ],
+    ],
+  },
+  {
     name: 'torn-record',
     what: 'a torn record is taken as whole',
     edits: [

@@ -160,7 +160,7 @@ export class ServerProcess extends Process {
       requestTimeoutMs: REQUEST_TIMEOUT_MS,
       timing: TIMING,
       membership: { evictAfterMs: this.#evictAfterMs, votersMax: 5 },
-      onLeave: () => this.stopCleanly(0),
+      onLeave: () => this.stopCleanly(this.world.between(100, 3_000)),
       onFailure,
     })
     if (this.host.epoch !== epoch) return

@@ -39,6 +39,7 @@ export type FaultKind =
   | 'balancer replaced'
   | 'late votes'
   | 'crash at a turn'
+  | 'removal'
 
 /** Of them at the most in a run, or nothing else would happen. */
 const TURN_CRASHES_MAX = 30
@@ -127,6 +128,7 @@ export class Faults {
       'late votes': () =>
         this.#weather({ voteDelayMs: world.between(10, 1_000) }, { voteDelayMs: 0 }),
       'crash at a turn': () => false, // comes with the turn
+      removal: () => this.#remove(),
     }
   }
 
@@ -345,6 +347,18 @@ export class Faults {
     server.isDamaged = true
     if (server.host.isUp) server.kill(this.#downMs())
     return true
+  }
+
+  /** Somebody takes a server out of the cluster; started again, it comes back. */
+  #remove(): boolean {
+    const { id } = this.#world.pick(this.#servers)
+    return this.#onLeader(({ node }) => {
+      if (id !== null) node?.remove(id)
+      this.#world.after(1_000, () => {
+        const leader = this.#servers.find((server) => server.node?.raft.role === 'leader')
+        if (id !== null) leader?.node?.remove(id)
+      })
+    })
   }
 
   /** Its disk is gone with it; the servers tell the new one who they are. */

@@ -19,6 +19,8 @@ import type { Host } from './host.ts'
 import type { World } from './world.ts'
 
 const RETRY_MS = 120
+/** What is sent into a cut is tried again ever later, as TCP does. */
+const RETRY_MS_MAX = 4_000
 const DRAIN_BYTES = 64 * 1024
 
 /** How bad the network is. */
@@ -199,6 +201,7 @@ export class SimStream implements Stream {
   #wantsDrain = false
   #queue: Buffer[] = []
   #queuedBytes = 0
+  #retryMs = RETRY_MS
 
   constructor(network: SimNetwork, host: Host, remote: Address) {
     this.#network = network
@@ -335,9 +338,11 @@ export class SimStream implements Stream {
       this.#network.isCut(this.host.name, peer.host.name)
     ) {
       this.#isSending = true
-      world.after(RETRY_MS, () => this.#arrive())
+      world.after(this.#retryMs, () => this.#arrive())
+      this.#retryMs = Math.min(2 * this.#retryMs, RETRY_MS_MAX)
       return
     }
+    this.#retryMs = RETRY_MS
     if (peer.#isPaused) return // its resume wakes this end
     const all = Buffer.concat(this.#queue)
     const cut = all.length > 1 && world.chance(0.1) ? world.integer(1, all.length - 1) : all.length

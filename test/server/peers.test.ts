@@ -1,0 +1,87 @@
+/** Two servers' network, simulated: streams between them, and what becomes of them. */
+import { expect, test } from 'vitest'
+import type { PeerMessage } from '../../src/server/peer-messages.ts'
+import { Peers } from '../../src/server/peers.ts'
+import { Host } from '../simulation/host.ts'
+import { SimNetwork } from '../simulation/network.ts'
+import { World } from '../simulation/world.ts'
+
+const PORT = 6001
+
+async function start() {
+  const world = new World(1)
+  const network = new SimNetwork(world)
+  const received: string[] = []
+  const closed: string[] = []
+  const peers = ['a', 'b'].map((id) => {
+    const host = new Host(world, network, id)
+    const at = { host: id, port: PORT }
+    const one = new Peers(
+      host.boot(),
+      at,
+      { id, sip: id, sport: PORT },
+      {
+        onMessage: (message) => void received.push(`${id} ${message.type}`),
+        onBalancer: () => {},
+        onPeerLost: () => {},
+        onUnheard: () => {},
+        onPeerClosed: (peer) => void closed.push(`${id} ${peer}`),
+      },
+    )
+    one.join('c', 0)
+    one.setAddresses(
+      new Map([[id === 'a' ? 'b' : 'a', { host: id === 'a' ? 'b' : 'a', port: PORT }]]),
+    )
+    return one
+  })
+  const [a, b] = peers
+  if (!a || !b) throw new Error('two expected')
+  for (const one of peers) await one.start()
+  return {
+    world,
+    network,
+    a,
+    b,
+    closed,
+    run: (ms: number) => world.runUntil(world.nowMs + ms),
+    take: () => received.splice(0),
+  }
+}
+
+const ack: PeerMessage = { type: 'appendResp', from: 'a', to: 'b', term: 1, matchIndex: 1 }
+const beat = (from: string, to: string): PeerMessage => {
+  return { type: 'heartbeatResp', from, to, term: 1, round: 0 }
+}
+
+test('a stream that nothing passes any more is replaced when its peer is heard again', async () => {
+  const { network, a, b, run, take, closed } = await start()
+  b.send(beat('b', 'a'))
+  a.send(ack)
+  await run(100)
+  expect(take()).toEqual(['a heartbeatResp', 'b appendResp'])
+
+  // The link was cut, and TCP has not noticed yet that it is whole again.
+  for (const stream of network.streams) stream.isStalled = true
+  await run(2_000)
+  a.send(ack)
+  await run(500)
+  expect(take()).toEqual([])
+  b.send(beat('b', 'a'))
+  await run(100)
+  a.send(ack)
+  await run(100)
+  expect(take()).toEqual(['a heartbeatResp', 'b appendResp'])
+  expect(closed).toEqual([])
+})
+
+test('a peer that was only quiet keeps its stream', async () => {
+  const { network, a, b, run } = await start()
+  b.send(beat('b', 'a'))
+  a.send(ack)
+  await run(100)
+  const before = [...network.streams]
+  await run(5_000)
+  b.send(beat('b', 'a'))
+  await run(100)
+  expect([...network.streams]).toEqual(before)
+})
