@@ -8,6 +8,7 @@ import { createNodeIo } from '../src/io/node.ts'
 import { DISCOVER_POLICIES, type DiscoverPolicy } from '../src/lb/coordinator.ts'
 import { Balancer } from '../src/lb/lb.ts'
 import { Server } from '../src/server/server.ts'
+import { recoverServer } from './recover.ts'
 import { removeServer } from './remove.ts'
 import {
   addBalancersFlags,
@@ -169,6 +170,16 @@ addBalancersFlags(program.command('remove <id>'), 5002, 'clients')
         ? removeServer(io, [flags.server], 'server', id, flags.timeout)
         : removeServer(io, balancersOf(flags), 'load balancer', id, flags.timeout),
     ),
+  )
+
+program
+  .command('recover')
+  .description('when a majority of the disks is lost for good: let one survivor go on alone')
+  .requiredOption('--data <dir>', "the survivor's data directory; the server must not run")
+  .option('--force', 'do it; without, it only says what would be lost')
+  .addHelpText('after', '\nExample:\n  store recover --data ./data/srv-7001 --force')
+  .action((flags: { data: string; force?: boolean }) =>
+    runCommand('store recover', () => recoverServer(io, flags.data, flags.force === true)),
   )
 
 /** What others are told; an address that means "every address of this machine" is none. */

@@ -20,6 +20,7 @@ import {
   type ToBalancer,
   type ToServer,
 } from '../protocol/balancer.ts'
+import { isSuccessor } from '../protocol/cluster-id.ts'
 import type { MemberStatus } from '../protocol/status.ts'
 
 export interface CoordinatorTiming {
@@ -229,10 +230,7 @@ export class Coordinator {
   #answerRegister(nowMs: number, report: Report, place: number, to: Address): Action[] {
     const isStranger = report.cluster !== null && report.cluster !== this.cluster
     const record = this.#isSaved ? this.#record : null
-    const refused =
-      record && isStranger
-        ? `it belongs to cluster ${report.cluster}, this load balancer to ${record.cluster}`
-        : undefined
+    const refused = record && isStranger ? refusal(report.cluster ?? '', record.cluster) : undefined
     if (record?.formedBy === report.id && report.lastIndex === 0 && !isStranger) {
       return [{ kind: 'send', to, message: { type: 'form', cluster: record.cluster } }]
     }
@@ -255,10 +253,11 @@ export class Coordinator {
       })
   }
 
-  /** A server of an older cluster tells which one it is. */
-  #maybeAdopt(report: Report): Action[] {
-    if (this.#record || report.cluster === null) return []
-    return this.#save({ cluster: report.cluster, formedBy: null })
+  /** A server of an older cluster tells which one it is, or that it was recovered under a new epoch. */
+  #maybeAdopt({ cluster }: Report): Action[] {
+    if (cluster === null) return []
+    if (this.#record && !isSuccessor(cluster, this.#record.cluster)) return []
+    return this.#save({ cluster, formedBy: null })
   }
 
   #maybeForm(nowMs: number): Action[] {
@@ -355,6 +354,13 @@ export class Coordinator {
     const equals = voters.filter((voter) => compare(voter, first) === 0)
     return equals[Math.floor(this.#random() * equals.length)] ?? first
   }
+}
+
+function refusal(theirs: string, ours: string): string {
+  if (isSuccessor(ours, theirs)) {
+    return `cluster ${theirs} was recovered without it, as ${ours}: move its data directory away, and it joins as a new server`
+  }
+  return `it belongs to cluster ${theirs}, this load balancer to ${ours}`
 }
 
 /** Reports close to each other say little: a rate is taken over a second or more. */

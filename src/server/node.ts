@@ -20,6 +20,7 @@ import type { ClusterStatus, MemberStatus } from '../protocol/status.ts'
 import { MapItemStore } from './keystore/item-store.ts'
 import { KeystoreDamagedError, readKeystore, writeKeystore } from './keystore/keystore-file.ts'
 import { StateMachine } from './keystore/state-machine.ts'
+import { groupDirectory } from './log/group-directory.ts'
 import { LogStore, type LogSummary } from './log/log-store.ts'
 import { type LogEntry, RecordWriter } from './log/record.ts'
 import { VoteFile } from './log/vote-file.ts'
@@ -181,7 +182,7 @@ export class Node {
     this.#options = options
     this.#io = options.io
     this.#nextId = Math.floor(options.io.random.float() * 2 ** 52)
-    this.#groupDirectory = groupDirectory(options)
+    this.#groupDirectory = directoryOf(options)
     this.#store = store
     this.#voteFile = voteFile
     this.machine = machine
@@ -203,7 +204,7 @@ export class Node {
     const { log: store, summary } = await LogStore.open({
       disk: io.disk,
       timers: io.timers,
-      directory: `${groupDirectory(options)}/log`,
+      directory: `${directoryOf(options)}/log`,
       clusterId,
       group,
     })
@@ -841,8 +842,8 @@ export class Node {
   }
 }
 
-function groupDirectory({ directory, group }: NodeOptions): string {
-  return `${directory}/groups/${group}`
+function directoryOf({ directory, group, clusterId }: NodeOptions): string {
+  return groupDirectory(directory, group, clusterId)
 }
 
 /** Cuts a list into pieces that fit a frame; each has at least one item. */
@@ -904,7 +905,7 @@ async function restore(
   summary: LogSummary,
 ): Promise<StateMachine> {
   let machine = new StateMachine(new MapItemStore())
-  const directory = groupDirectory(options)
+  const directory = directoryOf(options)
   try {
     const header = await readKeystore(options.io.disk, directory, (key, item) =>
       machine.restoreItem(key, item),

@@ -4,6 +4,7 @@
  * is lost. Real processes.
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
@@ -206,4 +207,41 @@ test('two load balancers, either of them dead: clients find the leader, a new on
       return cluster.servers.find(({ cport }) => cport === member?.cport)
     })
   }
+})
+
+test('with two of three disks lost a survivor goes on alone when forced, and old members do not come back', {
+  timeout: 60_000,
+}, async () => {
+  cluster = await TestCluster.start(3)
+  const load = new Load(cluster)
+  await delay(500)
+  await load.stop()
+  const [survivor, lost, old] = cluster.servers
+  if (!survivor || !lost || !old) throw new Error('three servers expected')
+  await eventually('everything on the survivor', () => load.check(survivor).then(() => true))
+  await Promise.all(cluster.servers.map((server) => cluster.killServer(server)))
+  rmSync(lost.directory, { recursive: true })
+
+  const recover = (...args: string[]) =>
+    run(process.execPath, [
+      ...[commandPath('store'), 'recover', '--data', survivor.directory],
+      ...args,
+    ])
+  await expect(recover()).rejects.toMatchObject({
+    stdout: expect.stringContaining('are lost'),
+    stderr: expect.stringContaining('nothing was changed'),
+  })
+  expect((await recover('--force')).stdout).toContain('Done.')
+
+  cluster.startServer(survivor)
+  cluster.startServer(lost) // an empty disk is a new server
+  cluster.startServer(old) // stands for a member that was thought lost
+  await eventually('two voters', async () => (await voters()).length === 2)
+  await load.check(survivor)
+  const again = new Load(cluster, 2)
+  await eventually('writes', () => again.stored.size > 10)
+  await again.stop()
+  await again.check(lost)
+  expect(cluster.log).toContain('was recovered without it')
+  expect(await note(old)).toBe('no member')
 })

@@ -184,6 +184,22 @@ describe('forming a cluster', () => {
     ])
   })
 
+  test('a cluster that was recovered under a new epoch is followed, and its old members are not', () => {
+    const story = new Story({ record: { cluster: 'c1', formedBy: null } })
+    story.say('a', 'register', member({ cluster: 'c1.1' }))
+    expect(story.log('save')).toEqual(['0 save c1.1 by nobody'])
+    const old = reportOf('b', member({ cluster: 'c1' }))
+    const [answer] = story.coordinator.receive(
+      10,
+      { type: 'register', server: old, place: 0 },
+      addressOf('b'),
+    )
+    expect(answer).toMatchObject({
+      message: { refused: expect.stringContaining('was recovered without it, as c1.1') },
+    })
+    expect(story.coordinator.cluster).toBe('c1.1')
+  })
+
   test('one server alone never forms', () => {
     expect(new Story().add('a').run(60_000).log('save', 'form')).toEqual([])
   })

@@ -1,0 +1,118 @@
+/** Recovery without a quorum, on a disk that may fail at any moment. */
+import { expect, test } from 'vitest'
+import type { Io } from '../../src/io/io.ts'
+import { groupDirectory } from '../../src/server/log/group-directory.ts'
+import { loadIdentity, saveIdentity } from '../../src/server/log/identity.ts'
+import { LogStore } from '../../src/server/log/log-store.ts'
+import { type LogEntry, RecordWriter } from '../../src/server/log/record.ts'
+import { VoteFile } from '../../src/server/log/vote-file.ts'
+import type { Config, Payload } from '../../src/server/raft/types.ts'
+import { recover } from '../../src/server/recover.ts'
+import { MemoryDisk } from '../io/memory-disk.ts'
+
+const DATA = 'data'
+
+const MEMBER = { cip: 'a', cport: 7001, sip: 'a', sport: 6001 }
+const CONFIG: Config = {
+  members: ['a', 'b', 'c'].map((id) => ({ ...MEMBER, id, voter: true })),
+  floor: 3,
+}
+const SET: Payload = { kind: 'command', command: Buffer.from('set k 0 0 1\r\nv\r\n') }
+const PAYLOADS: readonly Payload[] = [
+  { kind: 'config', config: CONFIG },
+  { kind: 'noop' },
+  SET,
+  SET,
+]
+
+/** What a recovery needs of the world. */
+function ioOf(disk: MemoryDisk): Io {
+  return {
+    clock: { monotonicMs: () => 0, wallMs: () => 5_000 },
+    random: { float: () => 0, hex: () => 'b0b0' },
+    timers: { after: () => ({ cancel: () => {} }), soon: queueMicrotask },
+    disk,
+    network: null as never,
+  }
+}
+
+async function openLog(disk: MemoryDisk, clusterId: string) {
+  const { timers } = ioOf(disk)
+  const directory = `${groupDirectory(DATA, 0, clusterId)}/log`
+  return LogStore.open({ disk, timers, directory, clusterId, group: 0 })
+}
+
+/** The data of server a, whose log has four entries. */
+async function survivor(): Promise<MemoryDisk> {
+  const disk = new MemoryDisk()
+  await disk.makeDirectory(DATA)
+  await VoteFile.create(disk, DATA, 'a')
+  await saveIdentity(disk, DATA, { serverId: 'a', clusterId: 'old' })
+  const { log } = await openLog(disk, 'old')
+  const writer = new RecordWriter('old')
+  log.append(
+    PAYLOADS.map((payload, at) => writer.createEntry({ index: at + 1, term: 2 }, 1_000, payload)),
+  )
+  await log.close()
+  return disk
+}
+
+async function entriesOf(disk: MemoryDisk, clusterId: string): Promise<LogEntry[]> {
+  const { log, summary } = await openLog(disk, clusterId)
+  const entries = await log.read(1, summary.lastIndex, Number.POSITIVE_INFINITY)
+  await log.close()
+  return entries
+}
+
+async function clusterOf(disk: MemoryDisk): Promise<string | null> {
+  return (await loadIdentity(disk, DATA, ioOf(disk).random)).clusterId
+}
+
+async function expectRecovered(disk: MemoryDisk): Promise<void> {
+  expect(await clusterOf(disk)).toBe('old.1')
+  const before = (await entriesOf(disk, 'old')).map(({ body }) => `${body}`)
+  const after = await entriesOf(disk, 'old.1')
+  expect(after.slice(0, -1).map(({ body }) => `${body}`)).toEqual(before)
+  expect(after.at(-1)).toMatchObject({
+    index: 5,
+    term: 3,
+    config: { members: [{ id: 'a', voter: true }], floor: 2 },
+  })
+}
+
+test('without force nothing is changed, and it says what there is', async () => {
+  const disk = await survivor()
+  expect(await recover(ioOf(disk), DATA, false)).toMatchObject({
+    ...{ serverId: 'a', clusterId: 'old', newClusterId: 'old.1', lastIndex: 4 },
+  })
+  expect(await clusterOf(disk)).toBe('old')
+})
+
+test('with force the log goes on under the next epoch, with this server alone', async () => {
+  const disk = await survivor()
+  await recover(ioOf(disk), DATA, true)
+  await expectRecovered(disk)
+})
+
+test('whenever power is lost it is as before or done, and can be done again', async () => {
+  for (let at = 1; ; at++) {
+    const disk = await survivor()
+    disk.haltAt = disk.mutationCount + at
+    const isDone = await Promise.race([
+      recover(ioOf(disk), DATA, true).then(() => true),
+      disk.halted.then(() => false),
+    ])
+    if (isDone) return expect(at).toBeGreaterThan(10)
+    const next = disk.crash({ contents: 'lose', names: 'lose' })
+    if ((await clusterOf(next)) === 'old') await recover(ioOf(next), DATA, true)
+    await expectRecovered(next)
+  }
+})
+
+test("a directory that is no member's data is refused", async () => {
+  const disk = new MemoryDisk()
+  await disk.makeDirectory(DATA)
+  await expect(recover(ioOf(disk), DATA, true)).rejects.toThrow("is no server's data")
+  await saveIdentity(disk, DATA, { serverId: 'a', clusterId: null })
+  await expect(recover(ioOf(disk), DATA, true)).rejects.toThrow('has joined no cluster yet')
+})
