@@ -32,6 +32,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
     'src/lb',
     'src/server',
     'src/client',
+    'src/protocol',
     'src/io',
     'node:child_process',
     'node:timers/promises',
