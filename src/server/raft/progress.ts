@@ -4,6 +4,8 @@
  * probe: one append at a time, until the peer says where its log agrees.
  * replicate: appends are pipelined, within bounds on messages and bytes that
  * are not yet acknowledged.
+ * snapshot: what it lacks is not in the log any more; nothing is sent until it
+ * has a snapshot, which is the driver's to bring.
  *
  * Source: etcd's raft, tracker; Ongaro's thesis, 10.2.1 on pipelining.
  */
@@ -12,7 +14,7 @@ const INFLIGHT_APPENDS_MAX = 256
 const INFLIGHT_BYTES_MAX = 16 * 1024 * 1024
 
 export class Progress {
-  state: 'probe' | 'replicate' = 'probe'
+  state: 'probe' | 'replicate' | 'snapshot' = 'probe'
   /** Everything up to here is known to be durable there. */
   matchIndex = 0
   nextIndex: number
@@ -35,7 +37,7 @@ export class Progress {
   }
 
   get isPaused(): boolean {
-    if (this.readPending) return true
+    if (this.readPending || this.state === 'snapshot') return true
     if (this.state === 'probe') return this.probeSentMs !== null
     return (
       this.#inflight.length >= INFLIGHT_APPENDS_MAX || this.#inflightBytes >= INFLIGHT_BYTES_MAX
@@ -57,6 +59,11 @@ export class Progress {
     this.#inflightBytes = 0
   }
 
+  becomeSnapshot(): void {
+    this.becomeProbe()
+    this.state = 'snapshot'
+  }
+
   /** Notes that entries up to `lastIndex` are on their way. */
   sent(lastIndex: number, bytes: number, nowMs: number): void {
     if (this.state === 'probe') {
@@ -73,7 +80,7 @@ export class Progress {
   maybeMatch(matchIndex: number): boolean {
     const isNews = matchIndex > this.matchIndex
     if (isNews) this.matchIndex = matchIndex
-    if (this.state === 'probe') {
+    if (this.state !== 'replicate') {
       this.becomeProbe(this.matchIndex + 1)
       this.state = 'replicate'
     }

@@ -5,15 +5,18 @@
  * Terms are kept as runs (a term changes rarely), so the term at any index is
  * known without the entry. Entries are kept only in the tail: all that are not
  * yet both durable and applied here, and before them as many as `trim` leaves,
- * for followers that lag a little. Older ones are the driver's to read.
+ * for followers that lag a little. Older ones are the driver's to read, down to
+ * the log's base: that entry and all before it are only in a snapshot.
  *
- * Invariants: appliedIndex <= commitIndex <= lastIndex, appliedIndex <=
+ * Invariants: base.index <= appliedIndex <= commitIndex <= lastIndex, appliedIndex <=
  * stableIndex <= lastIndex, tailFirst <= appliedIndex + 1.
  */
 import { EMPTY_CONFIG } from './config.ts'
 import type { Config, Entry, EntryId } from './types.ts'
 
 export interface RaftLogState<E extends Entry> {
+  /** The last entry that is not in the log any more; where it is missing, nothing is. */
+  readonly base?: EntryId
   /** Runs of equal term in ascending order: each run's first index and its term. */
   readonly termRuns: readonly EntryId[]
   /** The newest entries; their last is the log's last. */
@@ -30,6 +33,7 @@ export class RaftLog<E extends Entry> {
   stableIndex: number
   commitIndex: number
   appliedIndex: number
+  #base: EntryId
   #runs: EntryId[]
   #tail: E[]
   /** Index of the first entry in the tail; lastIndex + 1 when it is empty. */
@@ -39,6 +43,7 @@ export class RaftLog<E extends Entry> {
   #lastTimeMs: number
 
   constructor(state: RaftLogState<E>) {
+    this.#base = state.base ?? { term: 0, index: 0 }
     this.#runs = [...state.termRuns]
     this.#tail = [...state.tail]
     this.#tailFirst = state.lastIndex + 1 - state.tail.length
@@ -52,6 +57,11 @@ export class RaftLog<E extends Entry> {
 
   get lastIndex(): number {
     return this.#tailFirst + this.#tail.length - 1
+  }
+
+  /** The entry before the first that the log still has. */
+  get base(): EntryId {
+    return this.#base
   }
 
   get last(): EntryId {
@@ -78,9 +88,10 @@ export class RaftLog<E extends Entry> {
     return this.#configs.findLast((entry) => entry.index <= index)?.config ?? EMPTY_CONFIG
   }
 
-  /** Term of the entry at `index`; 0 before the first and after the last. */
+  /** Term of the entry at `index`; 0 before the base and after the last. */
   termAt(index: number): number {
-    if (index < 1 || index > this.lastIndex) return 0
+    if (index === this.#base.index) return this.#base.term
+    if (index < this.#base.index || index > this.lastIndex) return 0
     for (let i = this.#runs.length - 1; i >= 0; i--) {
       const run = this.#runs[i]
       if (run && run.index <= index) return run.term
@@ -88,8 +99,13 @@ export class RaftLog<E extends Entry> {
     return 0
   }
 
+  /** What is before the base is committed: there no leader's log differs. */
   matches(id: EntryId): boolean {
-    return id.index === 0 || (id.index <= this.lastIndex && this.termAt(id.index) === id.term)
+    return (
+      id.index < this.#base.index ||
+      id.index === 0 ||
+      (id.index <= this.lastIndex && this.termAt(id.index) === id.term)
+    )
   }
 
   /** Whether a log that ends at `id` is at least as up to date as this one (thesis 3.6.1). */
@@ -101,13 +117,13 @@ export class RaftLog<E extends Entry> {
   /** The newest entry at or before `id.index` whose term is at most `id.term`. */
   findHint(id: EntryId): EntryId {
     let index = Math.min(id.index, this.lastIndex)
-    for (let i = this.#runs.length - 1; i >= 0 && index > 0; i--) {
+    for (let i = this.#runs.length - 1; i >= 0 && index > this.#base.index; i--) {
       const run = this.#runs[i]
       if (!run || run.index > index) continue
       if (run.term <= id.term) return { term: run.term, index }
       index = run.index - 1
     }
-    return { term: 0, index: 0 }
+    return this.#base
   }
 
   append(entry: E): void {
@@ -153,19 +169,49 @@ export class RaftLog<E extends Entry> {
     return entries
   }
 
+  /** Forgets entries up to `index`, which must be applied: a snapshot has them. */
+  compactTo(index: number): void {
+    if (index <= this.#base.index) return
+    if (index > this.appliedIndex || index > this.stableIndex) {
+      throw new Error(`compaction to ${index} of a log applied to ${this.appliedIndex}`)
+    }
+    this.#base = { term: this.termAt(index), index }
+    while ((this.#runs[1]?.index ?? Infinity) <= index) this.#runs.shift()
+    this.#forgetTail(index - this.#tailFirst + 1)
+  }
+
+  /** Everything up to `base` is in a snapshot, and nothing after it is known. */
+  reset(base: EntryId, config: Config, timeMs: number): void {
+    this.#base = base
+    this.#runs = []
+    this.#tail = []
+    this.#tailFirst = base.index + 1
+    this.#tailBytes = 0
+    this.#configs = [{ index: base.index, config }]
+    this.#lastTimeMs = timeMs
+    this.stableIndex = base.index
+    this.commitIndex = base.index
+    this.appliedIndex = base.index
+  }
+
   /** Above `bytesMax`, forgets the oldest entries that are durable and applied, down to half. */
   trim(bytesMax: number): void {
     if (this.#tailBytes <= bytesMax) return
     const done = Math.min(this.appliedIndex, this.stableIndex)
+    let bytes = this.#tailBytes
     let count = 0
-    while (this.#tailBytes > bytesMax / 2) {
+    while (bytes > bytesMax / 2) {
       const entry = this.#tail[count]
       if (!entry || entry.index > done) break
-      this.#tailBytes -= entry.bytes
+      bytes -= entry.bytes
       count++
     }
-    if (count === 0) return
-    this.#tail.splice(0, count)
+    this.#forgetTail(count)
+  }
+
+  #forgetTail(count: number): void {
+    if (count <= 0) return
+    for (const entry of this.#tail.splice(0, count)) this.#tailBytes -= entry.bytes
     this.#tailFirst += count
     // The configuration in force at the tail's start must stay, all before it may go.
     while ((this.#configs[1]?.index ?? Infinity) <= this.appliedIndex) this.#configs.shift()

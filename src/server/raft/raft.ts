@@ -2,7 +2,8 @@
  * Raft core: a state machine over messages and time.
  *
  * In:  tick, step, propose, proposeConfig, campaign, readIndex, stable,
- *      entriesRead, peerLost, peerClosed.   Out: takeReady.
+ *      entriesRead, peerLost, peerClosed, compact, snapshotMoved, snapshotFailed,
+ *      snapshotReceived.   Out: takeReady.
  *
  * Owns elections (PreVote, CheckQuorum), replication, the commit rule,
  * configuration changes of one server at a time, handing over leadership, and
@@ -49,6 +50,7 @@ import type {
   Ready,
   Role,
   ServerId,
+  Snapshot,
   Vote,
 } from './types.ts'
 
@@ -146,6 +148,8 @@ export class Raft<E extends Entry> {
   #messages: Message<E>[] = []
   #readStates: ReadState[] = []
   #logReads: LogRead[] = []
+  #snapshots: ServerId[] = []
+  #install: Snapshot | null = null
 
   constructor(options: RaftOptions<E>) {
     this.id = options.id
@@ -314,9 +318,47 @@ export class Raft<E extends Entry> {
   /** What was sent to a peer may be lost. It is probed again when it answers a heartbeat. */
   peerLost(id: ServerId): void {
     const progress = this.#progress.get(id)
-    if (!progress) return
+    if (!progress || progress.state === 'snapshot') return
     progress.becomeProbe()
     progress.probeSentMs = this.#nowMs
+  }
+
+  /** The driver keeps a snapshot of everything up to `index`, and the log may go. */
+  compact(index: number): void {
+    this.log.compactTo(index)
+  }
+
+  /** A peer took a piece of a snapshot: it is alive. */
+  snapshotMoved(to: ServerId): void {
+    const progress = this.#progress.get(to)
+    if (progress?.state === 'snapshot') progress.contactMs = this.#nowMs
+  }
+
+  /** The driver could not bring a snapshot; it is asked again when the peer is heard. */
+  snapshotFailed(to: ServerId): void {
+    const progress = this.#progress.get(to)
+    if (progress?.state !== 'snapshot') return
+    progress.becomeProbe()
+    progress.probeSentMs = this.#nowMs
+  }
+
+  /**
+   * The driver holds a whole snapshot that its leader sent.
+   * @returns whether it is news; then it comes back in `Ready.install`.
+   */
+  snapshotReceived(snapshot: Snapshot): boolean {
+    const { last, config, timeMs } = snapshot
+    if (this.#role === 'leader' || last.index <= this.log.commitIndex) return false
+    if (this.log.termAt(last.index) === last.term && this.log.stableIndex >= last.index) {
+      this.#commitTo(last.index) // the log has it all: it goes on from there
+      return false
+    }
+    this.log.reset(last, config, timeMs)
+    this.#newEntries = []
+    this.#matchedIndex = last.index
+    this.#ackOwed = true
+    this.#install = snapshot
+    return true
   }
 
   /**
@@ -403,7 +445,9 @@ export class Raft<E extends Entry> {
       this.#messages.length === 0 &&
       committed.length === 0 &&
       this.#readStates.length === 0 &&
-      this.#logReads.length === 0
+      this.#logReads.length === 0 &&
+      this.#snapshots.length === 0 &&
+      this.#install === null
     if (isEmpty) return null
 
     const ready: Ready<E> = {
@@ -413,12 +457,16 @@ export class Raft<E extends Entry> {
       committed,
       readStates: this.#readStates,
       reads: this.#logReads,
+      snapshots: this.#snapshots,
+      install: this.#install,
     }
     this.#hardStateDirty = false
     this.#newEntries = []
     this.#messages = []
     this.#readStates = []
     this.#logReads = []
+    this.#snapshots = []
+    this.#install = null
     return ready
   }
 
@@ -600,6 +648,7 @@ export class Raft<E extends Entry> {
       return
     }
     for (const entry of entries) {
+      if (entry.index <= this.log.base.index) continue
       if (entry.index <= this.log.lastIndex) {
         if (this.log.termAt(entry.index) === entry.term) continue
         this.#truncateFrom(entry.index)
@@ -641,6 +690,11 @@ export class Raft<E extends Entry> {
   #replicate(id: ServerId, progress: Progress): void {
     while (!progress.isPaused) {
       const first = progress.nextIndex
+      if (first <= this.log.base.index) {
+        progress.becomeSnapshot()
+        this.#snapshots.push(id)
+        return
+      }
       const hasEntries = first <= this.log.lastIndex
       const hasNews = progress.commitSent < this.log.commitIndex
       if (!hasEntries && !hasNews && progress.state === 'replicate') return
@@ -681,6 +735,8 @@ export class Raft<E extends Entry> {
     const progress = this.#progress.get(message.from)
     if (this.#role !== 'leader' || !progress) return
     const { reject } = message
+    const { base } = this.log
+    if (progress.state === 'snapshot' && (reject || message.matchIndex < base.index)) return
     if (!reject) {
       if (progress.maybeMatch(message.matchIndex)) {
         progress.contactMs = this.#nowMs
@@ -702,6 +758,7 @@ export class Raft<E extends Entry> {
     const progress = this.#progress.get(message.from)
     if (this.#role !== 'leader' || !progress) return
     progress.round = Math.max(progress.round, message.round)
+    if (progress.state === 'snapshot') return
     const isUpToDate = progress.matchIndex >= this.log.lastIndex
     // While entries are outstanding only their acknowledgement shows a live follower: one whose
     // disk hangs goes on answering heartbeats.

@@ -158,10 +158,22 @@ export interface LogRead {
   readonly bytesMax: number
 }
 
+/** Everything up to and with `last`, in whatever form the driver keeps it. */
+export interface Snapshot {
+  readonly last: EntryId
+  /** The configuration in force at `last`. */
+  readonly config: Config
+  /** Log time of `last`. */
+  readonly timeMs: number
+}
+
 /**
  * One batch of work the driver owes, in this order: start to make `entries`
  * durable (an entry may replace ones at its index and after); make `hardState`
- * durable; send `messages`; apply `committed`; serve `readStates`; answer `reads`.
+ * durable; send `messages`; apply `committed`; serve `readStates`; answer `reads`;
+ * bring a snapshot to each of `snapshots`. Before all of it, where `install` is set:
+ * make that snapshot, which the driver had received, the start of the log and the
+ * state machine's state, durably.
  */
 export interface Ready<E extends Entry> {
   readonly hardState: HardState | null
@@ -170,4 +182,7 @@ export interface Ready<E extends Entry> {
   readonly committed: readonly E[]
   readonly readStates: readonly ReadState[]
   readonly reads: readonly LogRead[]
+  /** Peers that lack what is not in the log any more. */
+  readonly snapshots: readonly ServerId[]
+  readonly install: Snapshot | null
 }

@@ -138,6 +138,12 @@ export class Cluster {
         return
       case 'stable':
         return this.#stable(id, rest[0] === 'all')
+      case 'compact':
+        return this.#act(id, (raft) => raft.compact(Number(rest[0])))
+      case 'snapshot':
+        return this.#bringSnapshot(id, rest[0] ?? '')
+      case 'snapshotfailed':
+        return this.#act(id, (raft) => raft.snapshotFailed(rest[0] ?? ''))
       case 'logread':
         return this.#answerLogReads(this.#server(id))
       case 'messages':
@@ -254,6 +260,13 @@ export class Cluster {
   }
 
   #carryOut(server: Server, ready: Ready<TestEntry>): void {
+    if (ready.install) {
+      const { last, config } = ready.install
+      this.#say(`${server.id} installs ${describeId(last)} ${describeConfig(config)}`)
+      server.disk = []
+      server.writes = []
+    }
+    for (const to of ready.snapshots) this.#say(`${server.id} owes ${to} a snapshot`)
     if (ready.hardState) server.hardState = ready.hardState
     if (ready.entries.length > 0) server.writes.push(ready.entries)
     for (const message of ready.messages) this.#send(message)
@@ -280,6 +293,22 @@ export class Cluster {
 
   #isCut({ from, to }: Message<TestEntry>): boolean {
     return this.#cut.has(`${from}->${to}`)
+  }
+
+  /** One of everything that `from` has applied. */
+  #bringSnapshot(from: string, to: string): void {
+    const log = this.#server(from).raft?.log
+    if (!log) throw new Error(`${from} is stopped`)
+    const index = log.appliedIndex
+    const snapshot = {
+      last: { term: log.termAt(index), index },
+      config: log.configAt(index),
+      timeMs: log.lastTimeMs,
+    }
+    this.#act(from, (raft) => raft.snapshotMoved(to))
+    this.#act(to, (raft) => {
+      if (!raft.snapshotReceived(snapshot)) this.#say('no news')
+    })
   }
 
   #say(line: string): void {
