@@ -17,6 +17,10 @@ export async function removeServer(
   id: string,
   timeoutMs: number,
 ): Promise<void> {
+  const { members } = await fetchStatus(io, asked, whom)
+  if (members.every((member) => member.id !== id)) {
+    throw new Error(`no server ${id} is known: see store status for the ids`)
+  }
   const deadlineMs = io.clock.monotonicMs() + timeoutMs
   let said = ''
   for (;;) {

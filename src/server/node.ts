@@ -311,8 +311,9 @@ export class Node {
       const leader = this.raft.leaderId
       return { isOut: false, why: leader ? `server ${leader} leads` : 'no leader is known' }
     }
-    this.#leaving.set(id, this.#nowMs + LEAVING_MS)
-    if (!memberOf(this.raft.config, id)) {
+    const isMember = memberOf(this.raft.config, id) !== undefined
+    if (isMember || this.#leaving.has(id)) this.#leaving.set(id, this.#nowMs + LEAVING_MS)
+    if (!isMember) {
       this.#options.send({ type: 'leave', from: this.raft.id, to: id })
       return { isOut: true, why: `server ${id} is no member` }
     }

@@ -131,7 +131,10 @@ export class TestCluster {
   static async start(serverCount = 3, ...flags: string[]): Promise<TestCluster> {
     const servers = Array.from({ length: serverCount }, () => LOOPBACK)
     const cluster = await TestCluster.launch({ balancer: LOOPBACK, servers }, ...flags)
-    await cluster.ready()
+    await cluster.ready().catch(async (error) => {
+      await cluster.stop()
+      throw error
+    })
     return cluster
   }
 

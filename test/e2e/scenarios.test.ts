@@ -14,6 +14,7 @@ import { promisify } from 'node:util'
 import { afterEach, expect, test, vi } from 'vitest'
 import { fetchStatus } from '../../bin/status.ts'
 import { connect } from '../../src/client/client.ts'
+import { DEFAULT_COORDINATOR_TIMING } from '../../src/lb/coordinator.ts'
 import type { ClusterStatus, MemberStatus } from '../../src/protocol/status.ts'
 import {
   commandPath,
@@ -307,12 +308,12 @@ test('5. A server joins under writes: it has all that was acknowledged when elec
   // Of these two only the joiner can have all that was acknowledged: it has to lead.
   await cluster.killServer(stays)
   cluster.startServer(misses)
-  expect(await agreedLeader([joiner, misses])).toBe(joiner)
+  expect((await agreedLeader([joiner, misses])).cport).toBe(joiner.cport)
   for (const server of live()) await load.check(server)
 })
 
 test('6. All killed, a fresh server registers first: it never leads empty', async () => {
-  await start(3, ...IMPATIENT)
+  await start(2, ...IMPATIENT)
   await store(first(live()), 'key', 'value')
   for (const isBalancerEmpty of [false, true]) {
     await cluster.killAll()
@@ -325,6 +326,7 @@ test('6. All killed, a fresh server registers first: it never leads empty', asyn
     })
     // From now on it may refuse to answer, and not say that there is no such key.
     const answer = answered(fresh, 'key')
+    if (isBalancerEmpty) await delay(DEFAULT_COORDINATOR_TIMING.formAfterMs)
     expect((await cluster.status()).leader).toBeNull()
     for (const server of old) cluster.startServer(server)
     expect(await answer).toBe('value')
@@ -410,8 +412,8 @@ test('9. Junk datagrams to every port: the leader stays', async () => {
   }
   socket.close()
   await expectEverywhere('round', '19')
-  expect(await agreedLeader(live())).toBe(leader)
-  expect(await cluster.leader()).toBe(leader)
+  expect((await agreedLeader(live())).cport).toBe(leader.cport)
+  expect((await cluster.leader()).cport).toBe(leader.cport)
   expect(await selfOf(leader)).toMatchObject({ id, term, role: 'leader' })
   expectAllRunning()
 })
@@ -439,7 +441,7 @@ test('10. An unknown server is to be removed: nobody goes', async () => {
   for (const server of live()) expect(await set(server, 'key', String(server.cport))).toBe(STORED)
   await cluster.ready()
   expect(await membersOf()).toEqual(before)
-  expect(await agreedLeader(live())).toBe(leader)
+  expect((await agreedLeader(live())).cport).toBe(leader.cport)
   expectAllRunning()
 })
 
@@ -612,22 +614,25 @@ test('18. Late, lost and cut: nothing is miscounted, unapplied, gone or confused
 async function countLateAcknowledgements(): Promise<void> {
   const leader = await cluster.leader()
   const [slow, other] = othersThan(leader)
-  if (!slow || !other) throw new Error('three servers expected')
+  const client = await TextClient.connect(leader.cport)
+  if (!slow || !other || !client) throw new Error('three servers expected')
+  await client.get(['none'])
   pause(slow)
   const keys = Array.from({ length: 20 }, (_, at) => `early-${at}`)
   const sets = keys.map((key) => setRequest(key, 'x')).join('')
   expect(await exchange(leader.cport, sets)).toBe(STORED.repeat(keys.length))
   const { commitIndex } = await selfOf(leader)
-  // It acknowledges all of them while the leader can't hear it.
+  // When the leader wakes it finds one more set, and only then these late acknowledgements.
   pause(leader)
+  const reply = client.set('late', 'x')
   resume(slow)
   await eventually('it has all but the last', async () => {
     return ((await selfOf(slow)).appliedIndex ?? 0) >= (commitIndex ?? 0) - 1
   })
   pause(slow, other)
-  const { reply } = await send(leader.cport, setRequest('late', 'x'))
   resume(leader)
-  expect(await reply).toMatch(REFUSED_OR_UNKNOWN)
+  expect(await reply).toMatch(/^SERVER_ERROR (not stored|outcome unknown): \S/)
+  client.close()
   resume(slow, other)
   for (const key of keys) await expectEverywhere(key, 'x')
 }
