@@ -155,6 +155,16 @@ export function processFaults(cluster: TestCluster, nemesis: Nemesis): Fault[] {
       run: async () => nemesis.with(await nemesis.leaders(), killAndRestart),
     },
     {
+      name: 'leader ended in order (SIGTERM)',
+      weight: 4,
+      run: async () =>
+        nemesis.with(await nemesis.leaders(), async (server) => {
+          await cluster.killServer(server, 'SIGTERM')
+          await delay(draw(20, 1_500))
+          cluster.startServer(server)
+        }),
+    },
+    {
       name: 'leader stopped for 3 to 5 s',
       weight: 4,
       run: async () => nemesis.with(await nemesis.leaders(), stopAndContinue),

@@ -32,7 +32,8 @@ export interface ScenarioOptions {
 export async function runScenario(options: ScenarioOptions): Promise<boolean> {
   const { name, seconds, print } = options
   print(`${name}: ${options.places.servers.length} servers, ${seconds} s of faults`)
-  const cluster = await TestCluster.launch(options.places)
+  // Servers that stop for long are evicted, and come back.
+  const cluster = await TestCluster.launch(options.places, '--evict-after', '4000')
   options.onStart(async () => {
     await cluster.killAll()
     rmSync(cluster.directory, { recursive: true, force: true })
