@@ -593,6 +593,17 @@ export class Raft<E extends Entry> {
       message.term > this.#term && !this.#isWithholding && this.log.isUpToDate(message.last)
     const term = granted ? message.term : this.#term
     this.#messages.push({ type: 'preVoteResp', from: this.id, to: message.from, term, granted })
+    if (granted && this.#role === 'preCandidate' && this.#yieldsTo(message)) {
+      this.#becomeFollower(this.#term, null)
+      this.#electionDeadlineMs = this.#after(this.#timing.campaignTimeoutMs)
+    }
+  }
+
+  /** Of two that stand at once, as when a leader's connections close, one gives way: else both lose. */
+  #yieldsTo({ from, last }: PreVote): boolean {
+    const own = this.log.last
+    const isEqual = last.term === own.term && last.index === own.index
+    return !isEqual || from < this.id
   }
 
   #handleVote(message: Vote): void {
