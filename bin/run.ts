@@ -55,6 +55,19 @@ export function parseCount(text: string): number {
   return count
 }
 
+/** Shorter than a restart takes, and servers would come and go. */
+export function parseEvictAfter(text: string): number {
+  const ms = parseCount(text)
+  if (ms < 5_000) throw new InvalidArgumentError('milliseconds, 5000 at least.')
+  return ms
+}
+
+export function parseVoters(text: string): number {
+  const count = parseCount(text)
+  if (count < 3 || count % 2 === 0) throw new InvalidArgumentError('an odd number from 3 on.')
+  return count
+}
+
 /** To standard error: readable lines on a terminal, JSON lines for a log collector. */
 export function createLogger(name: string): Logger {
   const options = { name, base: { name }, timestamp: () => `,"time":"${new Date().toISOString()}"` }

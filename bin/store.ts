@@ -18,7 +18,9 @@ import {
   explain,
   parseAddress,
   parseCount,
+  parseEvictAfter,
   parsePort,
+  parseVoters,
   runCommand,
 } from './run.ts'
 import { describeStatus, fetchStatus } from './status.ts'
@@ -108,8 +110,8 @@ addBalancersFlags(program.command('addsrv'), 5001, 'servers')
   .option('--advertise-cip <host>', 'what clients are told, where it differs from --cip')
   .option('--advertise-sip <host>', 'what peers are told, where it differs from --sip')
   .option('--request-timeout <ms>', 'how long a request waits for a leader', parseCount, 2_000)
-  .option('--evict-after <ms>', 'a server silent for so long is replaced', parseCount, 30_000)
-  .option('--max-voters <count>', 'more servers than that stand by', parseCount, 5)
+  .option('--evict-after <ms>', 'a server silent for so long is replaced', parseEvictAfter, 30_000)
+  .option('--max-voters <count>', 'more servers than that stand by; an odd number', parseVoters, 5)
   .addHelpText(
     'after',
     '\nExample:\n  store addsrv --cport 7002 --sport 6002 --lb lb1.example:5001,lb2.example:5001',

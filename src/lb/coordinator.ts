@@ -140,7 +140,7 @@ export class Coordinator {
   receive(nowMs: number, message: ToBalancer, from: Address): Action[] {
     const { server: report } = message
     const known = this.#servers.get(report.id)
-    if (!known && this.#servers.size >= SERVERS_MAX) return []
+    if (!known && this.#servers.size >= SERVERS_MAX && !this.#forgetOne(nowMs)) return []
     const { requestCount } = report
     if (known) {
       const requests = counted(known.requests, requestCount, nowMs)
@@ -157,6 +157,13 @@ export class Coordinator {
       actions.push(...this.#answerRegister(nowMs, report, message.place, from))
     }
     return actions
+  }
+
+  /** Room for a new server: the one that is dead longest goes. */
+  #forgetOne(nowMs: number): boolean {
+    const [oldest] = [...this.#servers.values()].sort((a, b) => a.lastHeardMs - b.lastHeardMs)
+    if (!oldest || nowMs - oldest.lastHeardMs <= this.#timing.deadMs) return false
+    return this.#servers.delete(oldest.report.id)
   }
 
   tick(nowMs: number): Action[] {
@@ -216,13 +223,16 @@ export class Coordinator {
 
   status(nowMs: number): MemberStatus[] {
     const members = this.leader(nowMs)?.members
-    return [...this.#servers.values()]
-      .sort((a, b) => a.report.cip.localeCompare(b.report.cip) || a.report.cport - b.report.cport)
-      .map(({ report, lastHeardMs }) => ({
-        ...statusOf(report, members),
-        lastHeardMsAgo: Math.round(nowMs - lastHeardMs),
-        alive: nowMs - lastHeardMs <= this.#timing.deadMs,
-      }))
+    const known = [...this.#servers.values()].map(({ report, lastHeardMs }) => ({
+      ...statusOf(report, members),
+      lastHeardMsAgo: Math.round(nowMs - lastHeardMs),
+      alive: nowMs - lastHeardMs <= this.#timing.deadMs,
+    }))
+    // Members that have not registered with this balancer yet: it may be new, and they dead.
+    const others = (members ?? [])
+      .filter(({ id }) => !this.#servers.has(id))
+      .map((member) => ({ ...UNHEARD, ...member, cluster: this.cluster }))
+    return [...known, ...others].sort((a, b) => a.cip.localeCompare(b.cip) || a.cport - b.cport)
   }
 
   // ---------------------------------------------------------------- forming
@@ -370,6 +380,17 @@ function counted(requests: Requests, count: number, nowMs: number): Requests {
   const isRestarted = count < requests.count
   const perSecond = isRestarted ? 0 : (1_000 * (count - requests.count)) / elapsedMs
   return { perSecond, count, sinceMs: nowMs }
+}
+
+const UNHEARD = {
+  role: null,
+  term: null,
+  lastTerm: null,
+  lastIndex: null,
+  commitIndex: null,
+  appliedIndex: null,
+  lastHeardMsAgo: null,
+  alive: false,
 }
 
 /** Who is a member, and what is up with it, the leader knows best. */

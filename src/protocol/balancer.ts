@@ -58,8 +58,7 @@ export interface Report extends ServerAddress {
   readonly members?: readonly MemberNote[] | undefined
 }
 
-export interface MemberNote {
-  readonly id: string
+export interface MemberNote extends ServerAddress {
   readonly voter: boolean
   /** For people; null for a voter that is well. */
   readonly note: string | null
@@ -118,7 +117,7 @@ const REPORT: Shape = {
   requestCount: isCount,
   membership: optional(isText),
   members: optional(
-    listOf(shaped({ id: isName, voter: isBoolean, note: isTextOrNull }), SERVERS_MAX),
+    listOf(shaped({ ...ADDRESS, voter: isBoolean, note: isTextOrNull }), SERVERS_MAX),
   ),
 }
 

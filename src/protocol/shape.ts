@@ -6,9 +6,9 @@ export type Shape = Readonly<Record<string, Check>>
 
 export const isCount: Check = (value) => Number.isSafeInteger(value) && (value as number) >= 0
 export const isBoolean: Check = (value) => typeof value === 'boolean'
-/** Ids and host names: printable, without spaces, not empty. */
+/** Ids and host names: printable, without spaces, not empty, and as long in JSON as they are. */
 export const isName: Check = (value) =>
-  typeof value === 'string' && /^[\x21-\x7e]{1,255}$/.test(value)
+  typeof value === 'string' && /^[!#-[\]-~]{1,255}$/.test(value)
 export const isNameOrNull: Check = (value) => value === null || isName(value)
 export const isPort: Check = (value) =>
   isCount(value) && (value as number) >= 1 && (value as number) <= 65_535

@@ -82,6 +82,7 @@ export class BalancerLink {
   }
 
   receive(message: ToServer, from: Address): void {
+    if (this.#isStopped) return
     const { report, send } = this.#options
     switch (message.type) {
       case 'lbHeartbeat':
@@ -111,8 +112,9 @@ export class BalancerLink {
       log.error({}, `load balancer ${nameOf(balancer)} refuses this server: ${refused}`)
     }
     balancer.refused = refused
-    if (cluster === null || refused !== undefined) return
-    balancer.servers = servers
+    const isOurs = cluster !== null && refused === undefined
+    balancer.servers = isOurs ? servers : [] // what it said before would look fresh
+    if (!isOurs) return
     this.#options.onCluster(cluster, this.#freshest())
   }
 

@@ -251,7 +251,7 @@ export class Connection {
     this.#takeRequests()
     if (this.#isEnded && this.#slots.length === 0 && this.#held === null) {
       endStream(this.#stream, this.#timers)
-      this.#onDrained?.()
+      if (this.#stream.bufferedBytes === 0) this.#onDrained?.() // else when it closes
     }
   }
 }

@@ -20,8 +20,10 @@ import type { Registration, ServerAddress } from '../protocol/balancer.ts'
 import { memberOf, quorumSize, voterIds } from './raft/config.ts'
 import type { Config, Member, ServerId } from './raft/types.ts'
 
-/** Silent longer than this, a server counts for no quorum that is to come. */
-const LIVE_MS = 3_000
+/** Silent longer than this, people are told. */
+const SILENT_MS = 3_000
+/** A server registers every second; one that did not lately is no newcomer. */
+const REGISTERED_MS = 1_500
 /** Voters and servers that stand by. */
 const MEMBERS_MAX = 16
 /** With three voters once reached, no fewer are wanted again. */
@@ -39,6 +41,8 @@ export const DEFAULT_RULES: MembershipRules = { evictAfterMs: 30_000, votersMax:
 export interface Health {
   /** Since the leader last saw it do what a live server does. */
   readonly silentMs: number
+  /** Whether it does now what a live server does: only then does it count for a quorum to come. */
+  readonly isLive: boolean
   /** Entries of the leader's log that it is not known to have. */
   readonly lag: number
   /** Whether it has (nearly) all of the log. */
@@ -101,7 +105,7 @@ class Membership {
     const { registered } = this.#situation
     const moved = registered.find((server) => {
       const member = memberOf(this.#config, server.id)
-      return member && server.silentMs < LIVE_MS && !isSameAddress(member, server)
+      return member && server.silentMs < REGISTERED_MS && !isSameAddress(member, server)
     })
     if (!moved) return null
     const change = (member: Member) => ({ ...member, ...addressOf(moved) })
@@ -113,14 +117,16 @@ class Membership {
     const { leaving, rules } = this.#situation
     const dead = this.#config.members
       .filter(({ id }) => !leaving.has(id) && this.#silentMs(id) >= rules.evictAfterMs)
+      // One that load balancers hear would join again at once: it stays, as a learner.
+      .filter(({ id, voter }) => voter || !this.#isRegistered(id))
       .sort((a, b) => this.#silentMs(b.id) - this.#silentMs(a.id))
     const left = this.#config.members.filter(({ id }) => leaving.has(id))
     let decision: Decision | null = null
     for (const member of [...left, ...dead]) decision ??= this.#remove(member)
     for (const id of this.#voters) {
-      if (this.#silentMs(id) >= LIVE_MS && !this.#notes.has(id)) {
+      if (this.#silentMs(id) >= SILENT_MS && !this.#notes.has(id)) {
         const afterS = Math.ceil(rules.evictAfterMs / 1_000)
-        this.#notes.set(id, `silent ${seconds(this.#silentMs(id))}, removed after ${afterS} s`)
+        this.#notes.set(id, `silent ${seconds(this.#silentMs(id))}, dead after ${afterS} s`)
       }
     }
     return decision
@@ -145,7 +151,9 @@ class Membership {
       return this.#change(removed, `server ${id} is removed: ${cause}`)
     }
     const successor = this.#config.members.find((member) => this.#mayVote(member))
-    if (successor) return this.#promote(successor.id, `in place of ${id}, ${cause}`)
+    if (successor) {
+      return this.#promote(successor.id, this.#config.floor, `in place of ${id}, ${cause}`)
+    }
     this.#notes.set(id, `${cause}, kept: removing it would leave ${votersText(rest.length)}`)
     return null
   }
@@ -153,7 +161,8 @@ class Membership {
   #caughtUp(learners: readonly Member[]): Decision | null {
     if (this.#voters.length >= this.#situation.rules.votersMax) return null
     const ready = learners.find((member) => this.#mayVote(member))
-    return ready ? this.#promote(ready.id, 'has caught up') : null
+    const floor = Math.max(this.#config.floor, Math.min(this.#voters.length + 1, FLOOR_MAX))
+    return ready ? this.#promote(ready.id, floor, 'has caught up') : null
   }
 
   #mayVote({ id, voter }: Member): boolean {
@@ -162,9 +171,8 @@ class Membership {
     return this.#liveCount(this.#voters) + 1 >= quorumSize(this.#voters.length + 1)
   }
 
-  #promote(id: ServerId, why: string): Decision {
+  #promote(id: ServerId, floor: number, why: string): Decision {
     const { members } = this.#with(id, (member) => ({ ...member, voter: true }))
-    const floor = Math.max(this.#config.floor, Math.min(this.#voters.length + 1, FLOOR_MAX))
     return this.#change({ members, floor }, `server ${id} becomes a voter: ${why}`)
   }
 
@@ -183,7 +191,7 @@ class Membership {
     const { registered, leaving } = this.#situation
     if (this.#config.members.length >= MEMBERS_MAX) return null
     const stranger = registered.find(
-      ({ id, silentMs }) => !memberOf(this.#config, id) && silentMs < LIVE_MS && !leaving.has(id),
+      ({ id }) => !memberOf(this.#config, id) && this.#isRegistered(id) && !leaving.has(id),
     )
     if (!stranger) return null
     const members = [...this.#config.members, { ...addressOf(stranger), voter: false }]
@@ -192,12 +200,15 @@ class Membership {
 
   #nothing(learners: readonly Member[]): Decision {
     const { votersMax } = this.#situation.rules
+    const silent = this.#voters.filter((id) => this.#silentMs(id) >= SILENT_MS)
     const why =
-      this.#voters.length >= votersMax && learners.length > 0
-        ? `${votersMax} voters are enough, ${learners.length} more stand by`
-        : learners.length > 0
-          ? 'learners are catching up'
-          : 'every server is a voter'
+      silent.length > 0
+        ? `${silent.join(', ')} ${silent.length === 1 ? 'does' : 'do'} not answer`
+        : this.#voters.length >= votersMax && learners.length > 0
+          ? `${votersMax} voters are enough, ${learners.length} more stand by`
+          : learners.length > 0
+            ? 'learners are catching up'
+            : 'every server is a voter'
     return { change: null, why, handOver: false, notes: this.#notes }
   }
 
@@ -219,7 +230,12 @@ class Membership {
   }
 
   #isLive(id: ServerId): boolean {
-    return this.#silentMs(id) < LIVE_MS
+    return id === this.#situation.self || this.#situation.health(id).isLive
+  }
+
+  #isRegistered(id: ServerId): boolean {
+    const { registered } = this.#situation
+    return registered.some((server) => server.id === id && server.silentMs < REGISTERED_MS)
   }
 
   #liveCount(ids: readonly ServerId[]): number {
@@ -228,7 +244,7 @@ class Membership {
 
   #learnerNote(id: ServerId): string {
     const { lag, isCaughtUp } = this.#situation.health(id)
-    if (!this.#isLive(id)) return `learner, silent ${seconds(this.#silentMs(id))}`
+    if (this.#silentMs(id) >= SILENT_MS) return `learner, silent ${seconds(this.#silentMs(id))}`
     if (isCaughtUp) return 'learner, stands by'
     return `learner, ${lag.toLocaleString('en-US')} entries behind`
   }

@@ -33,7 +33,7 @@ import {
 } from './membership.ts'
 import type { Forward, PeerMessage, WriteOutcome } from './peer-messages.ts'
 import { memberOf } from './raft/config.ts'
-import { Raft, type RaftTiming } from './raft/raft.ts'
+import { DEFAULT_TIMING, Raft, type RaftTiming } from './raft/raft.ts'
 import type { Config, EntryId, HardState, LogRead, ServerId } from './raft/types.ts'
 
 /** Sending refused writes again. */
@@ -56,7 +56,7 @@ const CAUGHT_UP_ENTRIES = 1_000
 /** A member silent for longer shows as dead. */
 const ALIVE_MS = 3_000
 /** A request to remove a server is forgotten unless it is made again. */
-const LEAVING_MS = 5_000
+const LEAVING_MS = 2_500
 const REPLAY_BYTES = 4 * 1024 * 1024
 
 export interface NodeOptions {
@@ -116,6 +116,13 @@ interface Read {
   readonly done: (failure: string | null) => void
 }
 
+interface AskedReads {
+  reads: Read[]
+  /** The last time. */
+  askedMs: number
+  readonly ids: number[]
+}
+
 /** What becomes of an entry that this server proposed. */
 interface Proposal {
   readonly term: number
@@ -153,7 +160,8 @@ export class Node {
 
   /** Reads that wait to be asked for, the oldest first. */
   #newReads: Read[] = []
-  readonly #askedReads = new Map<number, { readonly reads: Read[]; readonly askedMs: number }>()
+  /** By each id under which they were asked for: the answer to any of them will do. */
+  readonly #askedReads = new Map<number, AskedReads>()
   /** Reads whose index is known but not applied here yet. */
   #unappliedReads: { readonly index: number; readonly reads: Read[] }[] = []
 
@@ -311,8 +319,13 @@ export class Node {
       const leader = this.raft.leaderId
       return { isOut: false, why: leader ? `server ${leader} leads` : 'no leader is known' }
     }
+    this.#tick() // or a leader that slept would decide
+    const { log } = this.raft
     const isMember = memberOf(this.raft.config, id) !== undefined
     if (isMember || this.#leaving.has(id)) this.#leaving.set(id, this.#nowMs + LEAVING_MS)
+    if (!isMember && (log.config?.index ?? 0) > log.commitIndex) {
+      return { isOut: false, why: 'the change is not committed yet' }
+    }
     if (!isMember) {
       this.#options.send({ type: 'leave', from: this.raft.id, to: id })
       return { isOut: true, why: `server ${id} is no member` }
@@ -326,7 +339,8 @@ export class Node {
   /** Where to reach everybody: the load balancer's news before what the log says. */
   addresses(): Map<ServerId, Address> {
     const addresses = new Map<ServerId, Address>()
-    for (const { id, sip, sport } of [...this.raft.config.members, ...this.#registered]) {
+    const fresh = this.#registeredNow().filter(({ silentMs }) => silentMs < ALIVE_MS)
+    for (const { id, sip, sport } of [...this.raft.config.members, ...fresh]) {
       if (id !== this.#options.self.id) addresses.set(id, { host: sip, port: sport })
     }
     return addresses
@@ -382,7 +396,7 @@ export class Node {
         appliedIndex: isSelf ? self.appliedIndex : null,
         lastHeardMsAgo: isSelf ? 0 : progress ? Math.round(this.#nowMs - progress.contactMs) : null,
         alive: isSelf ? true : progress ? this.#nowMs - progress.contactMs < ALIVE_MS : null,
-        note: this.#decision?.notes.get(id) ?? null,
+        note: (isLeader ? this.#decision?.notes.get(id) : null) ?? null,
       }
     })
     return {
@@ -546,8 +560,8 @@ export class Node {
     if (state === this.#lastState) return
     this.#lastState = state
     // Who was asked for a read index may not answer any more.
-    const asked = [...this.#askedReads.values()].flatMap(({ reads }) => reads)
-    this.#newReads = asked.concat(this.#newReads)
+    const asked = [...new Set(this.#askedReads.values())].flatMap(({ reads }) => reads)
+    this.#newReads = asked.concat(this.#newReads).sort((a, b) => a.deadlineMs - b.deadlineMs)
     this.#askedReads.clear()
     // Who leads now may take what the one before refused.
     this.#retryAtMs = 0
@@ -603,8 +617,11 @@ export class Node {
     write.waitsFor = why
     write.lane.waitingCount++
     this.#waitingBytes += write.command.length
+    // The first one that waits sets the time, and those that join it do not put it off.
+    if (this.#waiting.length === 0 && this.#knowsLeader) {
+      this.#retryAtMs = Math.max(this.#retryAtMs, this.#nowMs + RETRY_MS)
+    }
     this.#waiting.push(write)
-    if (this.#knowsLeader) this.#retryAtMs = Math.max(this.#retryAtMs, this.#nowMs + RETRY_MS)
   }
 
   get #knowsLeader(): boolean {
@@ -649,11 +666,17 @@ export class Node {
 
   #sendForwards(): void {
     const from = this.#options.self.id
+    const { term } = this.raft
     for (const [to, writes] of this.#forwards) {
       const pending = writes.filter(({ id }) => this.#writes.has(id))
+      // Behind one that does not leave none does, or it would be overtaken.
+      let isStuck = false
       for (const requests of inFrames(pending, ({ command }) => command.length)) {
-        const { term } = this.raft
-        const stream = this.#options.send({ type: 'forward', from, to, term, requests })
+        isStuck ||= requests.some(({ lane }) => lane.term !== term)
+        const stream: number | null = isStuck
+          ? null
+          : this.#options.send({ type: 'forward', from, to, term, requests })
+        isStuck = stream === null
         for (const write of requests) {
           if (stream === null) this.#wait(write, `server ${to} can't be reached`)
           else this.#sent(write, to, stream)
@@ -705,14 +728,14 @@ export class Node {
     if (this.#newReads.length === 0) return
     const id = this.#nextId++
     if (!this.raft.readIndex(id)) return
-    this.#askedReads.set(id, { reads: this.#newReads, askedMs: this.#nowMs })
+    this.#askedReads.set(id, { reads: this.#newReads, askedMs: this.#nowMs, ids: [id] })
     this.#newReads = []
   }
 
   #readIndexKnown(id: number, index: number): void {
     const asked = this.#askedReads.get(id)
     if (!asked) return
-    this.#askedReads.delete(id)
+    for (const each of asked.ids) this.#askedReads.delete(each)
     this.#unappliedReads.push({ index, reads: asked.reads })
   }
 
@@ -733,13 +756,19 @@ export class Node {
       for (const read of reads) if (read.deadlineMs <= nowMs) read.done(why)
       return reads.filter((read) => read.deadlineMs > nowMs)
     }
-    let late: Read[] = []
-    for (const [id, { reads, askedMs }] of this.#askedReads) {
-      if (nowMs - askedMs < READ_RETRY_MS) continue
-      this.#askedReads.delete(id)
-      late = late.concat(reads)
+    for (const asked of new Set(this.#askedReads.values())) {
+      asked.reads = keep(asked.reads)
+      if (asked.reads.length === 0) {
+        for (const id of asked.ids) this.#askedReads.delete(id)
+      } else if (nowMs - asked.askedMs >= READ_RETRY_MS) {
+        const id = this.#nextId++
+        asked.askedMs = nowMs
+        if (!this.raft.readIndex(id)) continue
+        asked.ids.push(id)
+        this.#askedReads.set(id, asked)
+      }
     }
-    this.#newReads = keep(late.concat(this.#newReads))
+    this.#newReads = keep(this.#newReads)
     if (this.#unappliedReads.length > 0) {
       this.#unappliedReads = this.#unappliedReads
         .map(({ index, reads }) => ({ index, reads: keep(reads) }))
@@ -753,13 +782,14 @@ export class Node {
     const [unapplied] = this.#unappliedReads
     return Math.min(
       asked ? asked.askedMs + READ_RETRY_MS : Number.POSITIVE_INFINITY,
+      asked?.reads[0]?.deadlineMs ?? Number.POSITIVE_INFINITY,
       this.#newReads[0]?.deadlineMs ?? Number.POSITIVE_INFINITY,
       unapplied?.reads[0]?.deadlineMs ?? Number.POSITIVE_INFINITY,
     )
   }
 
   #takeReads(): Read[] {
-    const asked = [...this.#askedReads.values(), ...this.#unappliedReads]
+    const asked = [...new Set(this.#askedReads.values()), ...this.#unappliedReads]
     const reads = [...this.#newReads, ...asked.flatMap((batch) => batch.reads)]
     this.#newReads = []
     this.#askedReads.clear()
@@ -773,13 +803,10 @@ export class Node {
     const { raft } = this
     const nowMs = this.#nowMs
     for (const [id, untilMs] of this.#leaving) if (nowMs > untilMs) this.#leaving.delete(id)
-    const ageMs = nowMs - this.#registeredMs
     const decision = nextConfig({
       config: raft.config,
       self: raft.id,
-      registered: this.#registered.map((server) => {
-        return { ...server, silentMs: server.silentMs + ageMs }
-      }),
+      registered: this.#registeredNow(),
       health: (id) => this.#healthOf(id),
       leaving: new Set(this.#leaving.keys()),
       rules: this.#options.membership ?? DEFAULT_RULES,
@@ -793,23 +820,32 @@ export class Node {
     this.#membershipWhy = decision.why
   }
 
+  #registeredNow(): Registration[] {
+    const ageMs = this.#nowMs - this.#registeredMs
+    return this.#registered.map((server) => ({ ...server, silentMs: server.silentMs + ageMs }))
+  }
+
   #membershipReport(): Pick<Report, 'membership' | 'members'> {
     if (!this.#decision) return {}
     const { why, notes } = this.#decision
-    const members = this.raft.config.members.map(({ id, voter }) => {
-      return { id, voter, note: notes.get(id) ?? null }
+    const members = this.raft.config.members.map((member) => {
+      return { ...member, note: notes.get(member.id) ?? null }
     })
     return { membership: why, members }
   }
 
   #healthOf(id: ServerId): Health {
     const progress = this.raft.progressOf(id)
-    if (!progress) return { silentMs: 0, lag: 0, isCaughtUp: true } // this server itself
+    if (!progress) return { silentMs: 0, isLive: true, lag: 0, isCaughtUp: true } // this server itself
     const lag = this.raft.log.lastIndex - progress.matchIndex
+    const silentMs = this.#nowMs - progress.contactMs
+    const { electionTimeoutMs } = this.#options.timing ?? DEFAULT_TIMING
+    const isReplicated = progress.state === 'replicate'
     return {
-      silentMs: this.#nowMs - progress.contactMs,
+      silentMs,
+      isLive: progress.isHeard && isReplicated && silentMs < electionTimeoutMs,
       lag,
-      isCaughtUp: progress.state === 'replicate' && lag <= CAUGHT_UP_ENTRIES,
+      isCaughtUp: isReplicated && lag <= CAUGHT_UP_ENTRIES,
     }
   }
 

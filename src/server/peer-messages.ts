@@ -41,6 +41,9 @@ export interface Hello {
   readonly protocol: number
   readonly sip: string
   readonly sport: number
+  /** Of the speaker's process, and of the stream among all it has opened: an older one may arrive later. */
+  readonly life: string
+  readonly stream: number
 }
 
 /** Writes that a follower's clients sent. The commands are the payload, one behind the other. */
@@ -94,7 +97,7 @@ const DATAGRAMS: Readonly<Record<string, Shape>> = {
 }
 
 const FRAMES: Readonly<Record<string, Shape>> = {
-  hello: { protocol: isCount, sip: isName, sport: isPort },
+  hello: { protocol: isCount, sip: isName, sport: isPort, life: isName, stream: isCount },
   append: { term: isCount, prev: shaped(ENTRY_ID), commitIndex: isCount },
   appendResp: {
     term: isCount,

@@ -10,8 +10,9 @@
  *
  * A stream to a peer that was silent and is heard again is replaced: after a cut
  * TCP waits ever longer before it tries again, for seconds after datagrams pass.
- * The peer drops the old one when the new one says hello, so nothing on the old
- * is taken after anything on the new.
+ * The peer drops the old one when the new one says hello, and one whose hello
+ * comes later than that of a newer one, so nothing on the old is taken after
+ * anything on the new.
  */
 import type { Address, DatagramSocket, Io, Listener, Stream } from '../io/io.ts'
 import {
@@ -27,7 +28,7 @@ import {
 } from '../protocol/frames.ts'
 import { parseObject } from '../protocol/shape.ts'
 import { RecordReader } from './log/record.ts'
-import { isDatagram, PeerCodec, type PeerMessage, PROTOCOL } from './peer-messages.ts'
+import { type Hello, isDatagram, PeerCodec, type PeerMessage, PROTOCOL } from './peer-messages.ts'
 import type { ServerId } from './raft/types.ts'
 
 /** More than this waiting for a peer, and what comes is dropped: it is not reading. */
@@ -80,6 +81,9 @@ export class Peers {
   /** When a datagram came from each peer. */
   readonly #heardMs = new Map<ServerId, number>()
   readonly #incoming = new Map<ServerId, Stream>()
+  /** The newest stream that each peer's process has opened, as far as is known. */
+  readonly #newest = new Map<ServerId, { readonly life: string; readonly stream: number }>()
+  readonly #life: string
   readonly #strangers = new Set<Stream>()
   #isStopped = false
 
@@ -90,6 +94,7 @@ export class Peers {
     handler: PeersHandler,
   ) {
     this.#io = io
+    this.#life = io.random.hex(4)
     this.#bind = bind
     this.#advertised = advertised
     this.#handler = handler
@@ -147,7 +152,7 @@ export class Peers {
 
   // ---------------------------------------------------------------- outgoing
 
-  /** @param replaced Closed once the new one is open, or failed to. */
+  /** @param replaced The peer closes it at the new one's hello; here only where that fails. */
   #connect(id: ServerId, address: Address, replaced: Stream | null = null): Outgoing | null {
     const nowMs = this.#io.clock.monotonicMs()
     if (nowMs < (this.#retryAtMs.get(id) ?? 0)) return null
@@ -156,7 +161,7 @@ export class Peers {
       onOpen: () => {
         openTimer.cancel()
         outgoing.isOpen = true
-        replaced?.destroy()
+        if (replaced) this.#io.timers.after(HELLO_MS, () => replaced.destroy())
       },
       onData: () => {}, // answers come on the peer's own stream
       onEnd: () => stream.destroy(),
@@ -170,15 +175,19 @@ export class Peers {
       },
     })
     const openTimer = this.#io.timers.after(CONNECT_MS, () => stream.destroy())
+    const number = ++this.#lastStream
     const outgoing: Outgoing = {
-      number: ++this.#lastStream,
+      number,
       stream,
       isOpen: false,
       writtenMs: nowMs,
     }
     this.#outgoing.set(id, outgoing)
     const { id: from, sip, sport } = this.#advertised
-    const hello: PeerMessage = { type: 'hello', from, to: id, protocol: PROTOCOL, sip, sport }
+    const hello: PeerMessage = {
+      ...{ type: 'hello', from, to: id, protocol: PROTOCOL, sip, sport },
+      ...{ life: this.#life, stream: number },
+    }
     stream.writeAll(this.#codec?.encodeFrame(hello) ?? [])
     return outgoing
   }
@@ -242,10 +251,10 @@ export class Peers {
         for (let message = take(); message; message = take()) {
           if (message.type === 'hello') {
             helloTimer.cancel()
+            if (!this.#welcome(message, stream)) return
             peer = message.from
             decoder.headerBytesMax = FRAME_HEADER_BYTES_MAX
             decoder.payloadBytesMax = FRAME_PAYLOAD_BYTES_MAX
-            this.#welcome(peer, stream, { host: message.sip, port: message.sport })
           } else if (message.from === peer) this.#handler.onMessage(message)
         }
       },
@@ -260,10 +269,19 @@ export class Peers {
     })
   }
 
-  #welcome(id: ServerId, stream: Stream, address: Address): void {
+  /** @returns false where the peer has opened a newer one since. */
+  #welcome({ from, sip, sport, life, stream: number }: Hello, stream: Stream): boolean {
     this.#strangers.delete(stream)
-    this.#incoming.get(id)?.destroy()
-    this.#incoming.set(id, stream)
-    this.#introduced.set(id, address)
+    const newest = this.#newest.get(from)
+    if (newest?.life === life && newest.stream > number) {
+      stream.destroy()
+      return false
+    }
+    this.#newest.set(from, { life, stream: number })
+    const before = this.#incoming.get(from)
+    this.#incoming.set(from, stream)
+    before?.destroy()
+    this.#introduced.set(from, { host: sip, port: sport })
+    return true
   }
 }

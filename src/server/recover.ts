@@ -48,7 +48,7 @@ export async function recover(io: Io, directory: string, isForced: boolean): Pro
       .flatMap(({ config }) => config.members)
       .findLast(({ id }) => id === serverId)
     if (!member) throw new Error(`${directory}: its log knows no configuration with this server`)
-    const newClusterId = nextEpoch(clusterId)
+    const newClusterId = nextEpoch(clusterId, serverId)
     if (isForced) {
       await clear(disk, `${groupDirectory(directory, GROUP, newClusterId)}/log`)
       const { log } = await openLog(io, directory, newClusterId)

@@ -22,7 +22,7 @@ import {
 import { Load } from './load.ts'
 
 const run = promisify(execFile)
-const EVICT_AFTER_MS = 3_500
+const EVICT_AFTER_MS = 5_000
 
 let cluster: TestCluster
 const children: ChildProcess[] = []

@@ -186,8 +186,8 @@ describe('forming a cluster', () => {
 
   test('a cluster that was recovered under a new epoch is followed, and its old members are not', () => {
     const story = new Story({ record: { cluster: 'c1', formedBy: null } })
-    story.say('a', 'register', member({ cluster: 'c1.1' }))
-    expect(story.log('save')).toEqual(['0 save c1.1 by nobody'])
+    story.say('a', 'register', member({ cluster: 'c1.1-a' }))
+    expect(story.log('save')).toEqual(['0 save c1.1-a by nobody'])
     const old = reportOf('b', member({ cluster: 'c1' }))
     const [answer] = story.coordinator.receive(
       10,
@@ -195,9 +195,9 @@ describe('forming a cluster', () => {
       addressOf('b'),
     )
     expect(answer).toMatchObject({
-      message: { refused: expect.stringContaining('was recovered without it, as c1.1') },
+      message: { refused: expect.stringContaining('was recovered without it, as c1.1-a') },
     })
-    expect(story.coordinator.cluster).toBe('c1.1')
+    expect(story.coordinator.cluster).toBe('c1.1-a')
   })
 
   test('one server alone never forms', () => {
@@ -830,15 +830,22 @@ describe('status', () => {
   })
 
   test('who is a member, and what is up with it, the leader says', () => {
+    const at = (id: string) => ({ id, cip: `${id}.example`, cport: 1, sip: id, sport: 2 })
     const members = [
-      { id: 'a', voter: true, note: null },
-      { id: 'b', voter: false, note: 'learner, 3 entries behind' },
+      { ...at('a'), voter: true, note: null },
+      { ...at('b'), voter: false, note: 'learner, 3 entries behind' },
+      { ...at('d'), voter: true, note: 'dead 40 s' },
     ]
     const story = cluster({ a: { members } }).run(0)
     const rows = story.coordinator
       .status(0)
       .map(({ id, voter, note }) => `${id} ${voter ? 'voter' : '-'} ${note ?? 'well'}`)
-    expect(rows).toEqual(['a voter well', 'b - learner, 3 entries behind', 'c - no member'])
+    expect(rows).toEqual([
+      'a voter well',
+      'b - learner, 3 entries behind',
+      'c - no member',
+      'd voter dead 40 s', // this balancer has never heard it
+    ])
   })
 
   test('holds what the server said last', () => {

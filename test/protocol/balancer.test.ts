@@ -46,7 +46,7 @@ const TO_BALANCER: readonly ToBalancer[] = [
   { type: 'statusResp', server: { ...REPORT, role: 'preCandidate' } },
   {
     type: 'statusResp',
-    server: { ...REPORT, membership: 'why', members: [{ id: 'b', voter: true, note: 'dead' }] },
+    server: { ...REPORT, membership: 'why', members: [{ ...ADDRESS, voter: true, note: 'dead' }] },
   },
   { type: 'statusResp', server: { ...REPORT, role: 'candidate', term: Number.MAX_SAFE_INTEGER } },
 ]

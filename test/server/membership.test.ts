@@ -13,7 +13,7 @@ interface Row {
   readonly title: string
   /** Members: a voter as `a`, a learner as `-a`; then the floor. */
   readonly config: string
-  /** Who is registered. `a@2`: at another address. */
+  /** Who is registered. `a@2`: at another address. `a!`: heard by load balancers, however silent. */
   readonly registered: string
   readonly caughtUp: string
   /** Who has been silent for how many seconds: `a:4 b:31`. */
@@ -231,8 +231,8 @@ const ROWS: readonly Row[] = [
     caughtUp: '',
     silent: 'd:29.9',
     next: null,
-    why: ALL_VOTE,
-    notes: { d: 'silent 29 s, removed after 30 s' },
+    why: 'd does not answer',
+    notes: { d: 'silent 29 s, dead after 30 s' },
   },
   {
     title: 'at the floor a dead voter is kept where nobody stands by',
@@ -241,7 +241,7 @@ const ROWS: readonly Row[] = [
     caughtUp: '',
     silent: 'c:42',
     next: null,
-    why: ALL_VOTE,
+    why: 'c does not answer',
     notes: { c: 'dead 42 s, kept: removing it would leave 2 voters' },
   },
   {
@@ -251,7 +251,7 @@ const ROWS: readonly Row[] = [
     caughtUp: '',
     silent: 'b:42',
     next: null,
-    why: ALL_VOTE,
+    why: 'b does not answer',
     notes: { b: 'dead 42 s, kept: removing it would leave 1 voter' },
   },
   {
@@ -288,12 +288,22 @@ const ROWS: readonly Row[] = [
     caughtUp: '',
     silent: 'c:31 d:40 e:4',
     next: null,
-    why: ALL_VOTE,
+    why: 'c, d, e do not answer',
     notes: {
       c: 'dead 31 s, kept: the other voters alone would have no live quorum',
       d: 'dead 40 s, kept: the other voters alone would have no live quorum',
-      e: 'silent 4 s, removed after 30 s',
+      e: 'silent 4 s, dead after 30 s',
     },
+  },
+  {
+    title: 'a learner that only load balancers hear stays, or it would join again at once',
+    config: 'a b c -d floor 3',
+    registered: 'a b c d@1!',
+    caughtUp: '',
+    silent: 'd:60',
+    next: null,
+    why: CATCHING_UP,
+    notes: { d: 'learner, silent 60 s' },
   },
   {
     title: 'a dead learner goes, whatever the floor',
@@ -475,12 +485,13 @@ function situationOf(row: Partial<Row>): Situation {
   const silentMs = (id: string) => Number(silent.get(id) ?? 0) * 1_000
   const health = (id: string): Health => ({
     silentMs: silentMs(id),
+    isLive: silentMs(id) < 600,
     lag: 1_204,
     isCaughtUp: words(row.caughtUp ?? '').includes(id),
   })
   const registered = words(row.registered ?? '').map((word): Registration => {
-    const address = addressOf(word)
-    return { ...address, silentMs: silentMs(address.id) }
+    const address = addressOf(word.replace('!', ''))
+    return { ...address, silentMs: word.endsWith('!') ? 0 : silentMs(address.id) }
   })
   const config = configOf(row.config ?? 'a floor 2')
   const leaving = new Set(words(row.leaving ?? ''))

@@ -32,7 +32,16 @@ const DATAGRAMS: readonly PeerMessage[] = [
 ]
 
 const FRAMES: readonly PeerMessage[] = [
-  { type: 'hello', from: 'a', to: 'b', protocol: 1, sip: '10.0.0.1', sport: 7_000 },
+  {
+    type: 'hello',
+    from: 'a',
+    to: 'b',
+    protocol: 1,
+    sip: '10.0.0.1',
+    sport: 7_000,
+    life: 'ab',
+    stream: 3,
+  },
   { type: 'append', ...route, prev: last, commitIndex: 40, entries: [] },
   { type: 'append', ...route, prev: last, commitIndex: 40, entries: entriesFrom(42, 3) },
   { type: 'append', ...route, prev: { term: 0, index: 0 }, commitIndex: 0, entries: allKinds() },

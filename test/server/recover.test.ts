@@ -69,9 +69,9 @@ async function clusterOf(disk: MemoryDisk): Promise<string | null> {
 }
 
 async function expectRecovered(disk: MemoryDisk): Promise<void> {
-  expect(await clusterOf(disk)).toBe('old.1')
+  expect(await clusterOf(disk)).toBe('old.1-a')
   const before = (await entriesOf(disk, 'old')).map(({ body }) => `${body}`)
-  const after = await entriesOf(disk, 'old.1')
+  const after = await entriesOf(disk, 'old.1-a')
   expect(after.slice(0, -1).map(({ body }) => `${body}`)).toEqual(before)
   expect(after.at(-1)).toMatchObject({
     index: 5,
@@ -83,7 +83,7 @@ async function expectRecovered(disk: MemoryDisk): Promise<void> {
 test('without force nothing is changed, and it says what there is', async () => {
   const disk = await survivor()
   expect(await recover(ioOf(disk), DATA, false)).toMatchObject({
-    ...{ serverId: 'a', clusterId: 'old', newClusterId: 'old.1', lastIndex: 4 },
+    ...{ serverId: 'a', clusterId: 'old', newClusterId: 'old.1-a', lastIndex: 4 },
   })
   expect(await clusterOf(disk)).toBe('old')
 })

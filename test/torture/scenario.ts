@@ -33,7 +33,7 @@ export async function runScenario(options: ScenarioOptions): Promise<boolean> {
   const { name, seconds, print } = options
   print(`${name}: ${options.places.servers.length} servers, ${seconds} s of faults`)
   // Servers that stop for long are evicted, and come back.
-  const cluster = await TestCluster.launch(options.places, '--evict-after', '4000')
+  const cluster = await TestCluster.launch(options.places, '--evict-after', '5000')
   options.onStart(async () => {
     await cluster.killAll()
     rmSync(cluster.directory, { recursive: true, force: true })

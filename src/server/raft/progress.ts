@@ -26,6 +26,8 @@ export class Progress {
   readPending = false
   /** When it last did what a live follower does (see Raft, CheckQuorum). */
   contactMs: number
+  /** Whether it did so at all; before, `contactMs` is only when this leader began to wait. */
+  isHeard = false
   /** The newest heartbeat round it answered. */
   round = 0
   #inflight: { readonly lastIndex: number; readonly bytes: number }[] = []
@@ -46,6 +48,11 @@ export class Progress {
 
   get inflightCount(): number {
     return this.#inflight.length
+  }
+
+  heard(nowMs: number): void {
+    this.contactMs = nowMs
+    this.isHeard = true
   }
 
   /** Without `nextIndex`, a probe goes on where it was: nothing is known below it either. */

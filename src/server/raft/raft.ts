@@ -331,7 +331,7 @@ export class Raft<E extends Entry> {
   /** A peer took a piece of a snapshot: it is alive. */
   snapshotMoved(to: ServerId): void {
     const progress = this.#progress.get(to)
-    if (progress?.state === 'snapshot') progress.contactMs = this.#nowMs
+    if (progress?.state === 'snapshot') progress.heard(this.#nowMs)
   }
 
   /** The driver could not bring a snapshot; it is asked again when the peer is heard. */
@@ -750,7 +750,7 @@ export class Raft<E extends Entry> {
     if (progress.state === 'snapshot' && (reject || message.matchIndex < base.index)) return
     if (!reject) {
       if (progress.maybeMatch(message.matchIndex)) {
-        progress.contactMs = this.#nowMs
+        progress.heard(this.#nowMs)
         this.#maybeCommit()
       }
       return
@@ -760,7 +760,7 @@ export class Raft<E extends Entry> {
         ? reject.index !== progress.nextIndex - 1
         : reject.index <= progress.matchIndex
     if (isStale) return
-    progress.contactMs = this.#nowMs
+    progress.heard(this.#nowMs)
     const agreed = Math.min(this.log.findHint(reject.hint).index, reject.index - 1)
     progress.becomeProbe(Math.max(agreed, progress.matchIndex) + 1)
   }
@@ -773,7 +773,7 @@ export class Raft<E extends Entry> {
     const isUpToDate = progress.matchIndex >= this.log.lastIndex
     // While entries are outstanding only their acknowledgement shows a live follower: one whose
     // disk hangs goes on answering heartbeats.
-    if (isUpToDate) progress.contactMs = this.#nowMs
+    if (isUpToDate) progress.heard(this.#nowMs)
     const silentMs = this.#nowMs - (progress.probeSentMs ?? progress.contactMs)
     const patienceMs =
       progress.state === 'probe' ? 2 * this.#timing.heartbeatMs : this.#timing.electionTimeoutMs
