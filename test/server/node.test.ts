@@ -8,7 +8,7 @@ import { describe, expect, test } from 'vitest'
 import { LogStore } from '../../src/server/log/log-store.ts'
 import { createLane } from '../../src/server/node.ts'
 import type { WriteOutcome } from '../../src/server/peer-messages.ts'
-import { CLUSTER, LOG, Machine, Member, VOTE } from './node-harness.ts'
+import { CLUSTER, LOG, Machine, Member, SELF, VOTE } from './node-harness.ts'
 
 const REFUSED: WriteOutcome = { kind: 'refused', why: 'does not lead any more' }
 const APPLIED: WriteOutcome = { kind: 'applied', reply: 'STORED', index: 1 }
@@ -26,6 +26,17 @@ describe('writes of one connection', () => {
     expect(member.forwards()).toEqual(['b in term 2: first'])
     return { member, lane, machine: member.machine }
   }
+
+  test('one that is refused is sent again in time, however often its connection writes', async () => {
+    const { member, lane, machine } = await firstForwarded()
+    await member.hearLeader('c', 3)
+    await member.hearAnswer('b', 'first', REFUSED)
+    for (let ms = 0; ms < 2 * RETRY_MS; ms += 5) {
+      member.write(lane, `after ${ms} ms`)
+      await machine.advance(5)
+    }
+    expect(member.forwards()[0]).toMatch(/^c in term 3: first after/)
+  })
 
   test('none overtakes one that was refused and waits to be sent again', async () => {
     const { member, lane, machine } = await firstForwarded()
@@ -233,5 +244,48 @@ describe('a server opens its data directory once at a time', () => {
     await machine.advance()
     expect(server.node?.raft.log.lastIndex).toBe(1)
     expect(server.node?.raft.term).toBe(5)
+  })
+})
+
+describe('reads', () => {
+  test('the answer to any question for a read index will do, however late', async () => {
+    const member = await Member.start()
+    await member.joinVoters('b', 2)
+    const answers: (string | null)[] = []
+    member.node.barrier((failure) => void answers.push(failure))
+    await member.machine.advance(300)
+    const [first, ...others] = member.sent('readIndex')
+    expect(others).toHaveLength(1) // asked again, because the answer seemed lost
+    const { from, to, term, id } = first ?? { from: '', to: '', term: 0, id: 0 }
+    member.node.receive({ type: 'readIndexResp', from: to, to: from, term, id, index: 0 })
+    await member.machine.advance()
+    expect(answers).toEqual([null])
+  })
+})
+
+describe('removals', () => {
+  test('a server is out once its removal is committed, and is told to stop then', async () => {
+    const member = await Member.start()
+    await member.joinVoters('b', 2)
+    await member.becomeLeader(3, 'c')
+    const { raft } = member.node
+    const acknowledge = async () => {
+      const matchIndex = raft.log.lastIndex
+      const resp = { type: 'appendResp', to: SELF, term: 3, matchIndex } as const
+      for (const from of ['b', 'c']) member.node.receive({ ...resp, from })
+      await member.machine.advance()
+    }
+    await acknowledge()
+    expect(member.node.remove('c').isOut).toBe(false)
+    await member.machine.advance()
+    expect(member.node.remove('c')).toEqual({
+      isOut: false,
+      why: 'the change is not committed yet',
+    })
+    expect(member.sent('leave')).toEqual([])
+    await acknowledge()
+    expect(member.node.remove('c').isOut).toBe(true)
+    await member.machine.advance()
+    expect(member.sent('leave').map(({ to }) => to)).toEqual(['c'])
   })
 })

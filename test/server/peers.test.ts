@@ -1,6 +1,8 @@
 /** Two servers' network, simulated: streams between them, and what becomes of them. */
 import { expect, test } from 'vitest'
-import type { PeerMessage } from '../../src/server/peer-messages.ts'
+import type { Stream } from '../../src/io/io.ts'
+import { RecordReader } from '../../src/server/log/record.ts'
+import { PeerCodec, type PeerMessage } from '../../src/server/peer-messages.ts'
 import { Peers } from '../../src/server/peers.ts'
 import { Host } from '../simulation/host.ts'
 import { SimNetwork } from '../simulation/network.ts'
@@ -84,4 +86,32 @@ test('a peer that was only quiet keeps its stream', async () => {
   b.send(beat('b', 'a'))
   await run(100)
   expect([...network.streams]).toEqual(before)
+})
+
+test('a stream whose hello comes later than that of a newer one is not taken', async () => {
+  const { world, network, b, run, take, closed } = await start()
+  const codec = new PeerCodec('c', 0, new RecordReader('c'))
+  const io = new Host(world, network, 'x').boot()
+  const open = (stream: number): Stream => {
+    const one = io.network.connect(
+      { host: 'b', port: PORT },
+      { onData: () => {}, onEnd: () => {}, onClose: () => {} },
+    )
+    const hello = { type: 'hello', from: 'a', to: 'b', protocol: 1, sip: 'x', sport: 1 } as const
+    one.writeAll(codec.encodeFrame({ ...hello, life: 'one', stream }))
+    one.writeAll(codec.encodeFrame({ ...ack, term: stream }))
+    return one
+  }
+  expect(b).toBeDefined()
+  open(2)
+  await run(50)
+  expect(take()).toEqual(['b appendResp'])
+  open(1)
+  await run(50)
+  expect(take()).toEqual([])
+  expect(closed).toEqual([])
+  open(3)
+  await run(50)
+  expect(take()).toEqual(['b appendResp'])
+  expect(closed).toEqual([])
 })
