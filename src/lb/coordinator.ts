@@ -238,7 +238,7 @@ export class Coordinator {
   // ---------------------------------------------------------------- forming
 
   #answerRegister(nowMs: number, report: Report, place: number, to: Address): Action[] {
-    const isStranger = report.cluster !== null && report.cluster !== this.cluster
+    const isStranger = this.#isStranger(report)
     const record = this.#isSaved ? this.#record : null
     const refused = record && isStranger ? refusal(report.cluster ?? '', record.cluster) : undefined
     if (record?.formedBy === report.id && report.lastIndex === 0 && !isStranger) {
@@ -252,6 +252,12 @@ export class Coordinator {
       refused,
     }
     return [{ kind: 'send', to, message }]
+  }
+
+  /** A server without data may follow its cluster into a recovery. */
+  #isStranger({ cluster, lastIndex }: Report): boolean {
+    if (cluster === null || cluster === this.cluster) return false
+    return lastIndex > 0 || !isSuccessor(this.cluster ?? '', cluster)
   }
 
   /** Servers of this cluster, and new ones that may join it. */

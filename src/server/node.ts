@@ -202,12 +202,25 @@ export class Node {
     store.onFailure = (error) => this.#fail(error)
   }
 
+  /** Begins an empty log, durably. */
+  static async createLog(io: Io, directory: string, group: number, clusterId: string) {
+    const at = `${groupDirectory(directory, group, clusterId)}/log`
+    const { disk, timers } = io
+    const { log } = await LogStore.open({ disk, timers, directory: at, clusterId, group })
+    await log.close()
+  }
+
   /**
    * Reads what is on disk and applies what is known to be committed.
    * @param formAlone Where the log is empty, begin it as the only member of a new cluster.
    */
   static async open(options: NodeOptions, formAlone: boolean): Promise<Node> {
     const { io, directory, clusterId, group, self } = options
+    if (!(await LogStore.exists(io.disk, `${directoryOf(options)}/log`))) {
+      throw new Error(
+        `${directoryOf(options)}/log is missing, though ${directory} is a member's: restore it, or move ${directory} away and start again as a new server`,
+      )
+    }
     const { file: voteFile, hardState } = await VoteFile.open(io.disk, directory, self.id)
     const { log: store, summary } = await LogStore.open({
       disk: io.disk,

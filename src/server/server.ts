@@ -8,6 +8,7 @@
 import type { Address, Io, Listener, Lock, Stream, Timers } from '../io/io.ts'
 import type { Logger } from '../io/logger.ts'
 import type { Registration, Report, ServerAddress } from '../protocol/balancer.ts'
+import { isSuccessor } from '../protocol/cluster-id.ts'
 import type { ClusterStatus } from '../protocol/status.ts'
 import { BalancerLink } from './balancer-link.ts'
 import { Connection, endStream, type Store } from './connection.ts'
@@ -221,7 +222,9 @@ export class Server implements Store {
   /** Becomes a member of `cluster`, or its first one; does nothing for a member of it. */
   #join(cluster: string, form: boolean): void {
     // A server that stopped after it had joined but before it had formed begins anew.
-    const isBegun = this.#node && !(form && this.#node.raft.log.lastIndex === 0)
+    // One without data may follow its cluster into a recovery that happened before it had any.
+    const isOther = this.#identity.clusterId !== cluster
+    const isBegun = this.#node && !(this.#isEmpty && (form || isOther))
     if (isBegun || this.#joining || this.#isStopped) return
     this.#joining = this.#open(cluster, form)
       .catch((error) => this.#options.onFailure(asError(error)))
@@ -230,17 +233,26 @@ export class Server implements Store {
       })
   }
 
+  get #isEmpty(): boolean {
+    return this.#node?.raft.log.lastIndex === 0
+  }
+
   async #open(cluster: string, form: boolean): Promise<void> {
     const { io, directory, log } = this.#options
     const { serverId, clusterId } = this.#identity
-    if (clusterId !== null && clusterId !== cluster) return
+    const isMember = clusterId === cluster
+    if (clusterId !== null && !isMember) {
+      if (!this.#isEmpty || !isSuccessor(cluster, clusterId)) return
+    }
     if (this.#node) {
       const node = this.#node
       this.#node = null
       await node.stop()
     }
-    if (clusterId === null) {
+    if (!isMember) {
       await VoteFile.create(io.disk, directory, serverId)
+      // Before the identity: one without a log has lost it, and must not begin anew.
+      await Node.createLog(io, directory, GROUP, cluster)
       this.#identity = { serverId, clusterId: cluster }
       await saveIdentity(io.disk, directory, this.#identity)
       log.info({}, `${form ? 'forming' : 'joining'} cluster ${cluster} as server ${serverId}`)

@@ -119,11 +119,12 @@ test('store remove takes a server out, the leader too, and refuses to go below t
     stderr: expect.stringContaining('kept: removing it would leave 2 voters'),
   })
 
+  await load.stop()
+  expect([...load.refused]).toEqual([])
+
   // Started again, it joins again.
   cluster.startServer(leader)
   await cluster.ready()
-  await load.stop()
-  expect([...load.refused]).toEqual([])
   for (const server of cluster.servers) await load.check(server)
 })
 

@@ -169,6 +169,7 @@ export class Member {
     const sent: PeerMessage[] = []
     await io.disk.makeDirectory(DATA)
     await VoteFile.create(io.disk, DATA, SELF)
+    await Node.createLog(io, DATA, 0, CLUSTER)
     const node = await Node.open(
       {
         io,

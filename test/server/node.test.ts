@@ -245,6 +245,18 @@ describe('a server opens its data directory once at a time', () => {
     expect(server.node?.raft.log.lastIndex).toBe(1)
     expect(server.node?.raft.term).toBe(5)
   })
+
+  test('a member whose log is gone does not begin anew: it would vote as if it had never had one', async () => {
+    const machine = new Machine()
+    const server = await machine.startServer()
+    machine.receive(REGISTERED)
+    await machine.advance()
+    await server.stop()
+    for (const path of machine.disk.files().filter((name) => name.startsWith(LOG))) {
+      await machine.disk.remove(path)
+    }
+    await expect(machine.startServer()).rejects.toThrow('data/groups/0/log is missing')
+  })
 })
 
 describe('reads', () => {

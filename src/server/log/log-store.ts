@@ -101,6 +101,11 @@ export class LogStore {
     this.#writer = new RecordWriter(options.clusterId)
   }
 
+  /** Whether a log was begun in this directory. */
+  static async exists(disk: Disk, directory: string): Promise<boolean> {
+    return (await disk.list(directory)).some((name) => segmentSequence(name) !== null)
+  }
+
   /** @throws LogDamagedError naming file, offset and index. */
   static async open(options: LogStoreOptions): Promise<{ log: LogStore; summary: LogSummary }> {
     const log = new LogStore(options)
