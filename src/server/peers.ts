@@ -207,11 +207,12 @@ export class Peers {
   }
 
   #heard(id: ServerId): void {
+    const outgoing = this.#outgoing.get(id)
+    if (!outgoing) return
     const nowMs = this.#io.clock.monotonicMs()
     const beforeMs = this.#heardMs.get(id) ?? nowMs
     this.#heardMs.set(id, nowMs)
-    const outgoing = this.#outgoing.get(id)
-    if (nowMs - beforeMs < SILENT_MS || !outgoing?.isOpen || outgoing.writtenMs <= beforeMs) return
+    if (nowMs - beforeMs < SILENT_MS || !outgoing.isOpen || outgoing.writtenMs <= beforeMs) return
     const address = this.#addresses.get(id) ?? this.#introduced.get(id)
     if (address) this.#connect(id, address, outgoing.stream)
   }
