@@ -328,11 +328,11 @@ export class Node {
    * @returns whether it is out already, and else why not yet.
    */
   remove(id: ServerId): { readonly isOut: boolean; readonly why: string } {
+    this.#tick() // or a leader that slept would decide
     if (this.raft.role !== 'leader') {
       const leader = this.raft.leaderId
       return { isOut: false, why: leader ? `server ${leader} leads` : 'no leader is known' }
     }
-    this.#tick() // or a leader that slept would decide
     const { log } = this.raft
     const isMember = memberOf(this.raft.config, id) !== undefined
     if (isMember || this.#leaving.has(id)) this.#leaving.set(id, this.#nowMs + LEAVING_MS)
