@@ -43,6 +43,8 @@ export type FaultKind =
 
 /** Of them at the most in a run, or nothing else would happen. */
 const TURN_CRASHES_MAX = 30
+/** A run owes so many; where few could be carried out the next ones come sooner. */
+const FAULTS_PER_MS = 16 / 60_000
 
 export class Faults {
   readonly counts = new Map<FaultKind, number>()
@@ -170,7 +172,9 @@ export class Faults {
       this.#world.trace('!', () => kind)
       if (this.#kinds[kind]()) this.#count(kind)
     }
-    this.#world.after(-Math.log(1 - this.#world.random()) * this.#meanMs, () => this.#next())
+    const isBehind = this.count < this.#world.nowMs * FAULTS_PER_MS
+    const meanMs = isBehind ? this.#meanMs / 4 : this.#meanMs
+    this.#world.after(-Math.log(1 - this.#world.random()) * meanMs, () => this.#next())
   }
 
   #count(kind: FaultKind): void {
