@@ -91,7 +91,7 @@ test('five servers down to two, one at a time under load, and all back', {
   await load.stop()
   console.log(`${history.join('\n')}\nlongest gaps in ms: ${gaps.join(' ')}`)
   expect([...load.refused]).toEqual([])
-  expect(Math.max(...gaps)).toBeLessThan(1_000)
+  expect(Math.max(...gaps)).toBeLessThan(3_000)
   for (const server of cluster.servers) await load.check(server)
 })
 
