@@ -267,11 +267,17 @@ test('log and keystore are text: what a client wrote can be read off them', asyn
   if (!first) throw new Error('no server')
   await sendAndEnd(first.cport, 'set readable 7 0 11\r\nhello world\r\n')
   const group = join(first.directory, 'groups', '0')
-  const [segment = ''] = readdirSync(join(group, 'log')).sort()
-  const log = readFileSync(join(group, 'log', segment), 'utf8')
-  expect(log).toMatch(/^log 1 [0-9a-f]{16} 0 1 [0-9a-f]{8}\n/)
-  expect(log).toMatch(/\n\d+ \d+ \d{13} 34 [0-9a-f]{8}\nset readable 7 0 11\r\nhello world\r\n/)
-  expect(log).toMatch(/\nseal \d+ \d+ \d+ [0-9a-f]{8}\n/)
+  const readLog = () =>
+    readdirSync(join(group, 'log'))
+      .sort()
+      .map((segment) => readFileSync(join(group, 'log', segment), 'utf8'))
+      .join('')
+  expect(readLog()).toMatch(/^log 1 [0-9a-f]{16} 0 1 [0-9a-f]{8}\n/)
+  expect(readLog()).toMatch(
+    /\n\d+ \d+ \d{13} 34 [0-9a-f]{8}\nset readable 7 0 11\r\nhello world\r\n/,
+  )
+  // An idle log is sealed after 10 ms.
+  await eventually('a seal', () => /\nseal \d+ \d+ \d+ [0-9a-f]{8}\n/.test(readLog()))
 
   // The keystore file is written on a clean stop.
   await cluster.killServer(first, 'SIGTERM')
