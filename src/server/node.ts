@@ -851,14 +851,12 @@ export class Node {
     const progress = this.raft.progressOf(id)
     if (!progress) return { silentMs: 0, isLive: true, lag: 0, isCaughtUp: true } // this server itself
     const lag = this.raft.log.lastIndex - progress.matchIndex
-    const silentMs = this.#nowMs - progress.contactMs
     const { electionTimeoutMs } = this.#options.timing ?? DEFAULT_TIMING
-    const isReplicated = progress.state === 'replicate'
     return {
-      silentMs,
-      isLive: progress.isHeard && isReplicated && silentMs < electionTimeoutMs,
+      silentMs: this.#nowMs - progress.contactMs,
+      isLive: progress.isLive(this.#nowMs, electionTimeoutMs),
       lag,
-      isCaughtUp: isReplicated && lag <= CAUGHT_UP_ENTRIES,
+      isCaughtUp: progress.state === 'replicate' && lag <= CAUGHT_UP_ENTRIES,
     }
   }
 

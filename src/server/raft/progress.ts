@@ -26,8 +26,6 @@ export class Progress {
   readPending = false
   /** When it last did what a live follower does (see Raft, CheckQuorum). */
   contactMs: number
-  /** Whether it did so at all; before, `contactMs` is only when this leader began to wait. */
-  isHeard = false
   /** The newest heartbeat round it answered. */
   round = 0
   #inflight: { readonly lastIndex: number; readonly bytes: number }[] = []
@@ -50,9 +48,9 @@ export class Progress {
     return this.#inflight.length
   }
 
-  heard(nowMs: number): void {
-    this.contactMs = nowMs
-    this.isHeard = true
+  /** Whether it does now what a live follower does; it replicates only after it has answered this leader. */
+  isLive(nowMs: number, withinMs: number): boolean {
+    return this.state === 'replicate' && nowMs - this.contactMs <= withinMs
   }
 
   /** Without `nextIndex`, a probe goes on where it was: nothing is known below it either. */

@@ -266,19 +266,14 @@ export class Raft<E extends Entry> {
     if (this.#role !== 'leader') return false
     if (this.#handover) return true
     const voters = new Set(voterIds(this.config))
-    const isLive = ({ contactMs, state }: Progress) =>
-      state === 'replicate' && this.#nowMs - contactMs <= this.#timing.electionTimeoutMs
+    const { electionTimeoutMs } = this.#timing
     const [best] = [...this.#progress]
-      .filter(([id, progress]) => voters.has(id) && isLive(progress))
+      .filter(([id, progress]) => voters.has(id) && progress.isLive(this.#nowMs, electionTimeoutMs))
       .sort(([, a], [, b]) => b.matchIndex - a.matchIndex)
     if (!best) return false
-    const untilMs = this.#nowMs + this.#timing.electionTimeoutMs
+    const untilMs = this.#nowMs + electionTimeoutMs
     this.#handover = { to: best[0], untilMs, isAsked: false }
     return true
-  }
-
-  get isHandingOver(): boolean {
-    return this.#handover !== null
   }
 
   /**
@@ -331,7 +326,7 @@ export class Raft<E extends Entry> {
   /** A peer took a piece of a snapshot: it is alive. */
   snapshotMoved(to: ServerId): void {
     const progress = this.#progress.get(to)
-    if (progress?.state === 'snapshot') progress.heard(this.#nowMs)
+    if (progress?.state === 'snapshot') progress.contactMs = this.#nowMs
   }
 
   /** The driver could not bring a snapshot; it is asked again when the peer is heard. */
@@ -750,7 +745,7 @@ export class Raft<E extends Entry> {
     if (progress.state === 'snapshot' && (reject || message.matchIndex < base.index)) return
     if (!reject) {
       if (progress.maybeMatch(message.matchIndex)) {
-        progress.heard(this.#nowMs)
+        progress.contactMs = this.#nowMs
         this.#maybeCommit()
       }
       return
@@ -760,7 +755,7 @@ export class Raft<E extends Entry> {
         ? reject.index !== progress.nextIndex - 1
         : reject.index <= progress.matchIndex
     if (isStale) return
-    progress.heard(this.#nowMs)
+    progress.contactMs = this.#nowMs
     const agreed = Math.min(this.log.findHint(reject.hint).index, reject.index - 1)
     progress.becomeProbe(Math.max(agreed, progress.matchIndex) + 1)
   }
@@ -773,7 +768,7 @@ export class Raft<E extends Entry> {
     const isUpToDate = progress.matchIndex >= this.log.lastIndex
     // While entries are outstanding only their acknowledgement shows a live follower: one whose
     // disk hangs goes on answering heartbeats.
-    if (isUpToDate) progress.heard(this.#nowMs)
+    if (isUpToDate) progress.contactMs = this.#nowMs
     const silentMs = this.#nowMs - (progress.probeSentMs ?? progress.contactMs)
     const patienceMs =
       progress.state === 'probe' ? 2 * this.#timing.heartbeatMs : this.#timing.electionTimeoutMs
