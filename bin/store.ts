@@ -7,6 +7,7 @@ import type { Logger } from '../src/io/logger.ts'
 import { createNodeIo } from '../src/io/node.ts'
 import { DISCOVER_POLICIES, type DiscoverPolicy } from '../src/lb/coordinator.ts'
 import { Balancer } from '../src/lb/lb.ts'
+import { SEGMENT_BYTES } from '../src/server/log/log-store.ts'
 import { Server } from '../src/server/server.ts'
 import { recoverServer } from './recover.ts'
 import { removeServer } from './remove.ts'
@@ -20,6 +21,7 @@ import {
   parseCount,
   parseEvictAfter,
   parsePort,
+  parseSegmentBytes,
   parseVoters,
   runCommand,
 } from './run.ts'
@@ -98,6 +100,7 @@ interface ServerFlags extends BalancerFlags, BalancersFlags {
   readonly requestTimeout: number
   readonly evictAfter: number
   readonly maxVoters: number
+  readonly segmentBytes: number
 }
 
 addBalancersFlags(program.command('addsrv'), 5001, 'servers')
@@ -112,6 +115,7 @@ addBalancersFlags(program.command('addsrv'), 5001, 'servers')
   .option('--request-timeout <ms>', 'how long a request waits for a leader', parseCount, 2_000)
   .option('--evict-after <ms>', 'a server silent for so long is replaced', parseEvictAfter, 30_000)
   .option('--max-voters <count>', 'more servers than that stand by; an odd number', parseVoters, 5)
+  .option('--segment-bytes <bytes>', 'of a file of the log', parseSegmentBytes, SEGMENT_BYTES)
   .addHelpText(
     'after',
     '\nExample:\n  store addsrv --cport 7002 --sport 6002 --lb lb1.example:5001,lb2.example:5001',
@@ -133,6 +137,7 @@ addBalancersFlags(program.command('addsrv'), 5001, 'servers')
           balancers: balancersOf(flags),
           requestTimeoutMs: flags.requestTimeout,
           membership: { evictAfterMs: flags.evictAfter, votersMax: flags.maxVoters },
+          segmentBytes: flags.segmentBytes,
           onLeave: () => {
             log.info('removed from the cluster: stopping; started again, it joins again')
             process.kill(process.pid, 'SIGTERM')
@@ -181,7 +186,9 @@ program
   .option('--force', 'do it; without, it only says what would be lost')
   .addHelpText('after', '\nExample:\n  store recover --data ./data/srv-7001 --force')
   .action((flags: { data: string; force?: boolean }) =>
-    runCommand('store recover', () => recoverServer(io, flags.data, flags.force === true)),
+    runCommand('store recover', () =>
+      recoverServer(io, createLogger('recover'), flags.data, flags.force === true),
+    ),
   )
 
 /** What others are told; an address that means "every address of this machine" is none. */

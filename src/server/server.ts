@@ -43,6 +43,8 @@ export interface ServerOptions {
   readonly requestTimeoutMs: number
   readonly timing?: RaftTiming
   readonly membership?: MembershipRules
+  readonly segmentBytes?: number
+  readonly snapshotPieceBytes?: number
   /** It was removed from the cluster: the process shall stop it. */
   readonly onLeave: () => void
   /** The disk failed; the process must end. */
@@ -234,11 +236,13 @@ export class Server implements Store {
   }
 
   get #isEmpty(): boolean {
-    return this.#node?.raft.log.lastIndex === 0
+    const log = this.#node?.raft.log
+    return log?.lastIndex === 0 && !log.isOwing
   }
 
   async #open(cluster: string, form: boolean): Promise<void> {
-    const { io, directory, log } = this.#options
+    const { io, directory, log, requestTimeoutMs, onLeave, onFailure } = this.#options
+    const { timing, membership, segmentBytes, snapshotPieceBytes } = this.#options
     const { serverId, clusterId } = this.#identity
     const isMember = clusterId === cluster
     if (clusterId !== null && !isMember) {
@@ -265,13 +269,15 @@ export class Server implements Store {
         group: GROUP,
         clusterId: cluster,
         self: this.#self,
-        requestTimeoutMs: this.#options.requestTimeoutMs,
-        ...(this.#options.timing ? { timing: this.#options.timing } : {}),
-        ...(this.#options.membership ? { membership: this.#options.membership } : {}),
+        requestTimeoutMs,
+        ...(timing ? { timing } : {}),
+        ...(membership ? { membership } : {}),
+        ...(segmentBytes ? { segmentBytes } : {}),
+        ...(snapshotPieceBytes ? { snapshotPieceBytes } : {}),
         send: (message) => this.#peers.send(message),
-        onLeave: () => this.#options.onLeave(),
+        onLeave,
         onChange: () => this.#onNodeChange(),
-        onFailure: this.#options.onFailure,
+        onFailure,
       },
       form,
     )
