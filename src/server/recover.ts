@@ -52,7 +52,7 @@ export async function recover(
   try {
     const { serverId, clusterId } = await loadIdentity(disk, directory, io.random)
     if (clusterId === null) throw new Error(`${directory}: the server has joined no cluster yet`)
-    const options = { io, log, directory, group: GROUP, clusterId, serverId, mayLose: true }
+    const options = { io, log, directory, group: GROUP, clusterId, serverId }
     const restored = await restore(options)
     const { commitIndex, lastIndex, lastTimeMs, configs } = restored.raftLog
     const config = configs.findLast((each) => memberOf(each.config, serverId))?.config

@@ -6,8 +6,8 @@
  * to the newest index known to be committed. A snapshot that a leader sent and that
  * was complete before this server stopped takes the keystore's place.
  *
- * Damage that the keystore covers costs nothing. Else what is missing comes from
- * peers: the log says what it owes. Only where there are none the start is refused.
+ * Damage that the keystore covers costs nothing. Else what is missing has to come from
+ * peers: the log says what it owes.
  */
 import type { Io } from '../io/io.ts'
 import type { Logger } from '../io/logger.ts'
@@ -19,16 +19,10 @@ import {
 } from './keystore/keystore-file.ts'
 import { StateMachine } from './keystore/state-machine.ts'
 import { groupDirectory } from './log/group-directory.ts'
-import {
-  LogDamagedError,
-  LogStore,
-  type LogStoreOptions,
-  type LogSummary,
-} from './log/log-store.ts'
+import { LogStore, type LogStoreOptions, type LogSummary } from './log/log-store.ts'
 import type { LogEntry } from './log/record.ts'
-import { voterIds } from './raft/config.ts'
 import type { RaftLogState } from './raft/raft-log.ts'
-import { isUpToDate, NO_ENTRY } from './raft/term-runs.ts'
+import { NO_ENTRY } from './raft/term-runs.ts'
 import type { Config, ServerId } from './raft/types.ts'
 
 /** A snapshot that is complete and not yet in the keystore's place. */
@@ -47,8 +41,6 @@ export interface RestoreOptions {
   readonly clusterId: string
   readonly serverId: ServerId
   readonly segmentBytes?: number
-  /** What is missing is given up, where nobody is left to have it. */
-  readonly mayLose?: boolean
 }
 
 export interface Restored {
@@ -61,7 +53,6 @@ export interface Restored {
   readonly keystoreBytes: number
 }
 
-/** @throws LogDamagedError where something is missing and there is nobody to get it from. */
 export async function restore(options: RestoreOptions): Promise<Restored> {
   const { io, directory, group, clusterId } = options
   const at = groupDirectory(directory, group, clusterId)
@@ -81,7 +72,7 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
   }
   const { log: store, summary } = await LogStore.open(logOptions)
   const configs = configsOf(header, summary)
-  if (summary.damage) report(options, summary, configs)
+  report(options, summary)
   if (isNews) await adoptSnapshot(io.disk, at)
   let grownBytes = 0
   while (machine.appliedIndex < summary.commitIndex) {
@@ -183,21 +174,13 @@ function configsOf(header: KeystoreHeader | null, { configs, base }: LogSummary)
   return before ? known : [{ index, config }, ...known]
 }
 
-function report(options: RestoreOptions, summary: LogSummary, configs: Configs): void {
-  const { log, serverId, mayLose } = options
-  const { damage, owed } = summary
+function report({ log }: RestoreOptions, { damage, owed }: LogSummary): void {
   if (!damage) return
   const { path, offset, index } = damage
   const where = `${path}: damaged at byte ${offset}, entry ${index}`
-  if (isUpToDate(NO_ENTRY, owed)) return log.warn({}, `${where}; the keystore has what it held`)
-  const voters = voterIds(configs.at(-1)?.config ?? { members: [], floor: 0 })
-  if (!mayLose && voters.length > 0 && voters.every((id) => id === serverId)) {
-    throw new LogDamagedError(
-      `${where}, and no other server has it: restore the file from a backup, or run 'store recover'`,
-    )
-  }
+  if (owed.index === 0) return log.warn({}, `${where}; the keystore has what it held`)
   log.warn(
     {},
-    `${where}; entries ${index} to ${owed.index} ${mayLose ? 'are lost' : 'have to come from another server'}`,
+    `${where}; entries ${index} to ${owed.index} are missing until another server brings them`,
   )
 }

@@ -13,7 +13,7 @@ import type { ClusterStatus } from '../protocol/status.ts'
 import { BalancerLink } from './balancer-link.ts'
 import { Connection, endStream, type Store } from './connection.ts'
 import { type Identity, loadIdentity, saveIdentity } from './log/identity.ts'
-import { VoteFile } from './log/vote-file.ts'
+import { VoteDamagedError, VoteFile } from './log/vote-file.ts'
 import type { MembershipRules } from './membership.ts'
 import { type Lane, Node } from './node.ts'
 import type { WriteOutcome } from './peer-messages.ts'
@@ -114,7 +114,7 @@ export class Server implements Store {
     await io.disk.syncDirectory(directory)
     const lock = await io.disk.lock(`${directory}/lock`)
     if (!lock) throw new Error(`${directory} is in use by another process`)
-    const identity = await loadIdentity(io.disk, directory, io.random).catch(async (error) => {
+    const identity = await identify(options).catch(async (error) => {
       await lock.release()
       throw error
     })
@@ -357,6 +357,32 @@ export class Server implements Store {
         resolve()
       })
     })
+  }
+}
+
+/** Who this server is; a new one, where its vote can't be read: it may have given it already. */
+async function identify({ io, log, directory }: ServerOptions): Promise<Identity> {
+  const { disk, random } = io
+  const identity = await loadIdentity(disk, directory, random)
+  if (identity.clusterId === null) return identity
+  try {
+    const { file } = await VoteFile.open(disk, directory, identity.serverId)
+    await file.close()
+    return identity
+  } catch (error) {
+    if (!(error instanceof VoteDamagedError)) throw error
+    const renewed = { serverId: random.hex(4), clusterId: null }
+    // What it had stays, out of the way.
+    if ((await disk.list(`${directory}/groups`)).length > 0) {
+      await disk.rename(`${directory}/groups`, `${directory}/groups-before-${renewed.serverId}`)
+      await disk.syncDirectory(directory)
+    }
+    await saveIdentity(disk, directory, renewed)
+    log.error(
+      {},
+      `${error.message}: server ${identity.serverId} may have voted and can't know for whom; it comes back as ${renewed.serverId}`,
+    )
+    return renewed
   }
 }
 

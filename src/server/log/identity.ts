@@ -1,6 +1,6 @@
 /**
  * Who this server is, and which cluster its data belongs to: one checked line,
- * replaced as a whole.
+ * twice, so that one may rot; replaced as a whole.
  *
  *     raftcached 1 <server id> <cluster id, or -> <crc32>\n
  */
@@ -9,6 +9,7 @@ import { replaceFile } from '../../io/replace-file.ts'
 import { checkedLine, readCheckedLine } from '../../protocol/checked-line.ts'
 
 const FORMAT = 1
+const COPY_COUNT = 2
 
 export interface Identity {
   readonly serverId: string
@@ -35,13 +36,21 @@ export async function loadIdentity(
     await saveIdentity(disk, directory, identity)
     return identity
   }
-  const text = readCheckedLine(bytes.toString('latin1'))
-  const [word, format, serverId = '', clusterId = ''] = text?.split(' ') ?? []
-  if (word !== 'raftcached' || Number(format) !== FORMAT) {
+  const copies = bytes.toString('latin1').split('\n').slice(0, COPY_COUNT)
+  const identities = copies.map(readIdentity)
+  const identity = identities.find((copy) => copy !== null)
+  if (!identity) {
     throw new Error(
       `${path}: damaged; move ${directory} away and start again as a new server, or restore the file`,
     )
   }
+  if (identities.includes(null)) await saveIdentity(disk, directory, identity)
+  return identity
+}
+
+function readIdentity(line: string): Identity | null {
+  const [word, format, serverId = '', clusterId = ''] = readCheckedLine(line)?.split(' ') ?? []
+  if (word !== 'raftcached' || Number(format) !== FORMAT) return null
   return { serverId, clusterId: clusterId === '-' ? null : clusterId }
 }
 
@@ -52,5 +61,5 @@ export async function saveIdentity(
 ): Promise<void> {
   const { serverId, clusterId } = identity
   const line = checkedLine(`raftcached ${FORMAT} ${serverId} ${clusterId ?? '-'}`)
-  await replaceFile(disk, directory, 'identity', [Buffer.from(line)])
+  await replaceFile(disk, directory, 'identity', [Buffer.from(line.repeat(COPY_COUNT))])
 }
