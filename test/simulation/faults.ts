@@ -347,7 +347,7 @@ export class Faults {
 
   /** Rot: in the log before a seal, or it can't be told from a torn tail. */
   #flipBit(): boolean {
-    if (!this.#mayLoseOne || !this.#world.chance(0.3)) return false
+    if (!this.#mayLoseOne || !this.#world.chance(0.6)) return false
     const server = this.#world.pick(this.#servers.filter(({ isDamaged }) => !isDamaged))
     const { disk } = server.host
     const files = disk.files().filter((path) => path.startsWith(DATA) && !path.endsWith('/lock'))
@@ -367,7 +367,7 @@ export class Faults {
 
   /** Its data is gone for good, and it comes back as another server. */
   #swapDisk(): boolean {
-    if (!this.#mayLoseOne || !this.#world.chance(0.3)) return false
+    if (!this.#mayLoseOne || !this.#world.chance(0.6)) return false
     const server = this.#world.pick(this.#servers.filter(({ isDamaged }) => !isDamaged))
     server.swapDisk(this.#downMs())
     return true
