@@ -21,7 +21,15 @@ import {
 import { coalesce, type LogEntry, type RecordReader } from './log/record.ts'
 import type { EntryId, Message, ServerId } from './raft/types.ts'
 
-export const PROTOCOL = 1
+/** What this version speaks; with a peer that says an older one in its hello, that. */
+export const PROTOCOL = 2
+
+/** Messages that came with a later version than the first; a peer of an earlier one would not know them. */
+const SINCE: Readonly<Record<string, number>> = { snap: 2, snapResp: 2 }
+
+export function protocolOf({ type }: PeerMessage): number {
+  return SINCE[type] ?? 1
+}
 
 /** How a write ended, as one server tells another or a connection. */
 export type WriteOutcome =

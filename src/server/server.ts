@@ -16,7 +16,7 @@ import { type Identity, loadIdentity, saveIdentity } from './log/identity.ts'
 import { VoteDamagedError, VoteFile } from './log/vote-file.ts'
 import type { MembershipRules } from './membership.ts'
 import { type Lane, Node } from './node.ts'
-import type { WriteOutcome } from './peer-messages.ts'
+import { PROTOCOL, type WriteOutcome } from './peer-messages.ts'
 import { Peers } from './peers.ts'
 import { memberOf } from './raft/config.ts'
 import type { RaftTiming } from './raft/raft.ts'
@@ -46,6 +46,8 @@ export interface ServerOptions {
   readonly segmentBytes?: number
   readonly snapshotPieceBytes?: number
   readonly scrubIntervalMs?: number
+  /** Of peers' messages; an older one, to try an upgrade. */
+  readonly protocol?: number
   /** It was removed from the cluster: the process shall stop it. */
   readonly onLeave: () => void
   /** The disk failed; the process must end. */
@@ -83,15 +85,21 @@ export class Server implements Store {
       sip: options.advertiseSip,
       sport: options.peer.port,
     }
-    this.#peers = new Peers(options.io, options.peer, this.#self, {
-      onMessage: (message) => this.#node?.receive(message),
-      onBalancer: (message, from) => {
-        if (this.#isListening) this.#link.receive(message, from)
+    const { protocol = PROTOCOL } = options
+    this.#peers = new Peers(
+      options.io,
+      options.peer,
+      { ...this.#self, protocol },
+      {
+        onMessage: (message) => this.#node?.receive(message),
+        onBalancer: (message, from) => {
+          if (this.#isListening) this.#link.receive(message, from)
+        },
+        onPeerLost: (id) => this.#node?.peerLost(id),
+        onUnheard: (id, stream) => this.#node?.unheard(id, stream),
+        onPeerClosed: (id) => this.#node?.peerClosed(id),
       },
-      onPeerLost: (id) => this.#node?.peerLost(id),
-      onUnheard: (id, stream) => this.#node?.unheard(id, stream),
-      onPeerClosed: (id) => this.#node?.peerClosed(id),
-    })
+    )
     this.#link = new BalancerLink({
       io: options.io,
       log: options.log,

@@ -118,6 +118,8 @@ export interface Settings {
   readonly segmentBytes: number
   readonly snapshotPieceBytes: number
   readonly scrubIntervalMs: number
+  /** So many of the servers are of the version before, until they are upgraded. */
+  readonly oldRatio: number
 }
 
 export class ServerProcess extends Process {
@@ -129,6 +131,8 @@ export class ServerProcess extends Process {
   #id: string | null = null
   readonly #balancerHosts: readonly string[]
   readonly #settings: Settings
+  /** It speaks the first version of the peers' protocol. */
+  #isOld: boolean
   readonly #onFailure: (process: ServerProcess, error: Error) => void
 
   constructor(
@@ -142,6 +146,7 @@ export class ServerProcess extends Process {
     super(world, network, name)
     this.#balancerHosts = balancerHosts
     this.#settings = settings
+    this.#isOld = world.chance(settings.oldRatio)
     this.#onFailure = onFailure
   }
 
@@ -152,6 +157,13 @@ export class ServerProcess extends Process {
 
   get node(): Node | null {
     return this.host.isUp ? (this.server?.node ?? null) : null
+  }
+
+  /** The old version runs no more; the next start is one of the new. */
+  upgrade(): void {
+    if (!this.#isOld) return
+    this.#isOld = false
+    if (this.host.isUp) this.stopCleanly(this.world.between(50, 500))
   }
 
   /** A new disk is a new server. */
@@ -179,6 +191,7 @@ export class ServerProcess extends Process {
       requestTimeoutMs: REQUEST_TIMEOUT_MS,
       timing: TIMING,
       membership: { evictAfterMs, votersMax: 5 },
+      ...(this.#isOld ? { protocol: 1 } : {}),
       ...{ segmentBytes, snapshotPieceBytes, scrubIntervalMs },
       onLeave: () => this.stopCleanly(this.world.between(100, 3_000)),
       onFailure,

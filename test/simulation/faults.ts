@@ -32,6 +32,7 @@ export type FaultKind =
   | 'slow disk'
   | 'bit flip'
   | 'disk swap'
+  | 'upgrade'
   | 'clock drift'
   | 'wall clock jump'
   | 'balancer kill'
@@ -117,6 +118,7 @@ export class Faults {
       'slow disk': () => this.#onAny((server) => this.#slowDisk(server)),
       'bit flip': () => this.#flipBit(),
       'disk swap': () => this.#swapDisk(),
+      upgrade: () => this.#onRunning((server) => server.upgrade()),
       'clock drift': () =>
         this.#onAny(({ host }) => {
           host.setClockRate(world.between(0.9, 1.1))
@@ -159,6 +161,7 @@ export class Faults {
       if (host.isPaused) host.resume()
     }
     for (const process of [...this.#servers, ...this.#balancers]) process.startAfter(0)
+    for (const server of this.#servers) server.upgrade()
   }
 
   get count(): number {
