@@ -10,6 +10,7 @@ import type { Logger } from '../io/logger.ts'
 import type { Registration, Report, ServerAddress } from '../protocol/balancer.ts'
 import { isSuccessor } from '../protocol/cluster-id.ts'
 import type { ClusterStatus } from '../protocol/status.ts'
+import type { Limits } from './admission.ts'
 import { BalancerLink } from './balancer-link.ts'
 import { Connection, endStream, type Store } from './connection.ts'
 import { type Identity, loadIdentity, saveIdentity } from './log/identity.ts'
@@ -43,6 +44,7 @@ export interface ServerOptions {
   readonly requestTimeoutMs: number
   readonly timing?: RaftTiming
   readonly membership?: MembershipRules
+  readonly limits?: Limits
   /** It was removed from the cluster: the process shall stop it. */
   readonly onLeave: () => void
   /** The disk failed; the process must end. */
@@ -268,6 +270,7 @@ export class Server implements Store {
         requestTimeoutMs: this.#options.requestTimeoutMs,
         ...(this.#options.timing ? { timing: this.#options.timing } : {}),
         ...(this.#options.membership ? { membership: this.#options.membership } : {}),
+        ...(this.#options.limits ? { limits: this.#options.limits } : {}),
         send: (message) => this.#peers.send(message),
         onLeave: () => this.#options.onLeave(),
         onChange: () => this.#onNodeChange(),
