@@ -5,6 +5,7 @@
 import type { Logger } from '../../src/io/logger.ts'
 import { type CoordinatorTiming, DEFAULT_COORDINATOR_TIMING } from '../../src/lb/coordinator.ts'
 import { Balancer } from '../../src/lb/lb.ts'
+import type { Limits } from '../../src/server/admission.ts'
 import type { Node } from '../../src/server/node.ts'
 import type { RaftTiming } from '../../src/server/raft/raft.ts'
 import { Server } from '../../src/server/server.ts'
@@ -37,6 +38,9 @@ const BALANCER_TIMING: CoordinatorTiming = {
   campaignMs: 1_200,
   offerMs: 2_000,
 }
+
+/** Far more than the log of a run, so that the reserve is never used up. */
+export const DISK_RESERVE_BYTES = 1024 * 1024
 
 /** Thrown by checkers; ends the run. */
 export class Violation extends Error {}
@@ -120,6 +124,7 @@ export class ServerProcess extends Process {
   #id: string | null = null
   readonly #balancerHosts: readonly string[]
   readonly #evictAfterMs: number
+  readonly #limits: Limits
   readonly #onFailure: (process: ServerProcess, error: Error) => void
 
   constructor(
@@ -128,11 +133,13 @@ export class ServerProcess extends Process {
     name: string,
     balancerHosts: readonly string[],
     evictAfterMs: number,
+    limits: Limits,
     onFailure: (process: ServerProcess, error: Error) => void,
   ) {
     super(world, network, name)
     this.#balancerHosts = balancerHosts
     this.#evictAfterMs = evictAfterMs
+    this.#limits = limits
     this.#onFailure = onFailure
   }
 
@@ -160,6 +167,7 @@ export class ServerProcess extends Process {
       requestTimeoutMs: REQUEST_TIMEOUT_MS,
       timing: TIMING,
       membership: { evictAfterMs: this.#evictAfterMs, votersMax: 5 },
+      limits: this.#limits,
       onLeave: () => this.stopCleanly(this.world.between(100, 3_000)),
       onFailure,
     })
