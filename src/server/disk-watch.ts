@@ -1,12 +1,13 @@
 /**
- * How much room this server's disk has: asked for every second, and counted down
- * by what is appended meanwhile, so that it is never behind this server's own
+ * How much room this server's disk has: asked for again and again, and counted
+ * down by what is appended meanwhile, so that it is never behind this server's own
  * writes. Judged by `admission.ts`.
  */
 import type { Io, Timer } from '../io/io.ts'
 import { defaultReserveBytes, keptBytes, type Room, roomOf } from './admission.ts'
 
-const INTERVAL_MS = 1_000
+/** Another process may fill the disk quickly. */
+const INTERVAL_MS = 250
 
 export interface DiskWatchOptions {
   readonly io: Io

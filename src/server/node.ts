@@ -31,7 +31,7 @@ import {
   takesEntries,
 } from './admission.ts'
 import { DiskWatch } from './disk-watch.ts'
-import { MapItemStore } from './keystore/item-store.ts'
+import { itemCost, MapItemStore } from './keystore/item-store.ts'
 import { KeystoreDamagedError, readKeystore, writeKeystore } from './keystore/keystore-file.ts'
 import { StateMachine } from './keystore/state-machine.ts'
 import { groupDirectory } from './log/group-directory.ts'
@@ -821,7 +821,11 @@ export class Node {
 
   /** Fails reads whose time is over, and asks again where an answer seems lost. */
   #expireReads(nowMs: number): void {
-    const why = `no leader confirmed the read within ${this.#options.requestTimeoutMs} ms`
+    const { requestTimeoutMs } = this.#options
+    const isBehind = this.#disk.room === 'scarce' || this.#disk.room === 'none'
+    const why = isBehind
+      ? 'this server is behind and out of disk space: ask another one'
+      : `no leader confirmed the read within ${requestTimeoutMs} ms`
     const keep = (reads: Read[]): Read[] => {
       if (reads.every((read) => read.deadlineMs > nowMs)) return reads
       for (const read of reads) if (read.deadlineMs <= nowMs) read.done(why)
@@ -880,10 +884,13 @@ export class Node {
 
   #lackFor(command: Buffer): Lack | null {
     if (this.#disk.room !== 'enough' || this.#isQuorumShort) return 'disk'
+    const { unappliedBytes, log } = this.raft
+    // A record holds its key and value, and every entry might be a new item.
+    const overheadBytes = (log.lastIndex - this.machine.appliedIndex) * itemCost(0, 0)
     const isLacking = lacksMemory(command, {
       limitBytes: (this.#options.limits ?? DEFAULT_LIMITS).memoryBytes,
       heldBytes: this.machine.items.bytes,
-      inFlightBytes: this.raft.unappliedBytes,
+      inFlightBytes: unappliedBytes + overheadBytes,
       valueBytes: (key) => this.machine.get(key)?.value.length,
     })
     return isLacking ? 'memory' : null

@@ -10,7 +10,7 @@ import type { Logger } from '../io/logger.ts'
 import type { Registration, Report, ServerAddress } from '../protocol/balancer.ts'
 import { isSuccessor } from '../protocol/cluster-id.ts'
 import type { ClusterStatus } from '../protocol/status.ts'
-import type { Limits } from './admission.ts'
+import type { Limits, SlownessRules } from './admission.ts'
 import { BalancerLink } from './balancer-link.ts'
 import { Connection, endStream, type Store } from './connection.ts'
 import { type Identity, loadIdentity, saveIdentity } from './log/identity.ts'
@@ -45,6 +45,7 @@ export interface ServerOptions {
   readonly timing?: RaftTiming
   readonly membership?: MembershipRules
   readonly limits?: Limits
+  readonly slowness?: SlownessRules
   /** It was removed from the cluster: the process shall stop it. */
   readonly onLeave: () => void
   /** The disk failed; the process must end. */
@@ -271,6 +272,7 @@ export class Server implements Store {
         ...(this.#options.timing ? { timing: this.#options.timing } : {}),
         ...(this.#options.membership ? { membership: this.#options.membership } : {}),
         ...(this.#options.limits ? { limits: this.#options.limits } : {}),
+        ...(this.#options.slowness ? { slowness: this.#options.slowness } : {}),
         send: (message) => this.#peers.send(message),
         onLeave: () => this.#options.onLeave(),
         onChange: () => this.#onNodeChange(),

@@ -5,7 +5,7 @@
 import type { Logger } from '../../src/io/logger.ts'
 import { type CoordinatorTiming, DEFAULT_COORDINATOR_TIMING } from '../../src/lb/coordinator.ts'
 import { Balancer } from '../../src/lb/lb.ts'
-import type { Limits } from '../../src/server/admission.ts'
+import type { Limits, SlownessRules } from '../../src/server/admission.ts'
 import type { Node } from '../../src/server/node.ts'
 import type { RaftTiming } from '../../src/server/raft/raft.ts'
 import { Server } from '../../src/server/server.ts'
@@ -38,6 +38,9 @@ const BALANCER_TIMING: CoordinatorTiming = {
   campaignMs: 1_200,
   offerMs: 2_000,
 }
+
+/** Quicker than real ones, to see it often in a minute with few writes. */
+const SLOWNESS: SlownessRules = { lateMs: 50, slowMs: 250, graceMs: 1_000, againMs: 4_000 }
 
 /** Far more than the log of a run, so that the reserve is never used up. */
 export const DISK_RESERVE_BYTES = 1024 * 1024
@@ -168,6 +171,7 @@ export class ServerProcess extends Process {
       timing: TIMING,
       membership: { evictAfterMs: this.#evictAfterMs, votersMax: 5 },
       limits: this.#limits,
+      slowness: SLOWNESS,
       onLeave: () => this.stopCleanly(this.world.between(100, 3_000)),
       onFailure,
     })
