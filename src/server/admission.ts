@@ -34,8 +34,8 @@ export function defaultReserveBytes(diskBytes: number): number {
 // ---------------------------------------------------------------- disk space
 
 /**
- * `low`: a leader refuses writes or hands over, a follower goes on. `scarce`: a
- * follower takes no more writes from its leader. `none`: nothing is written that
+ * `low`: a leader refuses writes or hands over, a follower goes on. `scarce`: soon
+ * a follower takes no more writes from its leader. `none`: nothing is written that
  * can be left.
  */
 export const ROOMS = ['enough', 'low', 'scarce', 'none'] as const
@@ -72,10 +72,17 @@ const OWN_BODY_BYTES = 6
 /**
  * Whether a follower takes these entries from its leader; else they are as good
  * as lost on the way. The log's own are small, and without them nobody could lead.
+ * @param takenBytes Taken since its room is scarce: what was on its way then still
+ *   finds some, or it could not serve reads while nobody writes any more.
  */
-export function takesEntries(room: Room, entries: readonly EntryLike[]): boolean {
+export function takesEntries(
+  room: Room,
+  reserveBytes: number,
+  takenBytes: number,
+  entries: readonly EntryLike[],
+): boolean {
   if (room === 'none') return entries.length === 0
-  if (room !== 'scarce') return true
+  if (room !== 'scarce' || takenBytes < reserveBytes / 8) return true
   return entries.every(({ config, body }) => config !== undefined || body.length <= OWN_BODY_BYTES)
 }
 

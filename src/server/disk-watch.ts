@@ -4,7 +4,8 @@
  * writes. Judged by `admission.ts`.
  */
 import type { Io, Timer } from '../io/io.ts'
-import { defaultReserveBytes, keptBytes, type Room, roomOf } from './admission.ts'
+import { defaultReserveBytes, keptBytes, type Room, roomOf, takesEntries } from './admission.ts'
+import type { LogEntry } from './log/record.ts'
 
 /** Another process may fill the disk quickly. */
 const INTERVAL_MS = 250
@@ -31,6 +32,8 @@ export class DiskWatch {
    */
   #newBytes = 0
   #recentBytes = 0
+  /** Appended while the room is scarce, since it was better. */
+  #scarceBytes = 0
   #timer: Timer | null = null
   #isStopped = false
 
@@ -74,7 +77,13 @@ export class DiskWatch {
 
   wrote(bytes: number): void {
     this.#newBytes += bytes
+    if (this.#room === 'scarce') this.#scarceBytes += bytes
     this.#judge()
+  }
+
+  /** Whether entries of a leader are taken. */
+  takes(entries: readonly LogEntry[]): boolean {
+    return takesEntries(this.#room, this.#reserveBytes, this.#scarceBytes, entries)
   }
 
   /** Whether a file of this size can be written, with something left. */
@@ -107,6 +116,7 @@ export class DiskWatch {
     const room = roomOf(this.#space, this.#room)
     if (room === this.#room) return
     this.#room = room
+    if (room === 'enough' || room === 'low') this.#scarceBytes = 0
     this.onChange()
   }
 }

@@ -28,7 +28,6 @@ import {
   lacksMemory,
   lacksQuorum,
   type SlownessRules,
-  takesEntries,
 } from './admission.ts'
 import { DiskWatch } from './disk-watch.ts'
 import { itemCost, MapItemStore } from './keystore/item-store.ts'
@@ -317,7 +316,7 @@ export class Node {
 
   receive(message: PeerMessage): void {
     // As if lost on the way: its heartbeats still say that this server lives.
-    if (message.type === 'append' && !takesEntries(this.#disk.room, message.entries)) return
+    if (message.type === 'append' && !this.#disk.takes(message.entries)) return
     switch (message.type) {
       case 'condition':
         this.#receiveCondition(message.from, message)

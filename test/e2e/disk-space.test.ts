@@ -68,21 +68,20 @@ afterAll(async () => {
   await cluster?.stop()
 }, 60_000)
 
-function ballastOf(server: ServerProcess): string {
-  mkdirSync(join(server.directory, 'elsewhere'), { recursive: true })
-  return join(server.directory, 'elsewhere', 'ballast')
-}
+const ballastOf = (server: ServerProcess) => join(server.directory, 'elsewhere')
+let ballastCount = 0
 
 /** Something else takes all but so much of its disk. */
 function fill(server: ServerProcess, leftBytes: number): void {
-  const path = ballastOf(server)
-  rmSync(path, { force: true })
+  const directory = ballastOf(server)
+  mkdirSync(directory, { recursive: true })
   const { bavail, bsize } = statfsSync(server.directory)
-  writeFileSync(path, Buffer.alloc(Math.max(0, bavail * bsize - leftBytes)))
+  const bytes = Math.max(0, bavail * bsize - leftBytes)
+  writeFileSync(join(directory, `${ballastCount++}`), Buffer.alloc(bytes))
 }
 
 function free(server: ServerProcess): void {
-  rmSync(ballastOf(server))
+  rmSync(ballastOf(server), { recursive: true })
 }
 
 async function connect(server: ServerProcess): Promise<TextClient> {
@@ -94,11 +93,12 @@ async function connect(server: ServerProcess): Promise<TextClient> {
 let written = 0
 
 /** Writes once, by way of this server. */
-async function write(server: ServerProcess): Promise<string> {
+async function write(server: ServerProcess, rest = ''): Promise<string> {
   const client = await connect(server)
   const key = `k${written++}`
-  const reply = await client.set(key, `v-${key}`)
-  if (reply === 'STORED') stored.set(key, `v-${key}`)
+  const value = `v-${key}${rest}`
+  const reply = await client.set(key, value)
+  if (reply === 'STORED') stored.set(key, value)
   client.close()
   return reply
 }
@@ -107,7 +107,8 @@ async function write(server: ServerProcess): Promise<string> {
 async function expectAllThere(servers: readonly ServerProcess[] = cluster.servers): Promise<void> {
   for (const server of servers) {
     const client = await connect(server)
-    expect(await client.get([...stored.keys()])).toEqual(stored)
+    const found = await client.get([...stored.keys()])
+    expect([...stored].filter(([key, value]) => found.get(key) !== value)).toEqual([])
     client.close()
     expect(server.process?.exitCode).toBeNull()
   }
@@ -138,6 +139,8 @@ test.skipIf(!isAble)(
     )
 
     // A follower now, it falls behind, says so, and catches up once there is room.
+    const value = 'x'.repeat(RESERVE_BYTES / 64)
+    for (let sent = 0; sent < 12; sent++) await write(leader, value)
     const client = await connect(leader)
     await expect(client.get([...stored.keys()])).rejects.toThrow('behind and out of disk space')
     client.close()

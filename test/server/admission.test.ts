@@ -55,16 +55,20 @@ describe('disk space', () => {
   const own = [{ body: Buffer.from('noop\r\n') }, { body: Buffer.from('time\r\n') }]
   const config = { body: Buffer.from('config {}\r\n'), config: {} }
   const shortest = { body: Buffer.from('delete k\r\n') }
-  test.each<[Room, boolean, boolean, boolean]>([
-    ['enough', true, true, true],
-    ['low', true, true, true],
-    ['scarce', true, true, false],
-    ['none', true, false, false],
-  ])('with room %s: nothing %s, own entries %s, a write among them %s', (room, none, few, all) => {
-    expect(takesEntries(room, [])).toBe(none)
-    expect(takesEntries(room, [...own, config])).toBe(few)
-    expect(takesEntries(room, [...own, shortest])).toBe(all)
-  })
+  test.each<[Room, number, boolean, boolean, boolean]>([
+    ['enough', 1_000, true, true, true],
+    ['low', 1_000, true, true, true],
+    ['scarce', 19, true, true, true],
+    ['scarce', 20, true, true, false],
+    ['none', 0, true, false, false],
+  ])(
+    'room %s, %i taken: nothing %s, own entries %s, a write among them %s',
+    (room, taken, ...is) => {
+      const takes = (entries: Parameters<typeof takesEntries>[3]) =>
+        takesEntries(room, 160, taken, entries)
+      expect([takes([]), takes([...own, config]), takes([...own, shortest])]).toEqual(is)
+    },
+  )
 
   const voter = (room: Room | null, isLive = true): VoterRoom => ({ room, isLive })
   test.each<[string, VoterRoom[], boolean]>([

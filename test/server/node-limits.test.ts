@@ -9,6 +9,7 @@ import {
 import { itemCost } from '../../src/server/keystore/item-store.ts'
 import { createLane } from '../../src/server/node.ts'
 import type { WriteOutcome } from '../../src/server/peer-messages.ts'
+import type { Payload } from '../../src/server/raft/types.ts'
 import { LOG, Machine, Member, SELF } from './node-harness.ts'
 
 const RESERVE = 1_000_000
@@ -159,24 +160,32 @@ test('a follower with little room takes no writes, yet the own entries of a lead
   await member.hearLeader('b', 2)
   expect(member.sent('condition').at(-1)).toMatchObject({ to: 'b', room: 'scarce' })
 
-  const set = { kind: 'command', command: Buffer.from('set k 0 0 1\r\nx\r\n') } as const
-  await member.hearAppend('b', 2, { term: 2, index: 1 }, [member.entry(2, 2, set)])
-  expect(raft.log.lastIndex).toBe(1)
-  await member.hearAppend('b', 2, { term: 2, index: 1 }, [member.entry(2, 2)])
+  const value = 'x'.repeat(RESERVE / 8)
+  const command = Buffer.from(`set k 0 0 ${value.length}\r\n${value}\r\n`)
+  const set = { kind: 'command', command } as const
+  const append = (index: number, payload?: Payload) => {
+    const entry = member.entry(2, index, payload)
+    return member.hearAppend('b', 2, { term: 2, index: index - 1 }, [entry])
+  }
+  await append(2, set) // on its way already
   expect(raft.log.lastIndex).toBe(2)
+  await append(3, set)
+  expect(raft.log.lastIndex).toBe(2)
+  await append(3)
+  expect(raft.log.lastIndex).toBe(3)
   member.sent('heartbeatResp')
   await member.hearLeader('b', 2)
   expect(member.sent('heartbeatResp')).toHaveLength(1)
 
   machine.disk.roomBytes = RESERVE / 16 - 1
   await machine.advance(1_100)
-  await member.hearAppend('b', 2, { term: 2, index: 2 }, [member.entry(2, 3)])
-  expect(raft.log.lastIndex).toBe(2)
+  await append(4)
+  expect(raft.log.lastIndex).toBe(3)
 
   machine.disk.roomBytes = 2 * RESERVE
   await machine.advance(1_100)
-  await member.hearAppend('b', 2, { term: 2, index: 2 }, [member.entry(2, 3, set)])
-  expect(raft.log.lastIndex).toBe(3)
+  await append(4, set)
+  expect(raft.log.lastIndex).toBe(4)
   expect(machine.failures).toEqual([])
 })
 
