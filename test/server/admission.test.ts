@@ -13,7 +13,7 @@ import {
   takesEntries,
   type VoterRoom,
 } from '../../src/server/admission.ts'
-import { itemCost } from '../../src/server/keystore/item-store.ts'
+import { itemCost, MapItemStore } from '../../src/server/keystore/item-store.ts'
 
 const MIB = 2 ** 20
 
@@ -120,6 +120,21 @@ describe('memory', () => {
     ['delete k\r\n', false],
   ])('at the limit %j is refused: %s', (command, isLacking) => {
     expect(lacksMemory(Buffer.from(command), memory(0, 1_000))).toBe(isLacking)
+  })
+
+  test('a store knows what its items take', () => {
+    const items = new MapItemStore()
+    const put = (key: string, bytes: number) => {
+      const item = { flags: 0, expiresAtMs: 0, casUnique: 1, value: Buffer.alloc(bytes) }
+      items.set(key, item)
+    }
+    put('a', 10)
+    put('bc', 20)
+    put('a', 5)
+    expect(items.bytes).toBe(itemCost(1, 5) + itemCost(2, 20))
+    items.delete('bc')
+    items.delete('bc')
+    expect(items.bytes).toBe(itemCost(1, 5))
   })
 
   test('the item it replaces is looked up by its key', () => {
