@@ -429,7 +429,7 @@ export class Node {
 
   /** Where this server leads, another one takes over. Ends when that has happened, or can't. */
   async handOver(): Promise<void> {
-    if (this.#isStopped || !this.raft.handOver()) return
+    if (this.#isStopped || !this.#handOverToBest()) return
     this.#options.log.info({ term: this.raft.term }, 'handing over leadership')
     const deposed = new Promise<void>((resolve) => {
       this.#onDeposed = resolve
@@ -980,8 +980,7 @@ export class Node {
     if (!isFull && !isSlow) return
     const { stableIndex } = raft.log
     const isFit = (id: ServerId) => {
-      const condition = this.#conditionOf(id)
-      if (condition === null || !isWell(condition)) return false
+      if (!this.#hasGoodDisk(id)) return false
       return isFull || (raft.progressOf(id)?.matchIndex ?? 0) > stableIndex
     }
     if (!raft.handOver(isFit)) return
@@ -990,6 +989,17 @@ export class Node {
     const why = describeCondition(this.#condition) ?? `the log is ${slowForMs} ms behind`
     this.#options.log.warn({ term: raft.term }, `handing over leadership: ${why}`)
     this.#wake()
+  }
+
+  /** Only who said so, and lately. */
+  #hasGoodDisk(id: ServerId): boolean {
+    const condition = this.#conditionOf(id)
+    return condition !== null && isWell(condition)
+  }
+
+  /** To somebody in any case. */
+  #handOverToBest(): boolean {
+    return this.raft.handOver((id) => this.#hasGoodDisk(id)) || this.raft.handOver()
   }
 
   #noteOf(id: ServerId): string | null {
@@ -1013,7 +1023,7 @@ export class Node {
       rules: this.#options.membership ?? DEFAULT_RULES,
     })
     this.#decision = decision
-    if (decision.handOver) raft.handOver()
+    if (decision.handOver) this.#handOverToBest()
     const proposed = decision.change && !('refused' in raft.proposeConfig(decision.change))
     if (proposed && decision.why !== this.#membershipWhy) {
       this.#options.log.info({ term: raft.term }, `membership: ${decision.why}`)

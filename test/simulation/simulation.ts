@@ -89,7 +89,7 @@ class Simulation {
     const balancerNames = world.chance(0.4) ? ['lb1', 'lb2'] : ['lb1']
     this.#balancers = balancerNames.map((name) => new BalancerProcess(world, this.#network, name))
     const evictAfterMs = world.pick([4_000, 8_000, 30_000])
-    // Room for two to seven of the two to six items.
+    // Room for some of the two to six items.
     if (world.chance(0.2)) this.#limits.memoryBytes = world.integer(150, 500)
     this.#servers = Array.from(
       { length: serverCount },
