@@ -918,7 +918,8 @@ export class Node {
   }
 
   #receiveCondition(from: ServerId, said: Condition): void {
-    if (memberOf(this.raft.config, from)) this.#conditions.set(from, { said, atMs: this.#nowMs })
+    const isHeard = this.raft.role === 'leader' && memberOf(this.raft.config, from)
+    if (isHeard) this.#conditions.set(from, { said, atMs: this.#nowMs })
   }
 
   #roomChanged(): void {
@@ -943,6 +944,7 @@ export class Node {
       this.#maybeYield(nowMs)
     } else {
       this.#leaderLag.reset()
+      this.#conditions.clear()
       this.#followedMs = nowMs
       if (raft.leaderId === null || nowMs < this.#conditionAtMs) return
       this.#conditionAtMs = nowMs + CONDITION_MS
