@@ -10,6 +10,7 @@ import type { Logger } from '../io/logger.ts'
 import type { Registration, Report, ServerAddress } from '../protocol/balancer.ts'
 import { isSuccessor } from '../protocol/cluster-id.ts'
 import type { ClusterStatus } from '../protocol/status.ts'
+import type { Limits, SlownessRules } from './admission.ts'
 import { BalancerLink } from './balancer-link.ts'
 import { Connection, endStream, type Store } from './connection.ts'
 import { type Identity, loadIdentity, saveIdentity } from './log/identity.ts'
@@ -48,6 +49,8 @@ export interface ServerOptions {
   readonly scrubIntervalMs?: number
   /** Of peers' messages; an older one, to try an upgrade. */
   readonly protocol?: number
+  readonly limits?: Limits
+  readonly slowness?: SlownessRules
   /** It was removed from the cluster: the process shall stop it. */
   readonly onLeave: () => void
   /** The disk failed; the process must end. */
@@ -252,6 +255,7 @@ export class Server implements Store {
   async #open(cluster: string, form: boolean): Promise<void> {
     const { io, directory, log, requestTimeoutMs, onLeave, onFailure } = this.#options
     const { timing, membership, segmentBytes, snapshotPieceBytes, scrubIntervalMs } = this.#options
+    const { limits, slowness } = this.#options
     const { serverId, clusterId } = this.#identity
     const isMember = clusterId === cluster
     if (clusterId !== null && !isMember) {
@@ -284,6 +288,8 @@ export class Server implements Store {
         ...(segmentBytes ? { segmentBytes } : {}),
         ...(snapshotPieceBytes ? { snapshotPieceBytes } : {}),
         ...(scrubIntervalMs ? { scrubIntervalMs } : {}),
+        ...(limits ? { limits } : {}),
+        ...(slowness ? { slowness } : {}),
         send: (message) => this.#peers.send(message),
         onLeave,
         onChange: () => this.#onNodeChange(),
