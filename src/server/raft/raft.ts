@@ -360,15 +360,18 @@ export class Raft<E extends Entry> {
    */
   snapshotReceived(snapshot: Snapshot): boolean {
     const { last, config, timeMs } = snapshot
-    if (this.#role === 'leader' || last.index <= this.log.commitIndex) return false
-    if (this.log.termAt(last.index) === last.term && this.log.stableIndex >= last.index) {
-      this.#commitTo(last.index) // the log has it all: it goes on from there
+    if (this.#role === 'leader') return false
+    this.#ackOwed = true
+    const isHere = this.log.termAt(last.index) === last.term && this.log.stableIndex >= last.index
+    if (isHere || last.index <= this.log.commitIndex) {
+      // What is committed every leader has: the log goes on from there.
+      this.#commitTo(last.index)
+      this.#matchedIndex = Math.max(this.#matchedIndex, last.index)
       return false
     }
     this.log.reset(last, config, timeMs)
     this.#newEntries = []
     this.#matchedIndex = last.index
-    this.#ackOwed = true
     this.#install = snapshot
     return true
   }
