@@ -197,16 +197,23 @@ export interface Condition {
   readonly keptBytes: number
   /** For how long its disk has been slow; 0 where it is not. */
   readonly slowForMs: number
+  /** Its log is damaged, and has to get entries up to here again; 0 where it is not. */
+  readonly owedIndex: number
+  /** Places on its disk that had rotted and were replaced, since its start. */
+  readonly mendedCount: number
 }
 
-export function isWell({ room, slowForMs }: Condition): boolean {
-  return room === 'enough' && slowForMs === 0
+export function isWell({ room, slowForMs, owedIndex }: Condition): boolean {
+  return room === 'enough' && slowForMs === 0 && owedIndex === 0
 }
 
 /** For people; null where all is well. */
 export function describeCondition(condition: Condition): string | null {
-  const { room, freeBytes, keptBytes, slowForMs } = condition
+  const { room, freeBytes, keptBytes, slowForMs, owedIndex, mendedCount } = condition
   const parts: string[] = []
+  if (owedIndex > 0) parts.push(`log damaged: gets entries up to ${owedIndex} from others`)
+  if (mendedCount > 0)
+    parts.push(`disk rots: ${mendedCount} damaged places replaced since its start`)
   if (room !== 'enough') {
     parts.push(`out of disk space: ${sizeText(freeBytes)} free, ${sizeText(keptBytes)} kept`)
   }

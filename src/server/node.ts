@@ -207,6 +207,8 @@ export class Node {
   #grownBytes = 0
   #keystoreBytes = 0
   #keystoreWrite: Promise<void> | null = null
+  /** Places on the disk that had rotted. */
+  #mendedCount = 0
   /** The log on this disk behind what it shall hold, and behind what a quorum of others holds. */
   readonly #ownLag: Lag
   readonly #leaderLag: Lag
@@ -988,7 +990,8 @@ export class Node {
   get #condition(): Condition {
     const { room, freeBytes, keptBytes } = this.#disk
     const slowForMs = Math.round(this.#ownLag.slowForMs(this.#nowMs))
-    return { room, freeBytes, keptBytes, slowForMs }
+    const { owedIndex } = this.raft.log
+    return { room, freeBytes, keptBytes, slowForMs, owedIndex, mendedCount: this.#mendedCount }
   }
 
   #conditionOf(id: ServerId): Condition | null {
@@ -1159,6 +1162,7 @@ export class Node {
   /** What rotted is in memory still: once a keystore file holds it, the log's copy is needed no more. */
   #repair(what: string): void {
     this.#options.log.warn({}, `${what}; a new keystore file takes its place`)
+    this.#mendedCount++
     this.#beginKeystore()
   }
 

@@ -154,6 +154,8 @@ const DATAGRAMS: Readonly<Record<string, Shape>> = {
     freeBytes: isCount,
     keptBytes: isCount,
     slowForMs: isCount,
+    owedIndex: isCount,
+    mendedCount: isCount,
   },
 }
 

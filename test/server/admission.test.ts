@@ -199,7 +199,10 @@ describe('slow disks', () => {
 })
 
 describe('what a server says of itself', () => {
-  const well: Condition = { room: 'enough', freeBytes: 1e9, keptBytes: 256 * MIB, slowForMs: 0 }
+  const well: Condition = {
+    ...{ room: 'enough', freeBytes: 1e9, keptBytes: 256 * MIB },
+    ...{ slowForMs: 0, owedIndex: 0, mendedCount: 0 },
+  }
   test.each<[Condition, string | null]>([
     [well, null],
     [
@@ -211,6 +214,8 @@ describe('what a server says of itself', () => {
       'out of disk space: 0 KiB free, 20 GiB kept',
     ],
     [{ ...well, slowForMs: 1_234 }, 'slow disk: writes late for 1.2 s'],
+    [{ ...well, owedIndex: 900 }, 'log damaged: gets entries up to 900 from others'],
+    [{ ...well, mendedCount: 2 }, 'disk rots: 2 damaged places replaced since its start'],
     [
       { ...well, room: 'scarce', freeBytes: 4 * MIB, slowForMs: 2_000 },
       'out of disk space: 4096 KiB free, 256 MiB kept; slow disk: writes late for 2.0 s',

@@ -14,7 +14,10 @@ import { LOG, Machine, Member, SELF } from './node-harness.ts'
 
 const RESERVE = 1_000_000
 const PEERS = ['b', 'c']
-const WELL: Condition = { room: 'enough', freeBytes: 1e9, keptBytes: RESERVE, slowForMs: 0 }
+const WELL: Condition = {
+  ...{ room: 'enough', freeBytes: 1e9, keptBytes: RESERVE },
+  ...{ slowForMs: 0, owedIndex: 0, mendedCount: 0 },
+}
 const LOW: Condition = { ...WELL, room: 'low', freeBytes: 1 }
 const NO_DISK: WriteOutcome = { kind: 'notStored', why: 'out of disk space', lacks: 'disk' }
 const NO_MEMORY: WriteOutcome = {

@@ -37,6 +37,8 @@ const DATAGRAMS: readonly PeerMessage[] = [
     freeBytes: 0,
     keptBytes: 2 ** 28,
     slowForMs: 12,
+    owedIndex: 900,
+    mendedCount: 1,
   },
 ]
 
