@@ -203,8 +203,8 @@ export interface Condition {
   readonly mendedCount: number
 }
 
-export function isWell({ room, slowForMs, owedIndex }: Condition): boolean {
-  return room === 'enough' && slowForMs === 0 && owedIndex === 0
+export function isWell({ room, slowForMs, owedIndex, mendedCount }: Condition): boolean {
+  return room === 'enough' && slowForMs === 0 && owedIndex === 0 && mendedCount === 0
 }
 
 /** For people; null where all is well. */
