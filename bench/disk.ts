@@ -14,7 +14,7 @@ import net from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { type ServerProcess, TestCluster } from '../test/e2e/cluster.ts'
-import { bytesUnder, fill, mib, rssOf, say, seconds, valueOf } from './measure.ts'
+import { bytesUnder, fill, mib, rssOf, say, seconds, valueFor } from './measure.ts'
 
 const VALUE_BYTES = 100
 /** Of each start this many are timed. */
@@ -96,7 +96,7 @@ async function timeStart(cluster: TestCluster, servers: readonly ServerProcess[]
 
 async function answers(server: ServerProcess): Promise<void> {
   const n = keyCount - 1
-  const expected = `VALUE key-${n} 0 ${VALUE_BYTES}\r\n${valueOf(n, VALUE_BYTES)}\r\nEND\r\n`
+  const expected = `VALUE key-${n} 0 ${VALUE_BYTES}\r\n${valueFor(n, VALUE_BYTES)}\r\nEND\r\n`
   for (;;) {
     const reply = await ask(server, `get key-${n}\r\n`)
     if (reply === expected) return

@@ -27,7 +27,7 @@ export async function fill({ cport }: ServerProcess, filling: Filling): Promise<
     const end = Math.min(at + PIPELINE, keyCount)
     let text = ''
     for (let n = at; n < end; n++) {
-      text += `set key-${n} 0 0 ${valueBytes}\r\n${valueOf(n, valueBytes)}\r\n`
+      text += `set key-${n} 0 0 ${valueBytes}\r\n${valueFor(n, valueBytes)}\r\n`
     }
     owed += end - at
     socket.write(text)
@@ -38,7 +38,7 @@ export async function fill({ cport }: ServerProcess, filling: Filling): Promise<
   socket.destroy()
 }
 
-export function valueOf(n: number, valueBytes: number): string {
+export function valueFor(n: number, valueBytes: number): string {
   return String(n).padStart(10, '0').padEnd(valueBytes, 'v')
 }
 
