@@ -17,7 +17,6 @@ import type { Logger } from '../io/logger.ts'
 import type { Registration, Report, ServerAddress } from '../protocol/balancer.ts'
 import { isCanonical } from '../protocol/commands.ts'
 import type { ClusterStatus, MemberStatus } from '../protocol/status.ts'
-import { MapItemStore } from './keystore/item-store.ts'
 import { KeystoreDamagedError, readKeystore, writeKeystore } from './keystore/keystore-file.ts'
 import { StateMachine } from './keystore/state-machine.ts'
 import { groupDirectory } from './log/group-directory.ts'
@@ -952,10 +951,10 @@ async function restore(
   store: LogStore,
   summary: LogSummary,
 ): Promise<StateMachine> {
-  let machine = new StateMachine(new MapItemStore())
+  let machine = new StateMachine()
   const directory = directoryOf(options)
   try {
-    const header = await readKeystore(options.io.disk, directory, (key, item) =>
+    const header = await readKeystore(options.io.disk, `${directory}/keystore`, (key, item) =>
       machine.restoreItem(key, item),
     )
     if (header && header.clusterId !== options.clusterId) {
@@ -970,7 +969,7 @@ async function restore(
   } catch (error) {
     if (!(error instanceof KeystoreDamagedError)) throw error
     options.log.warn({}, `${error.message}; everything is taken from the log instead`)
-    machine = new StateMachine(new MapItemStore())
+    machine = new StateMachine()
   }
   while (machine.appliedIndex < summary.commitIndex) {
     const first = machine.appliedIndex + 1
