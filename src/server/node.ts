@@ -884,8 +884,12 @@ export class Node {
       timeMs: this.machine.timeMs,
       config: log.configAt(index),
     }
-    const items = this.machine.items.view()
-    this.#keystoreBytes = await writeKeystore(io.disk, this.#groupDirectory, header, items)
+    const view = this.machine.items.view()
+    try {
+      this.#keystoreBytes = await writeKeystore(io.disk, this.#groupDirectory, header, view)
+    } finally {
+      view.close()
+    }
   }
 }
 

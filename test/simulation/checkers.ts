@@ -256,7 +256,7 @@ export function fail(checker: string, what: string): never {
 
 export function digestOf({ items }: StateMachine): number {
   const lines: string[] = []
-  for (const [key, { flags, expiresAtMs, casUnique, value }] of items.view()) {
+  for (const [key, { flags, expiresAtMs, casUnique, value }] of items) {
     lines.push(`${key} ${flags} ${expiresAtMs} ${casUnique} ${crc32(value)}`)
   }
   return crc32(lines.sort().join('\n'))

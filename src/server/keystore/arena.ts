@@ -1,18 +1,20 @@
 /**
- * Where the records of items lie: flat segments of memory, appended to and never
- * changed, so that a value read from one stays what it is for as long as anybody
- * holds it. A segment in which nothing is live any more is let go; the
- * collector frees it when the last reply and the last view that use it are gone.
+ * Where the records of items lie: flat segments of memory, appended to and not
+ * changed while anything in them is live. A segment in which nothing is live any
+ * more is used again, or given back little by little: to free hundreds of MiB at
+ * once, as the collector does, stalls, and so does to touch new ones. So what is
+ * read of a segment is good only until the next change, or copied, or
+ * in a view, for which segments are set aside while it is open.
  *
- * A location is a number: which segment, and where in it in units of 8 bytes. 0 is none.
- * A record, in 8-byte units:
+ * Large values are in buffers of their own, which are the collector's.
  *
- *     value bytes, u32 | flags, u32
- *     CAS unique, double
- *     expires at, double
- *     key bytes, u8 | key | value | padding
+ * A location is a number: which segment, and where in it in units of 16 bytes;
+ * or, with the highest bit, which of the large ones. 0 is none. A record:
+ *
+ *     value bytes, u32 | flags, u32 | CAS unique, double
+ *     expires at, double | key bytes, u8 | key | value | padding
  */
-import { hashOfBytes } from './key-hash.ts'
+import { hashOf, hashOfBytes } from './key-hash.ts'
 
 export interface Item {
   readonly flags: number
@@ -23,21 +25,45 @@ export interface Item {
   readonly value: Buffer
 }
 
-const UNIT_BYTES = 8
-const OFFSET_BITS = 19
+/** Who knows which records are live, and needs to know when one has moved. */
+export interface Owner {
+  holds(hash: number, location: number): boolean
+  move(hash: number, from: number, to: number): void
+}
+
+const UNIT_BYTES = 16
+const UNIT_WORDS = UNIT_BYTES / 4
+const UNIT_DOUBLES = UNIT_BYTES / 8
+const OFFSET_BITS = 18
 const OFFSET_MASK = 2 ** OFFSET_BITS - 1
+const LARGE = 2 ** 31
 /** Those of a small store are small, and each new one as large as all before it together. */
 const SEGMENT_BYTES_MIN = 16 * 1024
 const SEGMENT_BYTES_MAX = UNIT_BYTES * 2 ** OFFSET_BITS
-/** Of the largest size they hold 32 GiB. */
-const SEGMENTS_MAX = 2 ** (32 - OFFSET_BITS)
+/** They hold 32 GiB. */
+const SEGMENTS_MAX = 2 ** (31 - OFFSET_BITS)
+/** Longer values are large. */
+const SMALL_VALUE_BYTES_MAX = 64 * 1024
 const KEY_LENGTH_OFFSET = 24
 const KEY_OFFSET = KEY_LENGTH_OFFSET + 1
 const KEY_LENGTH_MAX = 255
+/** Cleaned up is what is dead above this share. */
+const DEAD_SHARE = 1 / 4
+/** How many bytes are looked at and copied for one that is written: so many, */
+const CLEAN_FACTOR_MIN = 4
+/** and, were all dead, so many more. */
+const CLEAN_FACTOR_GROWTH = 48
+/** At the most at once. */
+const CLEAN_WORK_MAX = 256 * 1024
 /** What it takes to find out whether a record is live, as if it were bytes to copy. */
 const LOOK_WORK = 64
 /** Up to here a loop copies faster than a call. */
 const LOOP_COPY_BYTES = 512
+/** Of the empty segments this many are kept, and this share of those in use. */
+const SPARE_COUNT = 2
+const SPARE_SHARE = 1 / 8
+/** Of those too many, one is given back at every so-manieth change. */
+const GIVE_BACK_CHANGES = 2048
 
 interface Segment {
   readonly bytes: Buffer
@@ -49,10 +75,9 @@ interface Segment {
   deadBytes: number
 }
 
-/** Who knows which records are live, and needs to know when one has moved. */
-export interface Owner {
-  holds(hash: number, location: number): boolean
-  move(hash: number, from: number, to: number): void
+interface Large {
+  readonly key: string
+  readonly item: Item
 }
 
 /** A segment that is being emptied, and how far. */
@@ -61,36 +86,61 @@ interface Victim {
   offset: number
 }
 
-/** As many as there have been, by the upper bits of a location. */
-export type Segments = readonly (Segment | undefined)[]
-
+/** What a record takes, be it large or not. */
 export function recordBytes(keyLength: number, valueLength: number): number {
   return (KEY_OFFSET + keyLength + valueLength + UNIT_BYTES - 1) & -UNIT_BYTES
 }
 
-/** The item at a location; its value is a view of the segment. */
-export function itemAt(segments: Segments, location: number): Item {
-  const { bytes, words, doubles } = segments[location >>> OFFSET_BITS] as Segment
-  const unit = location & OFFSET_MASK
-  const start = unit * UNIT_BYTES + KEY_OFFSET + (bytes[unit * UNIT_BYTES + KEY_LENGTH_OFFSET] ?? 0)
-  return {
-    flags: words[2 * unit + 1] as number,
-    expiresAtMs: doubles[unit + 2] as number,
-    casUnique: doubles[unit + 1] as number,
-    value: bytes.subarray(start, start + (words[2 * unit] as number)),
+/** Whether a value is in a buffer of its own, and stays as it is. */
+export function isLarge(value: Buffer): boolean {
+  return value.length > SMALL_VALUE_BYTES_MAX
+}
+
+/** What is needed to read records. */
+export class Records {
+  protected readonly segments: (Segment | undefined)[]
+  protected readonly larges: (Large | undefined)[]
+
+  constructor(segments: (Segment | undefined)[], larges: (Large | undefined)[]) {
+    this.segments = segments
+    this.larges = larges
+  }
+
+  key(location: number): string {
+    if (location >= LARGE) return this.large(location).key
+    const { bytes } = this.segment(location)
+    const start = (location & OFFSET_MASK) * UNIT_BYTES + KEY_OFFSET
+    return bytes.toString('latin1', start, start + (bytes[start - 1] as number))
+  }
+
+  /** The value is good as long as the segment is not used again. */
+  item(location: number): Item {
+    if (location >= LARGE) return this.large(location).item
+    const { bytes, words, doubles } = this.segment(location)
+    const unit = location & OFFSET_MASK
+    const keyStart = unit * UNIT_BYTES + KEY_OFFSET
+    const start = keyStart + (bytes[keyStart - 1] as number)
+    return {
+      flags: words[UNIT_WORDS * unit + 1] as number,
+      expiresAtMs: doubles[UNIT_DOUBLES * unit + 2] as number,
+      casUnique: doubles[UNIT_DOUBLES * unit + 1] as number,
+      value: bytes.subarray(start, start + (words[UNIT_WORDS * unit] as number)),
+    }
+  }
+
+  protected segment(location: number): Segment {
+    return this.segments[location >>> OFFSET_BITS] as Segment
+  }
+
+  protected large(location: number): Large {
+    return this.larges[location - LARGE] as Large
   }
 }
 
-export function keyAt(segments: Segments, location: number): string {
-  const { bytes } = segments[location >>> OFFSET_BITS] as Segment
-  const start = (location & OFFSET_MASK) * UNIT_BYTES + KEY_OFFSET
-  return bytes.toString('latin1', start, start + (bytes[start - 1] ?? 0))
-}
-
-export class Arena {
-  readonly #segments: (Segment | undefined)[] = [undefined]
-  /** Places in `#segments` of those let go. */
+export class Arena extends Records {
+  /** Places of those let go. */
   readonly #vacant: number[] = []
+  readonly #vacantLarges: number[] = []
   /** The segment that is appended to. */
   #active: Segment | undefined
   #activeId = 0
@@ -100,28 +150,34 @@ export class Arena {
   #heldBytes = 0
   /** The one that is being emptied. */
   #victim: Victim | undefined
+  /** Empty ones of the largest size. */
+  readonly #spare: Segment[] = []
+  /** The same, that open views may still need. */
+  readonly #setAside: Segment[] = []
+  #viewCount = 0
+  #changeCount = 0
+
+  constructor() {
+    super([undefined], [])
+  }
 
   /** All memory held for records, in use or not. */
   get heldBytes(): number {
     return this.#heldBytes
   }
 
-  /** For `itemAt` and `keyAt`; a copy stays good whatever happens here. */
-  get segments(): Segments {
-    return this.#segments
-  }
-
   append(key: string, item: Item): number {
     const { length } = key
     if (length > KEY_LENGTH_MAX) throw new RangeError(`a key of ${length} bytes`)
     const { value } = item
+    if (isLarge(value)) return this.#appendLarge(key, item)
     const location = this.#take(recordBytes(length, value.length))
-    const { bytes, words, doubles } = this.#segments[location >>> OFFSET_BITS] as Segment
+    const { bytes, words, doubles } = this.segment(location)
     const unit = location & OFFSET_MASK
-    words[2 * unit] = value.length
-    words[2 * unit + 1] = item.flags
-    doubles[unit + 1] = item.casUnique
-    doubles[unit + 2] = item.expiresAtMs
+    words[UNIT_WORDS * unit] = value.length
+    words[UNIT_WORDS * unit + 1] = item.flags
+    doubles[UNIT_DOUBLES * unit + 1] = item.casUnique
+    doubles[UNIT_DOUBLES * unit + 2] = item.expiresAtMs
     let offset = unit * UNIT_BYTES + KEY_LENGTH_OFFSET
     bytes[offset++] = length
     for (let at = 0; at < length; at++) bytes[offset++] = key.charCodeAt(at)
@@ -134,19 +190,25 @@ export class Arena {
    * @returns its size.
    */
   release(location: number): number {
-    const id = location >>> OFFSET_BITS
-    const segment = this.#segments[id] as Segment
     const size = this.#sizeAt(location)
+    if (location >= LARGE) {
+      this.larges[location - LARGE] = undefined
+      this.#vacantLarges.push(location - LARGE)
+      this.#heldBytes -= size
+      return size
+    }
+    const segment = this.segment(location)
     segment.deadBytes += size
     if (segment !== this.#active) {
       this.#sealedDeadBytes += size
-      this.#maybeLetGo(id, segment)
+      this.#maybeLetGo(location >>> OFFSET_BITS, segment)
     }
     return size
   }
 
   isKeyAt(location: number, key: string): boolean {
-    const { bytes } = this.#segments[location >>> OFFSET_BITS] as Segment
+    if (location >= LARGE) return this.large(location).key === key
+    const { bytes } = this.segment(location)
     const start = (location & OFFSET_MASK) * UNIT_BYTES + KEY_OFFSET
     const { length } = key
     if (bytes[start - 1] !== length) return false
@@ -155,14 +217,23 @@ export class Arena {
   }
 
   expiresAtMs(location: number): number {
-    const { doubles } = this.#segments[location >>> OFFSET_BITS] as Segment
-    return doubles[(location & OFFSET_MASK) + 2] as number
+    if (location >= LARGE) return this.large(location).item.expiresAtMs
+    const { doubles } = this.segment(location)
+    return doubles[UNIT_DOUBLES * (location & OFFSET_MASK) + 2] as number
   }
 
-  #hashAt(location: number): number {
-    const { bytes } = this.#segments[location >>> OFFSET_BITS] as Segment
-    const start = (location & OFFSET_MASK) * UNIT_BYTES + KEY_OFFSET
-    return hashOfBytes(bytes, start, start + (bytes[start - 1] as number))
+  // ---------------------------------------------------------------- views
+
+  /** What is there now, unchanged until the view is closed. */
+  openView(): Records {
+    this.#viewCount++
+    return new Records(this.segments.slice(), this.larges.slice())
+  }
+
+  closeView(): void {
+    if (--this.#viewCount > 0) return
+    for (const segment of this.#setAside) this.#spare.push(segment)
+    this.#setAside.length = 0
   }
 
   // ---------------------------------------------------------------- cleaning
@@ -170,11 +241,15 @@ export class Arena {
   /**
    * While more than a quarter of the full segments is dead, moves what is live
    * out of the sparsest one; it is let go with the last of that.
-   * @param work About as many bytes as may be looked at and copied.
+   * @param bytes What has been written or released. A multiple of that is looked at and
+   *   copied: what keeps the dead at a quarter when their share is so much, more when it is more.
    */
-  clean(work: number, owner: Owner): void {
-    let left = work
-    while (left > 0) {
+  clean(bytes: number, owner: Owner): void {
+    if (++this.#changeCount % GIVE_BACK_CHANGES === 0) this.#maybeGiveBack()
+    const excess = this.#sealedDeadBytes / this.#sealedBytes - DEAD_SHARE
+    if (!(excess > 0)) return
+    const factor = CLEAN_FACTOR_MIN + CLEAN_FACTOR_GROWTH * excess
+    for (let left = Math.min(factor * bytes, CLEAN_WORK_MAX); left > 0; ) {
       const victim = this.#victim ?? this.#chooseVictim()
       if (!victim) return
       const location = this.#location(victim.id, victim.offset)
@@ -190,10 +265,10 @@ export class Arena {
   }
 
   #chooseVictim(): Victim | undefined {
-    // Then some segment is that sparse.
-    if (4 * this.#sealedDeadBytes <= this.#sealedBytes) return undefined
+    // If more than that is dead of all, some segment is as sparse.
+    if (this.#sealedDeadBytes <= DEAD_SHARE * this.#sealedBytes) return undefined
     let share = 0
-    for (const [id, segment] of this.#segments.entries()) {
+    for (const [id, segment] of this.segments.entries()) {
       if (!segment || segment === this.#active) continue
       const deadShare = segment.deadBytes / segment.usedBytes
       if (deadShare <= share) continue
@@ -205,11 +280,11 @@ export class Arena {
 
   /** Writes a record again elsewhere. */
   #copy(location: number, size: number): number {
-    const from = this.#segments[location >>> OFFSET_BITS] as Segment
-    const fromWord = 2 * (location & OFFSET_MASK)
+    const from = this.segment(location)
+    const fromWord = UNIT_WORDS * (location & OFFSET_MASK)
     const copied = this.#take(size)
-    const to = this.#segments[copied >>> OFFSET_BITS] as Segment
-    const toWord = 2 * (copied & OFFSET_MASK)
+    const to = this.segment(copied)
+    const toWord = UNIT_WORDS * (copied & OFFSET_MASK)
     const count = size / 4
     if (size > LOOP_COPY_BYTES) {
       to.words.set(from.words.subarray(fromWord, fromWord + count), toWord)
@@ -219,33 +294,54 @@ export class Arena {
     return copied
   }
 
+  /** Memory that is transferred belongs to a young object, and is freed with the next young ones. */
+  #maybeGiveBack(): void {
+    const kept = SPARE_COUNT + SPARE_SHARE * (this.segments.length - this.#vacant.length)
+    if (this.#spare.length <= kept) return
+    const { buffer, length } = (this.#spare.pop() as Segment).bytes
+    structuredClone(buffer, { transfer: [buffer as ArrayBuffer] })
+    this.#heldBytes -= length
+  }
+
   // ---------------------------------------------------------------- inside
 
   #sizeAt(location: number): number {
-    const { bytes, words } = this.#segments[location >>> OFFSET_BITS] as Segment
+    if (location >= LARGE) {
+      const { key, item } = this.large(location)
+      return recordBytes(key.length, item.value.length)
+    }
+    const { bytes, words } = this.segment(location)
     const unit = location & OFFSET_MASK
     const keyLength = bytes[unit * UNIT_BYTES + KEY_LENGTH_OFFSET] as number
-    return recordBytes(keyLength, words[2 * unit] as number)
+    return recordBytes(keyLength, words[UNIT_WORDS * unit] as number)
+  }
+
+  #hashAt(location: number): number {
+    if (location >= LARGE) return hashOf(this.large(location).key)
+    const { bytes } = this.segment(location)
+    const start = (location & OFFSET_MASK) * UNIT_BYTES + KEY_OFFSET
+    return hashOfBytes(bytes, start, start + (bytes[start - 1] as number))
   }
 
   #location(id: number, offset: number): number {
-    return ((id << OFFSET_BITS) | (offset / UNIT_BYTES)) >>> 0
+    return (id << OFFSET_BITS) | (offset / UNIT_BYTES)
+  }
+
+  #appendLarge(key: string, { flags, expiresAtMs, casUnique, value }: Item): number {
+    const copy = Buffer.allocUnsafeSlow(value.length)
+    copy.set(value)
+    const id = this.#vacantLarges.pop() ?? this.larges.length
+    this.larges[id] = { key, item: { flags, expiresAtMs, casUnique, value: copy } }
+    this.#heldBytes += recordBytes(key.length, value.length)
+    return LARGE + id
   }
 
   #take(size: number): number {
-    if (size > SEGMENT_BYTES_MAX) return this.#takeAlone(size)
     let active = this.#active
     if (!active || active.usedBytes + size > active.bytes.length) active = this.#begin(size)
     const location = this.#location(this.#activeId, active.usedBytes)
     active.usedBytes += size
     return location
-  }
-
-  #takeAlone(size: number): number {
-    const { id, segment } = this.#create(size)
-    segment.usedBytes = size
-    this.#sealedBytes += size
-    return this.#location(id, 0)
   }
 
   #begin(size: number): Segment {
@@ -256,38 +352,39 @@ export class Arena {
       this.#sealedDeadBytes += full.deadBytes
       this.#maybeLetGo(this.#activeId, full)
     }
+    const id = this.#vacant.pop() ?? this.segments.length
+    if (id >= SEGMENTS_MAX) throw new Error(`more than ${SEGMENTS_MAX} segments of items`)
     let capacity = SEGMENT_BYTES_MIN
     const wanted = Math.min(SEGMENT_BYTES_MAX, Math.max(this.#sealedBytes, size))
     while (capacity < wanted) capacity *= 2
-    const { id, segment } = this.#create(capacity)
+    const spare = capacity === SEGMENT_BYTES_MAX ? this.#spare.pop() : undefined
+    const segment = spare ?? this.#create(capacity)
+    segment.usedBytes = 0
+    segment.deadBytes = 0
+    this.segments[id] = segment
     this.#active = segment
     this.#activeId = id
     return segment
   }
 
-  #create(capacity: number): { id: number; segment: Segment } {
-    const id = this.#vacant.pop() ?? this.#segments.length
-    if (id >= SEGMENTS_MAX) throw new Error(`more than ${SEGMENTS_MAX} segments of items`)
-    const bytes = Buffer.allocUnsafeSlow(capacity)
-    const segment = {
-      bytes,
-      words: new Uint32Array(bytes.buffer, 0, capacity / 4),
-      doubles: new Float64Array(bytes.buffer, 0, capacity / 8),
-      usedBytes: 0,
-      deadBytes: 0,
-    }
-    this.#segments[id] = segment
+  #create(capacity: number): Segment {
     this.#heldBytes += capacity
-    return { id, segment }
+    const bytes = Buffer.allocUnsafeSlow(capacity)
+    const words = new Uint32Array(bytes.buffer)
+    const doubles = new Float64Array(bytes.buffer)
+    return { bytes, words, doubles, usedBytes: 0, deadBytes: 0 }
   }
 
   #maybeLetGo(id: number, segment: Segment): void {
     if (segment.deadBytes < segment.usedBytes) return
     if (this.#victim?.id === id) this.#victim = undefined
-    this.#heldBytes -= segment.bytes.length
     this.#sealedBytes -= segment.usedBytes
     this.#sealedDeadBytes -= segment.usedBytes
-    this.#segments[id] = undefined
+    this.segments[id] = undefined
     this.#vacant.push(id)
+    const { length } = segment.bytes
+    if (length < SEGMENT_BYTES_MAX) this.#heldBytes -= length
+    else if (this.#viewCount > 0) this.#setAside.push(segment)
+    else this.#spare.push(segment)
   }
 }

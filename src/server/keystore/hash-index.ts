@@ -10,7 +10,7 @@
  */
 
 const PAGE_SLOTS_MIN = 16
-const PAGE_SLOTS_MAX = 4096
+const PAGE_SLOTS_MAX = 1024
 /** With so many pages, or where so many bits of the hashes are equal, pages grow instead. */
 const DEPTH_MAX = 16
 
@@ -97,6 +97,11 @@ export class HashIndex {
       const width = 2 ** (32 - page.depth)
       hash = (Math.floor(hash / width) + 1) * width
     }
+  }
+
+  /** All locations, for as long as nothing changes. */
+  locations(): Iterable<number> {
+    return locationsIn(this.#directory)
   }
 
   /** All pages as they are now, for `locationsIn`. */

@@ -7,23 +7,19 @@
  * with each change. What it holds depends only on the calls made; where it holds
  * it is nobody's business.
  */
-import { Arena, type Item, itemAt, keyAt, recordBytes, type Segments } from './arena.ts'
+import { Arena, type Item, isLarge, type Records, recordBytes } from './arena.ts'
 import { HashIndex, locationsIn, type Page } from './hash-index.ts'
 import { hashOf } from './key-hash.ts'
 
 export type { Item } from './arena.ts'
+
+export type KeyedItem = readonly [key: string, item: Item]
 
 /** The hashes are swept in so many parts. */
 export const SLICES = 256
 const SLICE_WIDTH = 2 ** 32 / SLICES
 /** What an item costs in the index, between the most and the least its pages are filled. */
 const INDEX_BYTES = 16
-/** Cleaning done for a change, in bytes looked at and copied: a multiple of what it is about. */
-const CLEAN_FACTOR = 16
-const CLEAN_WORK_MAX = 256 * 1024
-/** A sweep may leave many dead at once. */
-const SWEEP_CLEAN_WORK = 1024 * 1024
-
 /** What an item counts in `bytes`. */
 export function itemBytes(keyLength: number, valueLength: number): number {
   return recordBytes(keyLength, valueLength) + INDEX_BYTES
@@ -55,10 +51,17 @@ export class ItemStore {
     return this.#arena.heldBytes
   }
 
-  /** The value is a view: it stays as it is, and keeps some MiB in memory while somebody has it. */
   get(key: string): Item | undefined {
+    const item = this.peek(key)
+    if (!item) return undefined
+    const { flags, expiresAtMs, casUnique, value } = item
+    return { flags, expiresAtMs, casUnique, value: isLarge(value) ? value : Buffer.from(value) }
+  }
+
+  /** For a look now: the value is good only until the next change. */
+  peek(key: string): Item | undefined {
     const location = this.#index.get(hashOf(key), key)
-    return location === 0 ? undefined : itemAt(this.#arena.segments, location)
+    return location === 0 ? undefined : this.#arena.item(location)
   }
 
   /** Copies what it is given. */
@@ -68,31 +71,41 @@ export class ItemStore {
     this.#bytes += itemBytes(key.length, item.value.length)
     if (item.expiresAtMs !== 0) this.#expiringCount++
     if (before !== 0) this.#forget(before)
-    this.#clean(recordBytes(key.length, item.value.length))
+    this.#arena.clean(recordBytes(key.length, item.value.length), this.#index)
   }
 
   delete(key: string): boolean {
     const location = this.#index.delete(hashOf(key), key)
     if (location === 0) return false
-    this.#clean(this.#forget(location))
+    this.#arena.clean(this.#forget(location), this.#index)
     return true
   }
 
   /** Removes what has expired by `timeMs` from one of the `SLICES` parts of the hashes. */
   sweep(slice: number, timeMs: number): void {
     const first = slice * SLICE_WIDTH
+    let sweptBytes = 0
     this.#index.sweep(first, first + SLICE_WIDTH - 1, (location) => {
       const expiresAtMs = this.#arena.expiresAtMs(location)
       if (expiresAtMs === 0 || expiresAtMs > timeMs) return false
-      this.#forget(location)
+      sweptBytes += this.#forget(location)
       return true
     })
-    this.#arena.clean(SWEEP_CLEAN_WORK, this.#index)
+    this.#arena.clean(sweptBytes, this.#index)
   }
 
-  /** All items as of now, in no particular order, while the store goes on. */
+  /** All items, in no particular order, for as long as nothing changes. */
+  *[Symbol.iterator](): Generator<KeyedItem> {
+    for (const location of this.#index.locations()) {
+      yield [this.#arena.key(location), this.#arena.item(location)]
+    }
+  }
+
+  /** All items as of now, in no particular order, while the store goes on. To be closed. */
   view(): ItemsView {
-    return new ItemsView(this.#count, this.#index.snapshot(), this.#arena.segments.slice())
+    return new ItemsView(this.#count, this.#index.snapshot(), this.#arena.openView(), () =>
+      this.#arena.closeView(),
+    )
   }
 
   /** @returns the size of the record. */
@@ -103,27 +116,37 @@ export class ItemStore {
     this.#bytes -= size + INDEX_BYTES
     return size
   }
-
-  #clean(size: number): void {
-    this.#arena.clean(Math.min(CLEAN_FACTOR * size, CLEAN_WORK_MAX), this.#index)
-  }
 }
 
-/** Costs memory for what has changed since, until nobody has it any more. */
-export class ItemsView implements Iterable<readonly [key: string, item: Item]> {
+/**
+ * Keeps what has changed since in memory until it is closed. What is read of it
+ * is good until then.
+ */
+export class ItemsView implements Iterable<KeyedItem> {
   readonly count: number
-  readonly #pages: readonly Page[]
-  readonly #segments: Segments
+  #pages: readonly Page[]
+  #records: Records | null
+  readonly #onClose: () => void
 
-  constructor(count: number, pages: readonly Page[], segments: Segments) {
+  constructor(count: number, pages: readonly Page[], records: Records, onClose: () => void) {
     this.count = count
     this.#pages = pages
-    this.#segments = segments
+    this.#records = records
+    this.#onClose = onClose
   }
 
-  *[Symbol.iterator](): Generator<readonly [key: string, item: Item]> {
+  *[Symbol.iterator](): Generator<KeyedItem> {
     for (const location of locationsIn(this.#pages)) {
-      yield [keyAt(this.#segments, location), itemAt(this.#segments, location)]
+      const records = this.#records
+      if (!records) throw new Error('this view of the items is closed')
+      yield [records.key(location), records.item(location)]
     }
+  }
+
+  close(): void {
+    if (!this.#records) return
+    this.#records = null
+    this.#pages = []
+    this.#onClose()
   }
 }

@@ -47,8 +47,7 @@ export class StateMachine {
 
   /** The live item under `key`, as of the newest entry applied. */
   get(key: string): Item | undefined {
-    const item = this.#items.get(key)
-    return item && this.#isLive(item) ? item : undefined
+    return this.#ifLive(this.#items.get(key))
   }
 
   /** Takes over a state as of `index`: items are put in with `restoreItem`. */
@@ -77,16 +76,16 @@ export class StateMachine {
   }
 
   #applyDelete(key: string): string {
-    const isFound = this.get(key) !== undefined
+    const isFound = this.#peek(key) !== undefined
     this.#items.delete(key)
     return isFound ? 'DELETED' : 'NOT_FOUND'
   }
 
   #applyStore(command: StoreCommand, { index, timeMs }: AppliedEntry): string {
     const { verb, key, flags, exptime, casUnique, value } = command
-    if (verb === 'add' && this.get(key)) return 'NOT_STORED'
+    if (verb === 'add' && this.#peek(key)) return 'NOT_STORED'
     if (verb === 'cas') {
-      const current = this.get(key)
+      const current = this.#peek(key)
       if (!current) return 'NOT_FOUND'
       if (current.casUnique !== casUnique) return 'EXISTS'
     }
@@ -96,8 +95,13 @@ export class StateMachine {
     return 'STORED'
   }
 
-  #isLive(item: Item): boolean {
-    return item.expiresAtMs === 0 || item.expiresAtMs > this.#timeMs
+  #peek(key: string): Item | undefined {
+    return this.#ifLive(this.#items.peek(key))
+  }
+
+  #ifLive(item: Item | undefined): Item | undefined {
+    const isGone = item && item.expiresAtMs !== 0 && item.expiresAtMs <= this.#timeMs
+    return isGone ? undefined : item
   }
 
   /**

@@ -257,7 +257,7 @@ describe('reclaiming', () => {
     expect(machine.items.count).toBeGreaterThan(900)
     for (let at = 0; at < 1000; at++) expect(machine.get(`k${at}`)).toBeUndefined()
     passSweeps()
-    expect([...machine.items.view()].map(([key]) => key).sort()).toEqual(['later', 'stays'])
+    expect([...machine.items].map(([key]) => key).sort()).toEqual(['later', 'stays'])
     expect(machine.hasExpiring).toBe(true)
   })
 
@@ -361,7 +361,7 @@ describe('against a model', () => {
         for (const [at, { verb, key, exptime, back, passMs }] of actions.entries()) {
           if (at === half) {
             restored = new StateMachine()
-            for (const [key, item] of whole.items.view()) restored.restoreItem(key, item)
+            for (const [key, item] of whole.items) restored.restoreItem(key, item)
             restored.restore(whole.appliedIndex, whole.timeMs)
           }
           const index = at + 1
@@ -395,7 +395,7 @@ describe('against a model', () => {
   })
 
   function sorted({ items }: StateMachine): (readonly [string, Item])[] {
-    return [...items.view()].sort(([a], [b]) => (a < b ? -1 : 1))
+    return [...items].sort(([a], [b]) => (a < b ? -1 : 1))
   }
 
   test('replicas restored at any moment hold the same as one that was not', () => {
@@ -422,7 +422,7 @@ describe('against a model', () => {
         const [whole = new StateMachine(), other = whole] = replicas
         if (isRestored) {
           const restored = new StateMachine()
-          for (const [key, item] of other.items.view()) restored.restoreItem(key, item)
+          for (const [key, item] of other.items) restored.restoreItem(key, item)
           restored.restore(other.appliedIndex, other.timeMs)
           replicas = [whole, restored]
         }
