@@ -52,11 +52,11 @@ const DEAD_SHARE = 1 / 4
 /** How many bytes are looked at and copied for one that is written: so many, */
 const CLEAN_FACTOR_MIN = 4
 /** and, were all dead, so many more. */
-const CLEAN_FACTOR_GROWTH = 48
+const CLEAN_FACTOR_GROWTH = 24
 /** At the most at once. */
 const CLEAN_WORK_MAX = 256 * 1024
 /** What it takes to find out whether a record is live, as if it were bytes to copy. */
-const LOOK_WORK = 64
+const LOOK_WORK = 128
 /** Up to here a loop copies faster than a call. */
 const LOOP_COPY_BYTES = 512
 /** Of the empty segments this many are kept, and this share of those in use. */

@@ -10,9 +10,9 @@
  */
 
 const PAGE_SLOTS_MIN = 16
-const PAGE_SLOTS_MAX = 1024
+const PAGE_SLOTS_MAX = 512
 /** With so many pages, or where so many bits of the hashes are equal, pages grow instead. */
-const DEPTH_MAX = 16
+const DEPTH_MAX = 17
 
 export interface Page {
   /** Pairs of hash and location; location 0 is an empty slot. */

@@ -137,10 +137,15 @@ export class ItemsView implements Iterable<KeyedItem> {
 
   *[Symbol.iterator](): Generator<KeyedItem> {
     for (const location of locationsIn(this.#pages)) {
-      const records = this.#records
-      if (!records) throw new Error('this view of the items is closed')
+      const records = this.#open()
       yield [records.key(location), records.item(location)]
     }
+    this.#open()
+  }
+
+  #open(): Records {
+    if (!this.#records) throw new Error('this view of the items is closed')
+    return this.#records
   }
 
   close(): void {

@@ -17,7 +17,7 @@ import type { Item } from './arena.ts'
 const FORMAT = 1
 const NAME = 'keystore'
 /** What is encoded, or read and parsed, before others have their turn; one item may be more. */
-const PIECE_BYTES = 256 * 1024
+const PIECE_BYTES = 128 * 1024
 /** Four numbers, the blanks and line ends: what an item takes besides key and value, at the most. */
 const FRAMING_BYTES = 80
 /** A key and the numbers behind it. */
