@@ -11,7 +11,6 @@
  */
 import type { Io } from '../io/io.ts'
 import type { Logger } from '../io/logger.ts'
-import { MapItemStore } from './keystore/item-store.ts'
 import {
   KeystoreDamagedError,
   type KeystoreHeader,
@@ -137,7 +136,7 @@ async function loadFile(
   } catch (error) {
     if (!(error instanceof KeystoreDamagedError)) throw error
     log.warn({}, `${error.message}; its items are taken from the log or from another server`)
-    return { machine: new StateMachine(new MapItemStore()), header: null, bytes: 0 }
+    return { machine: new StateMachine(), header: null, bytes: 0 }
   }
 }
 
@@ -150,7 +149,7 @@ export async function loadKeystore(
   path: string,
   clusterId: string,
 ): Promise<Loaded> {
-  const machine = new StateMachine(new MapItemStore())
+  const machine = new StateMachine()
   const header = await readKeystore(disk, path, (key, item) => machine.restoreItem(key, item))
   if (!header) return { machine, header, bytes: 0 }
   if (header.clusterId !== clusterId) {
