@@ -287,6 +287,9 @@ export class Node {
       clusterId,
       send: (message) => void send({ ...message, ...signed() }),
       onReceived: (snapshot) => this.#receiveSnapshot(snapshot),
+      onKnown: ({ index, term, config, timeMs }) => {
+        this.raft.snapshotReceived({ last: { index, term }, config, timeMs })
+      },
       onFailure: (error) => this.#fail(asError(error)),
     })
     this.#scrubber = new Scrubber({

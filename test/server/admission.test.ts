@@ -108,7 +108,7 @@ describe('memory', () => {
     ['does not fit beside what is in flight', memory(1_000 + cost - 1, 500, 500), true],
     ['replaces a larger one at the limit', memory(1_000, 1_000, 0, 101), false],
     ['replaces one as large, past the limit', memory(1_000, 1_500, 0, 100), false],
-    ['replaces a smaller one at the limit', memory(1_000, 1_000, 0, 99), true],
+    ['replaces a smaller one at the limit', memory(1_000, 1_000, 0, 50), true],
     ['meets no limit', memory(Number.POSITIVE_INFINITY, 1e15), false],
   ])('a set that %s', (_, state, isLacking) => {
     expect(lacksMemory(set, state)).toBe(isLacking)

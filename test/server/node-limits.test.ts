@@ -254,7 +254,7 @@ test('what would take items past the limit is refused; deletes and overwriting g
   expect(await leading.set('b', value)).toMatchObject({ reply: 'STORED' })
   expect(items.bytes).toBe(memoryBytes)
   expect(await leading.set('c', 'x')).toEqual(NO_MEMORY)
-  expect(await leading.set('a', `${value}x`)).toEqual(NO_MEMORY)
+  expect(await leading.set('a', `${value}${value}`)).toEqual(NO_MEMORY)
   expect(await leading.set('a', value)).toMatchObject({ reply: 'STORED' })
   await leading.member.hearForward('b', 3, 'theirs')
   const [answer] = leading.member.sent('forwardResp')
