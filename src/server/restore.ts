@@ -77,11 +77,11 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
     group,
     covered: header ? { term: header.term, index: header.index } : NO_ENTRY,
     isCoverNews: isNews,
+    onFound: (found) => report(options, found, configsOf(header, found)),
     ...(options.segmentBytes ? { segmentBytes: options.segmentBytes } : {}),
   }
   const { log: store, summary } = await LogStore.open(logOptions)
   const configs = configsOf(header, summary)
-  if (summary.damage) report(options, summary, configs)
   if (isNews) await adoptSnapshot(io.disk, at)
   let grownBytes = 0
   while (machine.appliedIndex < summary.commitIndex) {
@@ -185,19 +185,19 @@ function configsOf(header: KeystoreHeader | null, { configs, base }: LogSummary)
 
 function report(options: RestoreOptions, summary: LogSummary, configs: Configs): void {
   const { log, serverId, mayLose } = options
-  const { damage, owed } = summary
-  if (!damage) return
-  const { path, offset, index } = damage
-  const where = `${path}: damaged at byte ${offset}, entry ${index}`
-  if (isUpToDate(NO_ENTRY, owed)) return log.warn({}, `${where}; the keystore has what it held`)
+  const { damage, owed, lastIndex } = summary
+  const isOwing = !isUpToDate(NO_ENTRY, owed)
+  if (!damage && !isOwing) return
+  const where = damage
+    ? `${damage.path}: damaged at byte ${damage.offset}, entry ${damage.index}`
+    : `the log was damaged before and ends at entry ${lastIndex}`
+  if (!isOwing) return log.warn({}, `${where}; nothing that counts is missing`)
   const voters = voterIds(configs.at(-1)?.config ?? { members: [], floor: 0 })
   if (!mayLose && voters.length > 0 && voters.every((id) => id === serverId)) {
     throw new LogDamagedError(
       `${where}, and no other server has it: restore the file from a backup, or run 'store recover'`,
     )
   }
-  log.warn(
-    {},
-    `${where}; entries ${index} to ${owed.index} ${mayLose ? 'are lost' : 'have to come from another server'}`,
-  )
+  const fate = mayLose ? 'is lost' : 'has to come from another server'
+  log.warn({}, `${where}; what it had up to entry ${owed.index} of term ${owed.term} ${fate}`)
 }
