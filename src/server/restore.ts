@@ -173,13 +173,14 @@ function configsOf(header: KeystoreHeader | null, { configs, base }: LogSummary)
   return before ? known : [{ index, config }, ...known]
 }
 
-function report({ log }: RestoreOptions, { damage, owed }: LogSummary): void {
-  if (!damage) return
-  const { path, offset, index } = damage
-  const where = `${path}: damaged at byte ${offset}, entry ${index}`
-  if (owed.index === 0) return log.warn({}, `${where}; the keystore has what it held`)
-  log.warn(
-    {},
-    `${where}; entries ${index} to ${owed.index} are missing until another server brings them`,
-  )
+function report({ log }: RestoreOptions, { damage, owed, lastIndex }: LogSummary): void {
+  const isOwing = owed.index > 0
+  if (!damage && !isOwing) return
+  const where = damage
+    ? `${damage.path}: damaged at byte ${damage.offset}, entry ${damage.index}`
+    : `the log was damaged before and ends at entry ${lastIndex}`
+  const what = isOwing
+    ? `what it had up to entry ${owed.index} of term ${owed.term} has to come from another server`
+    : 'nothing that counts is missing'
+  log.warn({}, `${where}; ${what}`)
 }
