@@ -35,13 +35,20 @@ export async function loadIdentity(
     await saveIdentity(disk, directory, identity)
     return identity
   }
-  const text = readCheckedLine(bytes.toString('latin1'))
-  const [word, format, serverId = '', clusterId = ''] = text?.split(' ') ?? []
-  if (word !== 'raftcached' || Number(format) !== FORMAT) {
+  const identity = decodeIdentity(bytes)
+  if (!identity) {
     throw new Error(
       `${path}: damaged; move ${directory} away and start again as a new server, or restore the file`,
     )
   }
+  return identity
+}
+
+/** @returns null where these bytes are no identity, or a damaged one. */
+export function decodeIdentity(bytes: Buffer): Identity | null {
+  const text = readCheckedLine(bytes.toString('latin1'))
+  const [word, format, serverId = '', clusterId = ''] = text?.split(' ') ?? []
+  if (word !== 'raftcached' || Number(format) !== FORMAT) return null
   return { serverId, clusterId: clusterId === '-' ? null : clusterId }
 }
 

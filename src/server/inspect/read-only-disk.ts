@@ -1,0 +1,43 @@
+/**
+ * A disk that can only be read, and says how much.
+ *
+ * In: any disk. Out: one whose files are opened for reading alone and whose every
+ * change is refused, so that what looks at a server's data can't harm it. Each
+ * read waits for `onRead`: there a slow output holds back the next piece, also of
+ * readers that hand out what they find without waiting, and progress is counted.
+ */
+import type { Disk, DiskFile } from '../../io/io.ts'
+
+export function readOnlyDisk(
+  disk: Disk,
+  onRead: (byteCount: number) => Promise<void> | void = () => {},
+): Disk {
+  const refuse = async (): Promise<never> => {
+    throw new Error('this disk is for reading only')
+  }
+  return {
+    list: (path) => disk.list(path),
+    readFile: (path) => disk.readFile(path),
+    async open(path, { create }) {
+      if (create) return refuse()
+      const file = await disk.open(path, { create: false, readOnly: true })
+      const reading: DiskFile = {
+        async read(offset, length) {
+          const bytes = await file.read(offset, length)
+          await onRead(bytes.length)
+          return bytes
+        },
+        size: () => file.size(),
+        close: () => file.close(),
+        write: refuse,
+        datasync: refuse,
+      }
+      return reading
+    },
+    makeDirectory: refuse,
+    rename: refuse,
+    remove: refuse,
+    syncDirectory: refuse,
+    lock: refuse,
+  }
+}
