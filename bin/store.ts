@@ -8,6 +8,7 @@ import { createNodeIo } from '../src/io/node.ts'
 import { DISCOVER_POLICIES, type DiscoverPolicy } from '../src/lb/coordinator.ts'
 import { Balancer } from '../src/lb/lb.ts'
 import { Server } from '../src/server/server.ts'
+import { ESCAPES, printKeystore, printLog } from './inspect.ts'
 import { recoverServer } from './recover.ts'
 import { removeServer } from './remove.ts'
 import {
@@ -25,6 +26,7 @@ import {
 } from './run.ts'
 import { describeStatus, fetchStatus } from './status.ts'
 import { type UpOptions, up } from './up.ts'
+import { verifyServer } from './verify.ts'
 
 const io = createNodeIo()
 
@@ -183,6 +185,68 @@ program
   .action((flags: { data: string; force?: boolean }) =>
     runCommand('store recover', () => recoverServer(io, flags.data, flags.force === true)),
   )
+
+program
+  .command('log <dir>')
+  .description("print the writes in a server's log: index, key and value, a line each")
+  .option('--full', 'every entry: index, term, time, command and value')
+  .addHelpText(
+    'after',
+    `
+Prints the set, add and cas entries that are in effect, in order; what a later leader
+replaced is left out. An add or cas stands here whether or not it stored anything, and
+deletes only with --full, as all other entries. The newest ones may not be committed yet.
+
+${ESCAPES}
+
+Only reads, also while the server runs, and copies as well.
+
+Examples:
+  store log ./data/srv-7001 | tail
+  diff <(store log ./data/srv-7001) <(store log ./data/srv-7002)`,
+  )
+  .action((directory: string, flags: { full?: boolean }) =>
+    runCommand('store log', () => printLog(io, directory, flags.full === true)),
+  )
+
+program
+  .command('keystore <dir>')
+  .description("print the items in a server's keystore file: key and value, a line each")
+  .option('--full', 'key, flags, when it expires or -, cas unique and value')
+  .addHelpText(
+    'after',
+    `
+Prints them in the order of the file, which differs between servers: sort before you
+compare. The file is as of some entry of the log, and store verify says of which.
+
+${ESCAPES}
+
+Only reads, also while the server runs, and copies as well.
+
+Examples:
+  store keystore ./data/srv-7001 | grep '^user:'
+  diff <(store keystore ./data/srv-7001 | sort) <(store keystore ./data/srv-7002 | sort)`,
+  )
+  .action((directory: string, flags: { full?: boolean }) =>
+    runCommand('store keystore', () => printKeystore(io, directory, flags.full === true)),
+  )
+
+program
+  .command('verify <dir>')
+  .description("check every checksum and index in a server's data; exit status 1 when damaged")
+  .addHelpText(
+    'after',
+    `
+Prints a line for each file, and for all that is off its file, byte, entry and what it is.
+What a crash leaves, such as a torn end of the log, is a note and no damage. Copied while
+the server runs, files may be of different times: then it says so, and a new copy helps.
+
+Only reads, also while the server runs, and copies as well.
+
+Example:
+  store verify ./data/srv-7001`,
+  )
+  .action((directory: string) => runCommand('store verify', () => verifyServer(io, directory)))
 
 /** What others are told; an address that means "every address of this machine" is none. */
 function advertised(flag: 'cip' | 'sip', bound: string, said: string | undefined): string {

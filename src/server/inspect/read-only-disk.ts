@@ -5,6 +5,7 @@
  * change is refused, so that what looks at a server's data can't harm it. Each
  * read waits for `onRead`: there a slow output holds back the next piece, also of
  * readers that hand out what they find without waiting, and progress is counted.
+ * A failed read names its file, so that a bad disk can be told from a bad file.
  */
 import type { Disk, DiskFile } from '../../io/io.ts'
 
@@ -16,14 +17,17 @@ export function readOnlyDisk(
     throw new Error('this disk is for reading only')
   }
   return {
-    list: (path) => disk.list(path),
-    readFile: (path) => disk.readFile(path),
+    list: (path) => disk.list(path).catch(nameIfForbidden(path)),
+    readFile: (path) => disk.readFile(path).catch(nameIfForbidden(path)),
     async open(path, { create }) {
       if (create) return refuse()
-      const file = await disk.open(path, { create: false, readOnly: true })
+      const options = { create: false, readOnly: true }
+      const file = await disk.open(path, options).catch(nameIfForbidden(path))
       const reading: DiskFile = {
         async read(offset, length) {
-          const bytes = await file.read(offset, length)
+          const bytes = await file.read(offset, length).catch((error: Error) => {
+            throw new Error(`${path}: can't be read at byte ${offset}: ${error.message}`)
+          })
           await onRead(bytes.length)
           return bytes
         },
@@ -39,5 +43,12 @@ export function readOnlyDisk(
     remove: refuse,
     syncDirectory: refuse,
     lock: refuse,
+  }
+}
+
+function nameIfForbidden(path: string): (error: Error & { code?: string }) => never {
+  return (error) => {
+    if (error.code !== 'EACCES' && error.code !== 'EPERM') throw error
+    throw new Error(`${path}: there is no permission to read it`)
   }
 }
