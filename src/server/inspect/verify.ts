@@ -198,7 +198,8 @@ class Verifier {
       return
     }
     const termInLog = log.termAt(index)
-    if (log.segmentCount > 0 && index > log.lastIndex) {
+    const isWhole = log.segmentCount > 0 && log.findings.every(({ kind }) => kind !== 'damage')
+    if (isWhole && index > log.lastIndex) {
       const what = `it is ahead of the log, which ends at entry ${log.lastIndex}`
       this.#find({ kind: 'damage', path, index, what })
     } else if (termInLog !== null && termInLog !== term) {
@@ -243,9 +244,10 @@ function describeVote({ term, vote }: HardState): string {
 
 function describeSegment(report: SegmentReport): string {
   const { bytes, entryCount, sealCount, lowestIndex, highestIndex } = report
-  const range = entryCount === 0 ? '' : ` (${lowestIndex} to ${highestIndex})`
-  const entries = entryCount === 1 ? '1 entry' : `${entryCount} entries`
-  return `${entries}${range}, ${count(sealCount, 'seal')}, ${bytes} bytes`
+  const seals = count(sealCount, 'seal')
+  if (entryCount === 0) return `no entries, ${seals}, ${bytes} bytes`
+  if (entryCount === 1) return `entry ${lowestIndex}, ${seals}, ${bytes} bytes`
+  return `${entryCount} entries (${lowestIndex} to ${highestIndex}), ${seals}, ${bytes} bytes`
 }
 
 function count(number: number, noun: string): string {
