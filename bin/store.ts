@@ -238,10 +238,11 @@ program
     'after',
     `
 Prints a line for each file, and for all that is off its file, byte, entry and what it is.
-What a crash leaves, such as a torn end of the log, is a note and no damage. Copied while
-the server runs, files may be of different times: then it says so, and a new copy helps.
+What a crash leaves, such as a torn end of the log, is a note and no damage.
 
-Only reads, also while the server runs, and copies as well.
+Only reads, also while the server runs, and copies as well. A server that runs may write
+its keystore and cut its log meanwhile; what does not fit then does at the next look, or
+in the next copy.
 
 Example:
   store verify ./data/srv-7001`,

@@ -172,8 +172,8 @@ describe('store verify', () => {
     damage(join(data, 'vote'), 'vote')
     const { code, stdout, stderr } = await store('verify', 'srv')
     expect(stdout.match(/.*DAMAGED.*/g)).toEqual([
-      'srv/vote: DAMAGED at byte 0: this copy does not verify; the other copy counts',
       expect.stringMatching(/^srv\/.*2\.log: DAMAGED at byte \d+, entry 6: no whole record/),
+      'srv/vote: DAMAGED at byte 0: this copy does not verify; the other copy counts',
     ])
     expect([code, stderr]).toEqual([1, 'store verify: srv: 2 things are damaged\n'])
   })

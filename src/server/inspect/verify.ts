@@ -63,10 +63,11 @@ class Verifier {
 
   async run(): Promise<Verdict> {
     if (this.#data.isServer) await this.#checkIdentity()
-    const vote = this.#data.isServer ? await this.#checkVote() : null
     const keystore = await this.#checkKeystore()
     const log = await this.#checkLog(keystore)
     if (keystore) this.#compareKeystore(keystore, log)
+    // Read last: beside a running server it is never older than what was read before.
+    const vote = this.#data.isServer ? await this.#checkVote() : null
     if (vote && vote.term < log.lastTerm) {
       const what = `its term ${vote.term} is older than the log's ${log.lastTerm}: it is of an earlier time than the log`
       this.#find({ kind: 'damage', path: this.#path('vote'), what })

@@ -5,7 +5,7 @@ import { describeFinding } from '../../../src/server/inspect/finding.ts'
 import { readOnlyDisk } from '../../../src/server/inspect/read-only-disk.ts'
 import { type FileReport, verify } from '../../../src/server/inspect/verify.ts'
 import { VoteFile } from '../../../src/server/log/vote-file.ts'
-import { MemoryDisk } from '../../io/memory-disk.ts'
+import { MemoryDisk, seededRandom } from '../../io/memory-disk.ts'
 import { type Made, makeData } from './data.ts'
 
 const DATA = 'data'
@@ -48,11 +48,11 @@ test('whole data is well, and each file is a line', async () => {
     files.map(({ path, what }) => `${path}: ${what.replace(/\d+ bytes$/, 'n bytes')}`),
   ).toEqual([
     `${DATA}/identity: server a of cluster c1`,
-    `${DATA}/vote: term 2, vote for a; 2 of 2 copies good`,
     `${GROUP}/keystore: 2 items, 8 bytes of values, as of entry 1/4`,
     `${GROUP}/log/000000000001.log: 6 entries (1 to 6), 6 seals, n bytes`,
     `${GROUP}/log/000000000002.log: 3 entries (5 to 7), 4 seals, n bytes`,
     `${GROUP}/log/000000000003.log: entry 8, 2 seals, n bytes`,
+    `${DATA}/vote: term 2, vote for a; 2 of 2 copies good`,
   ])
   expect(verdict).toEqual({ damageCount: 0, lastIndex: 8, commitIndex: 4 })
 })
@@ -167,6 +167,27 @@ test('a file that is cut is never a crash of the command', async () => {
   ])
 })
 
+test('bytes that are anything anywhere are damage or a note, and nothing worse', async () => {
+  const disk = await madeDisk()
+  const random = seededRandom(3)
+  const below = (count: number) => Math.floor(random() * count)
+  for (let round = 0; round < 1_000; round++) {
+    const files = disk.files().filter((path) => !path.endsWith('.tmp'))
+    const path = files[below(files.length)] ?? ''
+    const whole = disk.bytes(path)
+    const offset = below(whole.length)
+    const broken = Buffer.from(whole)
+    const shape = below(3)
+    const piece = broken.subarray(offset, offset + below(200) + 1)
+    if (shape === 0) piece.fill(0)
+    else if (shape === 1) for (const at of piece.keys()) piece[at] = below(256)
+    else piece.set(whole.subarray(below(whole.length)).subarray(0, piece.length))
+    disk.put(path, broken)
+    if (!broken.equals(whole)) expect((await verified(disk)).findings).not.toEqual([])
+    disk.put(path, whole)
+  }
+})
+
 describe('files that do not go together', () => {
   const CASES: readonly (readonly [why: string, made: Made, expected: RegExp])[] = [
     [
@@ -238,7 +259,7 @@ describe('what a crash leaves is a note', () => {
     const first = newer.bytes(path).subarray(0, 4096)
     disk.put(path, Buffer.concat([first, disk.bytes(path).subarray(4096)]))
     const { files, findings } = await verified(disk)
-    expect(files[1]?.what).toBe('term 3, no vote; 2 of 2 copies good')
+    expect(files.at(-1)?.what).toBe('term 3, no vote; 2 of 2 copies good')
     expect(findings.map(describeFinding)).toEqual([
       `${path}: note at byte 4096: this copy says term 2, vote for a; a crash between the two leaves that`,
     ])
