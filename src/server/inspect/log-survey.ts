@@ -69,8 +69,6 @@ export class LogSurvey {
   lastIndex = 0
   /** The newest commit index that a seal names. */
   commitIndex = 0
-  /** The newest entry that a seal says is durable. */
-  sealedIndex = 0
 
   readonly #options: SurveyOptions
   readonly #files: Segment[] = []
@@ -170,7 +168,12 @@ export class LogSurvey {
     const report = { path, bytes, entryCount: 0, sealCount: 0, lowestIndex: 0, highestIndex: 0 }
     const read = await readSegmentHeader(file)
     if (!read) {
-      this.#breakOff({ path, offset: 0, index: this.lastIndex + 1, what: 'its first line' })
+      this.#breakOff({
+        path,
+        offset: 0,
+        index: this.lastIndex + 1,
+        what: 'its first line does not verify',
+      })
       return report
     }
     if (!this.#belongs(path, read.header)) return report
@@ -239,7 +242,6 @@ export class LogSurvey {
   /** @returns what is wrong with it. */
   #seal({ index, commitIndex }: Seal): string | null {
     if (index > this.lastIndex) return 'a seal for an entry that does not stand before it'
-    this.sealedIndex = index
     this.#settledIndex = Math.max(this.#settledIndex, Math.min(commitIndex, index))
     this.commitIndex = Math.max(this.commitIndex, this.#settledIndex)
     return null
@@ -262,7 +264,6 @@ export class LogSurvey {
     if (last) last.endIndex = Math.min(last.endIndex, index)
     while ((this.#termRuns.at(-1)?.index ?? 0) >= index) this.#termRuns.pop()
     this.lastIndex = Math.min(this.lastIndex, index - 1)
-    this.sealedIndex = Math.min(this.sealedIndex, this.lastIndex)
   }
 
   /** What does not read on is the torn tail of a crash, or damage. */

@@ -175,7 +175,7 @@ describe('a log with something missing', () => {
     disk.flipBit(first, 3)
     const { entries, damage } = await surveyOf(disk)
     expect(damage).toEqual([
-      { kind: 'damage', path: first, offset: 0, index: 1, what: 'its first line' },
+      { kind: 'damage', path: first, offset: 0, index: 1, what: 'its first line does not verify' },
     ])
     expect(entries).toHaveLength(6)
   })
