@@ -1,7 +1,7 @@
 /** `store log` and `store keystore`: what a server's files hold, a line each. */
 import type { Io } from '../src/io/io.ts'
 import { parseCommand } from '../src/protocol/commands.ts'
-import { findData } from '../src/server/inspect/data-directory.ts'
+import { findData, isFile } from '../src/server/inspect/data-directory.ts'
 import { describeFinding } from '../src/server/inspect/finding.ts'
 import { LogSurvey } from '../src/server/inspect/log-survey.ts'
 import { printable } from '../src/server/inspect/printable.ts'
@@ -9,6 +9,7 @@ import { readOnlyDisk } from '../src/server/inspect/read-only-disk.ts'
 import type { Item } from '../src/server/keystore/item-store.ts'
 import { readKeystore } from '../src/server/keystore/keystore-file.ts'
 import type { LogEntry } from '../src/server/log/record.ts'
+import { KEYSTORE, SNAPSHOT } from '../src/server/restore.ts'
 import { Progress, printing } from './output.ts'
 
 /** How keys and values are shown. */
@@ -41,10 +42,11 @@ export function printLog(io: Io, directory: string, isFull: boolean): Promise<vo
     }
     const [damage] = log.findings.filter(({ kind }) => kind === 'damage')
     if (damage) throw new Error(`${describeFinding(damage)}; store verify tells more`)
-    const [gap] = log.gaps.filter(({ firstIndex }) => firstIndex > 1)
-    if (gap) {
-      const entries = `entries ${gap.firstIndex} to ${gap.endIndex - 1}`
-      process.stderr.write(`store log: ${entries} are not in the log; store verify tells more\n`)
+    if (log.beginning) {
+      const { index } = log.beginning.base
+      process.stderr.write(
+        `store log: entries up to ${index} are not in the log; store verify tells more\n`,
+      )
     }
   })
 }
@@ -68,19 +70,33 @@ function isStore(body: Buffer): boolean {
   return /^(set|add|cas) $/.test(body.toString('latin1', 0, 4))
 }
 
-/** @throws Error where there is no keystore file, or it is damaged: then what was printed may be wrong. */
-export function printKeystore(io: Io, directory: string, isFull: boolean): Promise<void> {
+/**
+ * @param named A server's directory, or one file of items, such as a backup.
+ * @throws Error where there is no keystore file, or it is damaged: then what was printed may be wrong.
+ */
+export function printKeystore(io: Io, named: string, isFull: boolean): Promise<void> {
   return printing(async (out) => {
     const disk = readOnlyDisk(io.disk, () => out.maybeFlush())
-    const { path, groupDirectory } = await findData(disk, directory)
     const onItem = (key: string, item: Item) => {
       const fields = isFull ? itemFields(item) : ''
       out.line(`${printableKey(key)} ${fields}${printable(item.value)}`)
     }
-    if (groupDirectory === null || (await readKeystore(disk, groupDirectory, onItem)) === null) {
+    if (await isFile(disk, named)) {
+      await readKeystore(disk, named, onItem)
+      return
+    }
+    const { path, groupDirectory } = await findData(disk, named)
+    if (
+      groupDirectory === null ||
+      (await readKeystore(disk, `${groupDirectory}/${KEYSTORE}`, onItem)) === null
+    ) {
       throw new Error(
         `${path} holds no keystore file; one is written when a server stops in order, and now and then: see store log for the writes`,
       )
+    }
+    if ((await disk.list(groupDirectory)).includes(SNAPSHOT)) {
+      const what = 'it may be newer, and a start uses the newer one'
+      process.stderr.write(`store keystore: ${groupDirectory}/${SNAPSHOT} is there too: ${what}\n`)
     }
   })
 }

@@ -1,10 +1,17 @@
 /** `store recover`: says what a recovery without a quorum means, and carries it out when forced. */
 import type { Io } from '../src/io/io.ts'
+import type { Logger } from '../src/io/logger.ts'
 import { recover } from '../src/server/recover.ts'
 
-export async function recoverServer(io: Io, directory: string, isForced: boolean): Promise<void> {
+export async function recoverServer(
+  io: Io,
+  log: Logger,
+  directory: string,
+  isForced: boolean,
+): Promise<void> {
   const { serverId, clusterId, newClusterId, commitIndex, lastIndex, lastTimeMs } = await recover(
     io,
+    log,
     directory,
     isForced,
   )

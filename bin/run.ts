@@ -62,6 +62,13 @@ export function parseEvictAfter(text: string): number {
   return ms
 }
 
+/** Smaller ones would be begun all the time. */
+export function parseSegmentBytes(text: string): number {
+  const bytes = parseCount(text)
+  if (bytes < 64 * 1024) throw new InvalidArgumentError('bytes, 65536 at least.')
+  return bytes
+}
+
 export function parseVoters(text: string): number {
   const count = parseCount(text)
   if (count < 3 || count % 2 === 0) throw new InvalidArgumentError('an odd number from 3 on.')

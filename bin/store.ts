@@ -7,6 +7,7 @@ import type { Logger } from '../src/io/logger.ts'
 import { createNodeIo } from '../src/io/node.ts'
 import { DISCOVER_POLICIES, type DiscoverPolicy } from '../src/lb/coordinator.ts'
 import { Balancer } from '../src/lb/lb.ts'
+import { SEGMENT_BYTES } from '../src/server/log/log-store.ts'
 import { Server } from '../src/server/server.ts'
 import { ESCAPES, printKeystore, printLog } from './inspect.ts'
 import { recoverServer } from './recover.ts'
@@ -21,12 +22,13 @@ import {
   parseCount,
   parseEvictAfter,
   parsePort,
+  parseSegmentBytes,
   parseVoters,
   runCommand,
 } from './run.ts'
 import { describeStatus, fetchStatus } from './status.ts'
 import { type UpOptions, up } from './up.ts'
-import { verifyServer } from './verify.ts'
+import { verifyPath } from './verify.ts'
 
 const io = createNodeIo()
 
@@ -100,6 +102,7 @@ interface ServerFlags extends BalancerFlags, BalancersFlags {
   readonly requestTimeout: number
   readonly evictAfter: number
   readonly maxVoters: number
+  readonly segmentBytes: number
 }
 
 addBalancersFlags(program.command('addsrv'), 5001, 'servers')
@@ -114,6 +117,7 @@ addBalancersFlags(program.command('addsrv'), 5001, 'servers')
   .option('--request-timeout <ms>', 'how long a request waits for a leader', parseCount, 2_000)
   .option('--evict-after <ms>', 'a server silent for so long is replaced', parseEvictAfter, 30_000)
   .option('--max-voters <count>', 'more servers than that stand by; an odd number', parseVoters, 5)
+  .option('--segment-bytes <bytes>', 'of a file of the log', parseSegmentBytes, SEGMENT_BYTES)
   .addHelpText(
     'after',
     '\nExample:\n  store addsrv --cport 7002 --sport 6002 --lb lb1.example:5001,lb2.example:5001',
@@ -135,6 +139,7 @@ addBalancersFlags(program.command('addsrv'), 5001, 'servers')
           balancers: balancersOf(flags),
           requestTimeoutMs: flags.requestTimeout,
           membership: { evictAfterMs: flags.evictAfter, votersMax: flags.maxVoters },
+          segmentBytes: flags.segmentBytes,
           onLeave: () => {
             log.info('removed from the cluster: stopping; started again, it joins again')
             process.kill(process.pid, 'SIGTERM')
@@ -183,7 +188,9 @@ program
   .option('--force', 'do it; without, it only says what would be lost')
   .addHelpText('after', '\nExample:\n  store recover --data ./data/srv-7001 --force')
   .action((flags: { data: string; force?: boolean }) =>
-    runCommand('store recover', () => recoverServer(io, flags.data, flags.force === true)),
+    runCommand('store recover', () =>
+      recoverServer(io, createLogger('recover'), flags.data, flags.force === true),
+    ),
   )
 
 program
@@ -210,8 +217,10 @@ Examples:
   )
 
 program
-  .command('keystore <dir>')
-  .description("print the items in a server's keystore file: key and value, a line each")
+  .command('keystore <path>')
+  .description(
+    "print the items in a server's keystore file, or in a backup: key and value, a line each",
+  )
   .option('--full', 'key, flags, when it expires or -, cas unique and value')
   .addHelpText(
     'after',
@@ -227,13 +236,13 @@ Examples:
   store keystore ./data/srv-7001 | grep '^user:'
   diff <(store keystore ./data/srv-7001 | sort) <(store keystore ./data/srv-7002 | sort)`,
   )
-  .action((directory: string, flags: { full?: boolean }) =>
-    runCommand('store keystore', () => printKeystore(io, directory, flags.full === true)),
+  .action((path: string, flags: { full?: boolean }) =>
+    runCommand('store keystore', () => printKeystore(io, path, flags.full === true)),
   )
 
 program
-  .command('verify <dir>')
-  .description("check every checksum and index in a server's data; exit status 1 when damaged")
+  .command('verify <path>')
+  .description("check every checksum and index in a server's data, or a backup; exit 1 if damaged")
   .addHelpText(
     'after',
     `
@@ -247,7 +256,7 @@ in the next copy.
 Example:
   store verify ./data/srv-7001`,
   )
-  .action((directory: string) => runCommand('store verify', () => verifyServer(io, directory)))
+  .action((path: string) => runCommand('store verify', () => verifyPath(io, path)))
 
 /** What others are told; an address that means "every address of this machine" is none. */
 function advertised(flag: 'cip' | 'sip', bound: string, said: string | undefined): string {

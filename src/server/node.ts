@@ -17,11 +17,10 @@ import type { Logger } from '../io/logger.ts'
 import type { Registration, Report, ServerAddress } from '../protocol/balancer.ts'
 import { isCanonical } from '../protocol/commands.ts'
 import type { ClusterStatus, MemberStatus } from '../protocol/status.ts'
-import { MapItemStore } from './keystore/item-store.ts'
-import { KeystoreDamagedError, readKeystore, writeKeystore } from './keystore/keystore-file.ts'
-import { StateMachine } from './keystore/state-machine.ts'
+import { writeKeystore } from './keystore/keystore-file.ts'
+import type { StateMachine } from './keystore/state-machine.ts'
 import { groupDirectory } from './log/group-directory.ts'
-import { LogStore, type LogSummary } from './log/log-store.ts'
+import { LogDamagedError, LogStore, SEGMENT_BYTES } from './log/log-store.ts'
 import { type LogEntry, RecordWriter } from './log/record.ts'
 import { VoteFile } from './log/vote-file.ts'
 import {
@@ -34,7 +33,14 @@ import {
 import type { Forward, PeerMessage, WriteOutcome } from './peer-messages.ts'
 import { memberOf } from './raft/config.ts'
 import { DEFAULT_TIMING, Raft, type RaftTiming } from './raft/raft.ts'
-import type { Config, EntryId, HardState, LogRead, ServerId } from './raft/types.ts'
+import type { Config, EntryId, HardState, LogRead, ServerId, Snapshot } from './raft/types.ts'
+import { adoptSnapshot, KEYSTORE, type Restored, restore, SNAPSHOT } from './restore.ts'
+import {
+  type ReceivedSnapshot,
+  SNAPSHOT_PIECE_BYTES,
+  SnapshotReceiver,
+  SnapshotSender,
+} from './snapshots.ts'
 
 /** Sending refused writes again. */
 const RETRY_MS = 20
@@ -43,8 +49,6 @@ const READ_RETRY_MS = 250
 const MEMBERSHIP_MS = 100
 /** While items can expire the leader appends the time so often. */
 const TIME_ENTRY_MS = 1_000
-/** A keystore file is written when the log has grown by this, and by the last one's size. */
-const KEYSTORE_GROWTH_BYTES = 64 * 1024 * 1024
 /** Writes that wait for a leader; more are refused. */
 const WAITING_MAX = 65_536
 const WAITING_BYTES_MAX = 64 * 1024 * 1024
@@ -57,7 +61,6 @@ const CAUGHT_UP_ENTRIES = 1_000
 const ALIVE_MS = 3_000
 /** A request to remove a server is forgotten unless it is made again. */
 const LEAVING_MS = 2_500
-const REPLAY_BYTES = 4 * 1024 * 1024
 
 export interface NodeOptions {
   readonly io: Io
@@ -70,6 +73,9 @@ export interface NodeOptions {
   readonly requestTimeoutMs: number
   readonly timing?: RaftTiming
   readonly membership?: MembershipRules
+  /** Of a segment of the log; the keystore file is written when the log has grown by this, or by its own size. */
+  readonly segmentBytes?: number
+  readonly snapshotPieceBytes?: number
   /** @returns the stream the message leaves on; null where it certainly does not leave. */
   readonly send: (message: PeerMessage) => number | null
   /** This server was removed from the cluster, on purpose. */
@@ -130,8 +136,8 @@ interface Proposal {
 }
 
 export class Node {
-  readonly machine: StateMachine
   readonly raft: Raft<LogEntry>
+  #machine: StateMachine
   readonly #options: NodeOptions
   readonly #io: Io
   readonly #groupDirectory: string
@@ -179,27 +185,63 @@ export class Node {
   #keystoreWrite: Promise<void> | null = null
   #lastState = ''
   #onDeposed = (): void => {}
+  readonly #snapshotsOut: SnapshotSender
+  readonly #snapshotsIn: SnapshotReceiver
+  /** One that the core has taken over, or will with the next batch of work. */
+  #received: { readonly snapshot: ReceivedSnapshot; readonly done: () => void } | null = null
 
   private constructor(
     options: NodeOptions,
-    store: LogStore,
+    { machine, store, raftLog, grownBytes, keystoreBytes }: Restored,
     voteFile: VoteFile,
-    machine: StateMachine,
-    raft: Raft<LogEntry>,
+    hardState: HardState,
   ) {
+    const { io, clusterId, self, timing, send } = options
     this.#options = options
-    this.#io = options.io
-    this.#nextId = Math.floor(options.io.random.float() * 2 ** 52)
+    this.#io = io
+    this.#nextId = Math.floor(io.random.float() * 2 ** 52)
     this.#groupDirectory = directoryOf(options)
     this.#store = store
     this.#voteFile = voteFile
-    this.machine = machine
-    this.raft = raft
+    this.#machine = machine
+    this.#grownBytes = grownBytes
+    this.#keystoreBytes = keystoreBytes
+    this.raft = new Raft<LogEntry>({
+      id: self.id,
+      hardState,
+      log: raftLog,
+      nowMs: io.clock.monotonicMs(),
+      wallMs: io.clock.wallMs(),
+      random: () => io.random.float(),
+      createEntry: new RecordWriter(clusterId).createEntry,
+      ...(timing ? { timing } : {}),
+    })
     store.onStable = (id) => {
       this.raft.stable(id)
       this.#wake()
     }
     store.onFailure = (error) => this.#fail(error)
+    const signed = () => ({ from: self.id, term: this.raft.term })
+    this.#snapshotsOut = new SnapshotSender({
+      io,
+      path: `${this.#groupDirectory}/${KEYSTORE}`,
+      pieceBytes: options.snapshotPieceBytes ?? SNAPSHOT_PIECE_BYTES,
+      send: (message) => void send({ ...message, ...signed() }),
+      onMoved: (to) => this.raft.snapshotMoved(to),
+      onEnded: (to) => {
+        this.raft.snapshotFailed(to)
+        this.#wake()
+      },
+      onDamaged: () => this.#beginKeystore(),
+    })
+    this.#snapshotsIn = new SnapshotReceiver({
+      disk: io.disk,
+      directory: this.#groupDirectory,
+      clusterId,
+      send: (message) => void send({ ...message, ...signed() }),
+      onReceived: (snapshot) => this.#receiveSnapshot(snapshot),
+      onFailure: (error) => this.#fail(asError(error)),
+    })
   }
 
   /** Begins an empty log, durably. */
@@ -215,30 +257,29 @@ export class Node {
    * @param formAlone Where the log is empty, begin it as the only member of a new cluster.
    */
   static async open(options: NodeOptions, formAlone: boolean): Promise<Node> {
-    const { io, directory, clusterId, group, self } = options
+    const { io, directory, self } = options
     if (!(await LogStore.exists(io.disk, `${directoryOf(options)}/log`))) {
       throw new Error(
         `${directoryOf(options)}/log is missing, though ${directory} is a member's: restore it, or move ${directory} away and start again as a new server`,
       )
     }
     const { file: voteFile, hardState } = await VoteFile.open(io.disk, directory, self.id)
-    const { log: store, summary } = await LogStore.open({
-      disk: io.disk,
-      timers: io.timers,
-      directory: `${directoryOf(options)}/log`,
-      clusterId,
-      group,
-    })
-    const writer = new RecordWriter(clusterId)
-    let opened: LogSummary = summary
-    if (formAlone && summary.lastIndex === 0) opened = await bootstrap(options, store, writer)
-    const machine = await restore(options, store, opened)
-    const raft = await createRaft(options, store, writer, opened, machine, hardState)
-    return new Node(options, store, voteFile, machine, raft)
+    const open = () => restore({ ...options, serverId: self.id })
+    let restored = await open()
+    if (formAlone && restored.summary.lastIndex === 0 && !restored.summary.damage) {
+      await bootstrap(options, restored.store)
+      await restored.store.close()
+      restored = await open()
+    }
+    return new Node(options, restored, voteFile, hardState)
   }
 
   start(): void {
     this.#wake()
+  }
+
+  get machine(): StateMachine {
+    return this.#machine
   }
 
   // ---------------------------------------------------------------- clients
@@ -281,6 +322,14 @@ export class Node {
         break
       case 'forwardResp':
         for (const { id, outcome } of message.results) this.#receiveOutcome(id, outcome)
+        break
+      case 'snap':
+        this.#tick()
+        if (message.from !== this.raft.leaderId || message.term !== this.raft.term) break
+        this.#snapshotsIn.receive(message)
+        break
+      case 'snapResp':
+        if (this.raft.role === 'leader') this.#snapshotsOut.answered(message)
         break
       default:
         this.#tick()
@@ -432,9 +481,14 @@ export class Node {
       this.#finish(write, { kind: write.waitsFor === null ? 'unknown' : 'notStored', why })
     }
     for (const read of this.#takeReads()) read.done(why)
+    this.#snapshotsOut.stop()
+    // A snapshot that is not installed yet is on the disk, and the next start's.
+    const received = this.#received
+    received?.done()
+    await this.#snapshotsIn.stop()
     await this.#keystoreWrite
     await this.#store.close()
-    await this.#writeKeystore()
+    if (this.#grownBytes > 0 && !received) await this.#writeKeystore()
     await this.#voteFile.close()
   }
 
@@ -467,6 +521,8 @@ export class Node {
       this.#dispatchWaiting()
       this.#askReads()
       for (let ready = this.raft.takeReady(); ready; ready = this.raft.takeReady()) {
+        if (ready.install) await this.#install(ready.install)
+        if (this.#isStopped) return
         // The log hears of entries at once, so that it never reports as durable what they replace;
         // nobody else hears of anything before the vote is durable.
         if (ready.entries.length > 0) this.#store.append(ready.entries)
@@ -478,12 +534,13 @@ export class Node {
         this.#apply(ready.committed)
         for (const { id, index } of ready.readStates) this.#readIndexKnown(id, index)
         for (const read of ready.reads) void this.#readLog(read)
+        for (const to of ready.snapshots) this.#snapshotsOut.start(to)
         this.#serveReads()
       }
       this.#sendForwards()
       this.#announceChange()
     } catch (error) {
-      this.#fail(error instanceof Error ? error : new Error(String(error)))
+      this.#fail(asError(error))
     }
     this.#isPumping = false
     if (this.#isPumpMissed) {
@@ -510,15 +567,18 @@ export class Node {
     if (entries.length === 0) return
     // What is applied is committed and durable in its place; the core may know of more.
     this.#store.commitIndex = this.machine.appliedIndex
-    const isOutgrown = this.#grownBytes > Math.max(KEYSTORE_GROWTH_BYTES, this.#keystoreBytes)
-    if (isOutgrown && !this.#keystoreWrite) {
-      this.#grownBytes = 0
-      this.#keystoreWrite = this.#writeKeystore()
-        .catch((error) => this.#fail(error))
-        .finally(() => {
-          this.#keystoreWrite = null
-        })
-    }
+    const { segmentBytes = SEGMENT_BYTES } = this.#options
+    if (this.#grownBytes > Math.max(segmentBytes, this.#keystoreBytes)) this.#beginKeystore()
+  }
+
+  /** Writes the keystore file while everything goes on, and cuts the log to it. */
+  #beginKeystore(): void {
+    if (this.#keystoreWrite || this.#received || this.#isStopped) return
+    this.#keystoreWrite = this.#writeKeystore()
+      .catch((error) => this.#fail(asError(error)))
+      .finally(() => {
+        this.#keystoreWrite = null
+      })
   }
 
   /** What is done now and then, and the requests whose time is over. */
@@ -579,7 +639,10 @@ export class Node {
     // Who leads now may take what the one before refused.
     this.#retryAtMs = 0
     if (this.#newReads.length > 0 || this.#waiting.length > 0) this.#wake()
-    if (role !== 'leader') this.#onDeposed()
+    if (role !== 'leader') {
+      this.#snapshotsOut.stop()
+      this.#onDeposed()
+    }
     this.#options.onChange()
   }
 
@@ -863,13 +926,18 @@ export class Node {
   /** Entries that a lagging peer needs and memory no longer holds. */
   async #readLog({ to, firstIndex, bytesMax }: LogRead): Promise<void> {
     try {
-      const entries = await this.#store.read(firstIndex, this.raft.log.tailFirst - 1, bytesMax)
+      const lastIndex = this.raft.log.tailFirst - 1
+      const entries = await this.#store.read(firstIndex, lastIndex, bytesMax)
       if (this.#isStopped) return
       this.raft.entriesRead(to, entries)
-      this.#wake()
     } catch (error) {
-      this.#fail(error instanceof Error ? error : new Error(String(error)))
+      if (!(error instanceof LogDamagedError)) return this.#fail(asError(error))
+      // What rotted is in memory still: once a keystore holds it, nobody needs it of the log.
+      this.#options.log.warn({}, `${error.message}; a new keystore file takes its place`)
+      this.raft.entriesRead(to, [])
+      this.#beginKeystore()
     }
+    this.#wake()
   }
 
   async #writeKeystore(): Promise<void> {
@@ -886,8 +954,52 @@ export class Node {
       config: log.configAt(index),
     }
     const items = this.machine.items.view()
+    this.#grownBytes = 0
     this.#keystoreBytes = await writeKeystore(io.disk, this.#groupDirectory, header, items)
+    if (!this.#isStopped) this.raft.compact(this.#store.cutTo(index))
   }
+
+  // ---------------------------------------------------------------- snapshots
+
+  /** A whole snapshot is here and loaded. Resolves when it is installed, or is not needed. */
+  #receiveSnapshot(snapshot: ReceivedSnapshot): Promise<void> {
+    const { index, term, config, timeMs } = snapshot.header
+    if (this.#isStopped) return Promise.resolve()
+    return new Promise((resolve, reject) => {
+      if (this.raft.snapshotReceived({ last: { index, term }, config, timeMs })) {
+        this.#received = { snapshot, done: resolve }
+      } else {
+        this.#io.disk.remove(`${this.#groupDirectory}/${SNAPSHOT}`).then(resolve, reject)
+      }
+      this.#wake()
+    })
+  }
+
+  /** The snapshot becomes the log's start, the keystore and the state machine's state. */
+  async #install({ last }: Snapshot): Promise<void> {
+    const received = this.#received
+    if (!received) throw new Error(`no snapshot of ${last.term}/${last.index} is here`)
+    this.#received = null
+    await this.#keystoreWrite // or an older one would take the new one's name
+    await this.#store.reset(last)
+    await adoptSnapshot(this.#io.disk, this.#groupDirectory)
+    this.#store.cutTo(last.index)
+    this.#machine = received.snapshot.machine
+    this.#keystoreBytes = received.snapshot.bytes
+    this.#grownBytes = 0
+    this.#store.commitIndex = last.index
+    for (const [index, { done }] of this.#proposals) {
+      if (index > last.index) continue
+      this.#proposals.delete(index)
+      done({ kind: 'unknown', why: 'leadership changed before it was confirmed' })
+    }
+    this.#options.log.info({}, `installed a snapshot as of entry ${last.index}`)
+    received.done()
+  }
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error))
 }
 
 function directoryOf({ directory, group, clusterId }: NodeOptions): string {
@@ -924,95 +1036,15 @@ function refusalText(refusal: string): string {
 }
 
 /** The first entry of a new cluster: a configuration with this server alone. */
-async function bootstrap(
-  { self, io }: NodeOptions,
-  store: LogStore,
-  writer: RecordWriter,
-): Promise<LogSummary> {
+async function bootstrap({ self, io, clusterId }: NodeOptions, store: LogStore): Promise<void> {
   const config: Config = { members: [{ ...self, voter: true }], floor: 2 }
   const id = { term: 1, index: 1 }
-  const entry = writer.createEntry(id, Math.floor(io.clock.wallMs()), { kind: 'config', config })
+  const payload = { kind: 'config', config } as const
+  const wallMs = Math.floor(io.clock.wallMs())
+  const entry = new RecordWriter(clusterId).createEntry(id, wallMs, payload)
   await new Promise<void>((resolve, reject) => {
     store.onStable = () => resolve()
     store.onFailure = reject
     store.append([entry])
-  })
-  return {
-    termRuns: [id],
-    configs: [{ index: 1, config }],
-    lastIndex: 1,
-    lastTimeMs: entry.timeMs,
-    commitIndex: 0,
-  }
-}
-
-/** The state machine as of the newest index known to be committed. */
-async function restore(
-  options: NodeOptions,
-  store: LogStore,
-  summary: LogSummary,
-): Promise<StateMachine> {
-  let machine = new StateMachine(new MapItemStore())
-  const directory = directoryOf(options)
-  try {
-    const header = await readKeystore(options.io.disk, directory, (key, item) =>
-      machine.restoreItem(key, item),
-    )
-    if (header && header.clusterId !== options.clusterId) {
-      throw new Error(`${directory}/keystore belongs to cluster ${header.clusterId}`)
-    }
-    if (header && header.index > summary.lastIndex) {
-      throw new Error(
-        `the log in ${directory}/log ends at entry ${summary.lastIndex}, before the keystore's ${header.index}: it is not this keystore's log`,
-      )
-    }
-    if (header) machine.restore(header.index, header.timeMs)
-  } catch (error) {
-    if (!(error instanceof KeystoreDamagedError)) throw error
-    options.log.warn({}, `${error.message}; everything is taken from the log instead`)
-    machine = new StateMachine(new MapItemStore())
-  }
-  while (machine.appliedIndex < summary.commitIndex) {
-    const first = machine.appliedIndex + 1
-    const entries = await store.read(first, summary.commitIndex, REPLAY_BYTES)
-    if (entries.length === 0) throw new Error(`entry ${first} is missing from the log`)
-    for (const entry of entries) machine.apply(entry)
-  }
-  return machine
-}
-
-async function createRaft(
-  options: NodeOptions,
-  store: LogStore,
-  writer: RecordWriter,
-  summary: LogSummary,
-  machine: StateMachine,
-  hardState: HardState,
-): Promise<Raft<LogEntry>> {
-  const { io, self, timing } = options
-  const commitIndex = machine.appliedIndex
-  const { lastIndex, lastTimeMs, termRuns, configs } = summary
-  const tail =
-    commitIndex < lastIndex
-      ? await store.read(commitIndex + 1, lastIndex, Number.POSITIVE_INFINITY)
-      : []
-  store.commitIndex = commitIndex
-  const inForce = configs.filter(({ index }) => index <= commitIndex).at(-1)
-  return new Raft<LogEntry>({
-    id: self.id,
-    hardState,
-    log: {
-      termRuns,
-      tail,
-      lastIndex,
-      lastTimeMs,
-      commitIndex,
-      configs: configs.filter((config) => config === inForce || config.index > commitIndex),
-    },
-    nowMs: io.clock.monotonicMs(),
-    wallMs: io.clock.wallMs(),
-    random: () => io.random.float(),
-    createEntry: writer.createEntry,
-    ...(timing ? { timing } : {}),
   })
 }

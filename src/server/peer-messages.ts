@@ -70,7 +70,39 @@ export interface Leave {
   readonly to: ServerId
 }
 
-export type PeerMessage = Message<LogEntry> | Hello | Forward | ForwardResp | Leave
+/** A piece of the leader's keystore file, the payload; an empty one is an offer. */
+export interface Snap {
+  readonly type: 'snap'
+  readonly from: ServerId
+  readonly to: ServerId
+  readonly term: number
+  /** Of this transfer. */
+  readonly id: string
+  /** Of the whole file, in bytes. */
+  readonly size: number
+  readonly offset: number
+  readonly piece: Buffer
+}
+
+/** `more`: from `offset` on. `done`: all is there, and installed. `damaged`: all is there, and not whole. */
+export interface SnapResp {
+  readonly type: 'snapResp'
+  readonly from: ServerId
+  readonly to: ServerId
+  readonly term: number
+  readonly id: string
+  readonly state: 'more' | 'done' | 'damaged'
+  readonly offset: number
+}
+
+export type PeerMessage =
+  | Message<LogEntry>
+  | Hello
+  | Forward
+  | ForwardResp
+  | Leave
+  | Snap
+  | SnapResp
 
 const FORWARDS_MAX = 100_000
 
@@ -112,6 +144,13 @@ const FRAMES: Readonly<Record<string, Shape>> = {
     term: isCount,
     requests: listOf(shaped({ id: isCount, bytes: isCount }), FORWARDS_MAX),
   },
+  snap: { term: isCount, id: isName, size: isCount, offset: isCount },
+  snapResp: {
+    term: isCount,
+    id: isName,
+    state: (state) => state === 'more' || state === 'done' || state === 'damaged',
+    offset: isCount,
+  },
   forwardResp: { results: listOf(shaped({ id: isCount, outcome: OUTCOME }), FORWARDS_MAX) },
 }
 
@@ -149,6 +188,10 @@ export class PeerCodec {
         const header = JSON.stringify({ ...this.#envelope(message), requests })
         return encodeFrame(header, [Buffer.concat(message.requests.map(({ command }) => command))])
       }
+      case 'snap': {
+        const header = JSON.stringify({ ...this.#envelope(message), piece: undefined })
+        return encodeFrame(header, [message.piece])
+      }
       default:
         return encodeFrame(JSON.stringify(this.#envelope(message)))
     }
@@ -167,6 +210,7 @@ export class PeerCodec {
       const isInOrder = entries?.every((entry, at) => entry.index === first + at)
       return isInOrder ? ({ ...object, entries } as unknown as PeerMessage) : null
     }
+    if (object?.type === 'snap') return { ...object, piece: payload } as unknown as PeerMessage
     if (object?.type === 'forward') {
       let offset = 0
       const lengths = object.requests as { id: number; bytes: number }[]

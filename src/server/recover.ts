@@ -4,20 +4,24 @@
  * entry of its log taken for committed. Members of the epoch before can't speak
  * with it any more, and come back as new servers only.
  *
- * The log is written again under the new id into a directory of its own; the
- * identity names it then, in one step. Until then nothing has happened, and what
- * was there before stays as it is.
+ * All that the survivor has is written, under the new id, as a keystore file into a
+ * directory of its own, with a log that begins behind it; the identity names it then,
+ * in one step. Until then nothing has happened, and what was there before stays as it is.
  */
 import type { Disk, Io } from '../io/io.ts'
+import type { Logger } from '../io/logger.ts'
 import { nextEpoch } from '../protocol/cluster-id.ts'
+import { type KeystoreHeader, writeKeystore } from './keystore/keystore-file.ts'
 import { groupDirectory } from './log/group-directory.ts'
 import { loadIdentity, saveIdentity } from './log/identity.ts'
-import { LogStore, type LogSummary } from './log/log-store.ts'
-import { type LogEntry, payloadOf, RecordWriter } from './log/record.ts'
+import { LogStore } from './log/log-store.ts'
+import { type LogEntry, RecordWriter } from './log/record.ts'
+import { memberOf } from './raft/config.ts'
 import type { Config, EntryId } from './raft/types.ts'
+import { type Restored, restore } from './restore.ts'
 
 const GROUP = 0
-const BATCH_BYTES = 4 * 1024 * 1024
+const REPLAY_BYTES = 4 * 1024 * 1024
 
 export interface Recovery {
   readonly serverId: string
@@ -33,7 +37,12 @@ export interface Recovery {
  * @param isForced Else nothing is changed.
  * @throws Error where the directory is in use, belongs to no cluster, or is damaged.
  */
-export async function recover(io: Io, directory: string, isForced: boolean): Promise<Recovery> {
+export async function recover(
+  io: Io,
+  log: Logger,
+  directory: string,
+  isForced: boolean,
+): Promise<Recovery> {
   const { disk } = io
   if ((await disk.readFile(`${directory}/identity`)) === null) {
     throw new Error(`${directory} is no server's data: name the directory of a survivor`)
@@ -43,37 +52,23 @@ export async function recover(io: Io, directory: string, isForced: boolean): Pro
   try {
     const { serverId, clusterId } = await loadIdentity(disk, directory, io.random)
     if (clusterId === null) throw new Error(`${directory}: the server has joined no cluster yet`)
-    const { log: old, summary } = await openLog(io, directory, clusterId)
-    const member = summary.configs
-      .flatMap(({ config }) => config.members)
-      .findLast(({ id }) => id === serverId)
+    const options = { io, log, directory, group: GROUP, clusterId, serverId }
+    const restored = await restore(options)
+    const { commitIndex, lastIndex, lastTimeMs, configs } = restored.raftLog
+    const config = configs.findLast((each) => memberOf(each.config, serverId))?.config
+    const member = config && memberOf(config, serverId)
     if (!member) throw new Error(`${directory}: its log knows no configuration with this server`)
     const newClusterId = nextEpoch(clusterId, serverId)
     if (isForced) {
-      await clear(disk, `${groupDirectory(directory, GROUP, newClusterId)}/log`)
-      const { log } = await openLog(io, directory, newClusterId)
-      const config: Config = { members: [{ ...member, voter: true }], floor: 2 }
-      log.commitIndex = summary.lastIndex + 1
-      await copyLog(io, old, summary, log, newClusterId, config)
-      await log.close()
+      const alone: Config = { members: [{ ...member, voter: true }], floor: 2 }
+      await writeGroup(io, directory, restored, newClusterId, alone)
       await saveIdentity(disk, directory, { serverId, clusterId: newClusterId })
     }
-    await old.close()
-    const { commitIndex, lastIndex, lastTimeMs } = summary
+    await restored.store.close()
     return { serverId, clusterId, newClusterId, commitIndex, lastIndex, lastTimeMs }
   } finally {
     await lock.release()
   }
-}
-
-function openLog(io: Io, directory: string, clusterId: string) {
-  return LogStore.open({
-    disk: io.disk,
-    timers: io.timers,
-    directory: `${groupDirectory(directory, GROUP, clusterId)}/log`,
-    clusterId,
-    group: GROUP,
-  })
 }
 
 /** What an attempt before has left. */
@@ -81,35 +76,44 @@ async function clear(disk: Disk, directory: string): Promise<void> {
   for (const name of await disk.list(directory)) await disk.remove(`${directory}/${name}`)
 }
 
-async function copyLog(
-  io: Io,
-  from: LogStore,
-  { lastIndex, lastTimeMs, termRuns }: LogSummary,
-  to: LogStore,
+/** A group's directory that begins, behind all that was restored, with this configuration. */
+async function writeGroup(
+  { disk, clock, timers }: Io,
+  directory: string,
+  { machine, store, raftLog }: Restored,
   clusterId: string,
   config: Config,
 ): Promise<void> {
-  const writer = new RecordWriter(clusterId)
-  for (let next = 1; next <= lastIndex; ) {
-    const entries = await from.read(next, lastIndex, BATCH_BYTES)
-    if (entries.length === 0) throw new Error(`entry ${next} is missing from the log`)
-    await append(
-      to,
-      entries.map((entry) => writer.createEntry(entry, entry.timeMs, payloadOf(entry))),
-    )
-    next += entries.length
+  const { lastIndex } = raftLog
+  while (machine.appliedIndex < lastIndex) {
+    for (const entry of await store.read(machine.appliedIndex + 1, lastIndex, REPLAY_BYTES)) {
+      machine.apply(entry)
+    }
   }
-  const id: EntryId = { index: lastIndex + 1, term: (termRuns.at(-1)?.term ?? 0) + 1 }
-  const timeMs = Math.max(lastTimeMs, Math.floor(io.clock.wallMs()))
-  await append(to, [writer.createEntry(id, timeMs, { kind: 'config', config })])
+  const lastTerm = raftLog.termRuns.at(-1)?.term ?? raftLog.base?.term ?? 0
+  const covered: EntryId = { term: lastTerm, index: lastIndex }
+  const at = groupDirectory(directory, GROUP, clusterId)
+  await disk.makeDirectory(`${at}/log`)
+  await clear(disk, `${at}/log`)
+  const header: KeystoreHeader = {
+    ...{ clusterId, group: GROUP, ...covered },
+    ...{ timeMs: raftLog.lastTimeMs, config },
+  }
+  await writeKeystore(disk, at, header, machine.items.view())
+  const logOptions = { disk, timers, directory: `${at}/log`, clusterId, group: GROUP, covered }
+  const { log } = await LogStore.open(logOptions)
+  log.commitIndex = lastIndex + 1
+  const id: EntryId = { index: lastIndex + 1, term: lastTerm + 1 }
+  const timeMs = Math.max(raftLog.lastTimeMs, Math.floor(clock.wallMs()))
+  const payload = { kind: 'config', config } as const
+  await append(log, new RecordWriter(clusterId).createEntry(id, timeMs, payload))
+  await log.close()
 }
 
-function append(log: LogStore, entries: readonly LogEntry[]): Promise<void> {
+function append(log: LogStore, entry: LogEntry): Promise<void> {
   return new Promise((resolve, reject) => {
-    log.onStable = ({ index }) => {
-      if (index === entries.at(-1)?.index) resolve()
-    }
+    log.onStable = () => resolve()
     log.onFailure = reject
-    log.append(entries)
+    log.append([entry])
   })
 }

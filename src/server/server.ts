@@ -13,7 +13,7 @@ import type { ClusterStatus } from '../protocol/status.ts'
 import { BalancerLink } from './balancer-link.ts'
 import { Connection, endStream, type Store } from './connection.ts'
 import { type Identity, loadIdentity, saveIdentity } from './log/identity.ts'
-import { VoteFile } from './log/vote-file.ts'
+import { VoteDamagedError, VoteFile } from './log/vote-file.ts'
 import type { MembershipRules } from './membership.ts'
 import { type Lane, Node } from './node.ts'
 import type { WriteOutcome } from './peer-messages.ts'
@@ -43,6 +43,8 @@ export interface ServerOptions {
   readonly requestTimeoutMs: number
   readonly timing?: RaftTiming
   readonly membership?: MembershipRules
+  readonly segmentBytes?: number
+  readonly snapshotPieceBytes?: number
   /** It was removed from the cluster: the process shall stop it. */
   readonly onLeave: () => void
   /** The disk failed; the process must end. */
@@ -112,7 +114,7 @@ export class Server implements Store {
     await io.disk.syncDirectory(directory)
     const lock = await io.disk.lock(`${directory}/lock`)
     if (!lock) throw new Error(`${directory} is in use by another process`)
-    const identity = await loadIdentity(io.disk, directory, io.random).catch(async (error) => {
+    const identity = await identify(options).catch(async (error) => {
       await lock.release()
       throw error
     })
@@ -234,11 +236,13 @@ export class Server implements Store {
   }
 
   get #isEmpty(): boolean {
-    return this.#node?.raft.log.lastIndex === 0
+    const log = this.#node?.raft.log
+    return log?.lastIndex === 0 && !log.isOwing
   }
 
   async #open(cluster: string, form: boolean): Promise<void> {
-    const { io, directory, log } = this.#options
+    const { io, directory, log, requestTimeoutMs, onLeave, onFailure } = this.#options
+    const { timing, membership, segmentBytes, snapshotPieceBytes } = this.#options
     const { serverId, clusterId } = this.#identity
     const isMember = clusterId === cluster
     if (clusterId !== null && !isMember) {
@@ -265,13 +269,15 @@ export class Server implements Store {
         group: GROUP,
         clusterId: cluster,
         self: this.#self,
-        requestTimeoutMs: this.#options.requestTimeoutMs,
-        ...(this.#options.timing ? { timing: this.#options.timing } : {}),
-        ...(this.#options.membership ? { membership: this.#options.membership } : {}),
+        requestTimeoutMs,
+        ...(timing ? { timing } : {}),
+        ...(membership ? { membership } : {}),
+        ...(segmentBytes ? { segmentBytes } : {}),
+        ...(snapshotPieceBytes ? { snapshotPieceBytes } : {}),
         send: (message) => this.#peers.send(message),
-        onLeave: () => this.#options.onLeave(),
+        onLeave,
         onChange: () => this.#onNodeChange(),
-        onFailure: this.#options.onFailure,
+        onFailure,
       },
       form,
     )
@@ -351,6 +357,32 @@ export class Server implements Store {
         resolve()
       })
     })
+  }
+}
+
+/** Who this server is; a new one, where its vote can't be read: it may have given it already. */
+async function identify({ io, log, directory }: ServerOptions): Promise<Identity> {
+  const { disk, random } = io
+  const identity = await loadIdentity(disk, directory, random)
+  if (identity.clusterId === null) return identity
+  try {
+    const { file } = await VoteFile.open(disk, directory, identity.serverId)
+    await file.close()
+    return identity
+  } catch (error) {
+    if (!(error instanceof VoteDamagedError)) throw error
+    const renewed = { serverId: random.hex(4), clusterId: null }
+    // What it had stays, out of the way.
+    if ((await disk.list(`${directory}/groups`)).length > 0) {
+      await disk.rename(`${directory}/groups`, `${directory}/groups-before-${renewed.serverId}`)
+      await disk.syncDirectory(directory)
+    }
+    await saveIdentity(disk, directory, renewed)
+    log.error(
+      {},
+      `${error.message}: server ${identity.serverId} may have voted and can't know for whom; it comes back as ${renewed.serverId}`,
+    )
+    return renewed
   }
 }
 

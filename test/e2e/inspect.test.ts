@@ -90,10 +90,10 @@ describe('store log', () => {
   })
 
   test('of a damaged log prints what can be read, and says what is missing', async () => {
-    damage(segment(2), 'delete other')
+    damage(segment(3), 'delete other')
     const { code, stdout, stderr } = await store('log', 'srv')
     expect(stdout).toMatch(/^5 greeting .*\n8 last x\n$/m)
-    expect(stderr).toMatch(/^store log: srv\/.*2\.log: DAMAGED at byte \d+, entry 6: .*\n$/)
+    expect(stderr).toMatch(/^store log: srv\/.*3\.log: DAMAGED at byte \d+, entry 6: .*\n$/)
     expect(code).toBe(1)
   })
 
@@ -162,26 +162,26 @@ describe('store verify', () => {
     const { code, stdout, stderr } = await store('verify', 'srv')
     expect([code, stderr]).toEqual([0, ''])
     const lines = stdout.trimEnd().split('\n')
-    expect(lines).toHaveLength(7)
+    expect(lines).toHaveLength(8)
     expect(lines[0]).toBe('srv/identity: server a of cluster c1')
     expect(lines.at(-1)).toBe('all is well: the log ends at entry 8, 4 is known committed')
   })
 
   test('names what is damaged and exits with 1', async () => {
-    damage(segment(2), 'delete other')
+    damage(segment(3), 'delete other')
     damage(join(data, 'vote'), 'vote')
     const { code, stdout, stderr } = await store('verify', 'srv')
     expect(stdout.match(/.*DAMAGED.*/g)).toEqual([
-      expect.stringMatching(/^srv\/.*2\.log: DAMAGED at byte \d+, entry 6: no whole record/),
+      expect.stringMatching(/^srv\/.*3\.log: DAMAGED at byte \d+, entry 6: no whole record/),
       'srv/vote: DAMAGED at byte 0: this copy does not verify; the other copy counts',
     ])
     expect([code, stderr]).toEqual([1, 'store verify: srv: 2 things are damaged\n'])
   })
 
   test('a torn end is a note', async () => {
-    writeFileSync(segment(3), Buffer.concat([readFileSync(segment(3)), Buffer.from('9 2 17')]))
+    writeFileSync(segment(4), Buffer.concat([readFileSync(segment(4)), Buffer.from('9 2 17')]))
     const { code, stdout } = await store('verify', 'srv')
-    expect(stdout).toMatch(/3\.log: note at byte \d+, entry 9: the 6 bytes from here on /)
+    expect(stdout).toMatch(/4\.log: note at byte \d+, entry 9: the 6 bytes from here on /)
     expect(code).toBe(0)
   })
 })

@@ -181,7 +181,7 @@ describe('damage is null', () => {
   })
 
   test('a seal among the records', () => {
-    const payload = writer.seal({ index: 42, commitIndex: 42, offset: 0 })
+    const payload = writer.seal({ index: 42, term: 1, commitIndex: 42, offset: 0 })
     expect(codec.decodeFrame({ header: headerOf(append([], 41)), payload })).toBeNull()
   })
 

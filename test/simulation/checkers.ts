@@ -7,6 +7,7 @@ import type { StateMachine } from '../../src/server/keystore/state-machine.ts'
 import type { LogEntry } from '../../src/server/log/record.ts'
 import type { Node } from '../../src/server/node.ts'
 import { isQuorum, isSingleChange, voterIds } from '../../src/server/raft/config.ts'
+import { isUpToDate } from '../../src/server/raft/term-runs.ts'
 import type { Config, EntryId } from '../../src/server/raft/types.ts'
 import { DATA, type ServerProcess, Violation } from './cluster.ts'
 import type { Host } from './host.ts'
@@ -36,7 +37,7 @@ export function voteIn(bytes: Uint8Array): GivenVote | null {
 
 export class Checkers {
   readonly #servers: readonly ServerProcess[]
-  readonly #watched = new WeakSet<Node>()
+  readonly #watched = new WeakSet<StateMachine>()
   /** Of each server the node that runs, or ran last. */
   readonly #lastNodes = new Map<ServerProcess, Node>()
   readonly #leaders = new Map<number, string>()
@@ -58,10 +59,12 @@ export class Checkers {
     for (const server of this.#servers) {
       const { node, host } = server
       if (!node) continue
-      if (!this.#watched.has(node)) {
+      // It gets another one with a snapshot.
+      if (!this.#watched.has(node.machine)) {
         this.#watch(host, node)
         this.#lastNodes.set(server, node)
       }
+      if (server.isDamaged && !node.raft.log.isOwing) server.isDamaged = false
       if (node.raft.role === 'leader') {
         this.#checkLeader(host, node)
         this.#checkProgress(host, node)
@@ -124,8 +127,8 @@ export class Checkers {
   }
 
   #watch(host: Host, node: Node): void {
-    this.#watched.add(node)
     const { machine } = node
+    this.#watched.add(machine)
     this.#checkDigest(host, machine)
     const apply = machine.apply.bind(machine)
     machine.apply = (entry) => {
@@ -179,7 +182,8 @@ export class Checkers {
   /** What is applied anywhere is durable on a majority of the voters at that moment. */
   #checkDurable(node: Node, entry: LogEntry): void {
     const holders = new Set<string | null>()
-    for (const { host, id, isDamaged } of this.#servers) {
+    for (const { host, id, isDamaged, lostIds } of this.#servers) {
+      for (const lost of lostIds) holders.add(lost)
       // What rotted since was durable when it was acknowledged.
       if (isDamaged || host.disk.hasDurably(`${DATA}/groups`, entry.record)) holders.add(id)
     }
@@ -199,19 +203,25 @@ export class Checkers {
   /** If all lost power now, nobody could be elected who lacks what is committed. */
   #checkCompleteness(entry: LogEntry): void {
     const logs = new Map<string, { readonly raft: Node['raft']; readonly last: EntryId }>()
-    for (const [{ isDamaged }, { raft }] of this.#lastNodes) {
+    for (const [server, { raft }] of this.#lastNodes) {
       const { log } = raft
       const index = log.stableIndex
-      if (!isDamaged) logs.set(raft.id, { raft, last: { index, term: log.termAt(index) } })
+      if (!server.lostIds.has(raft.id)) {
+        logs.set(raft.id, { raft, last: { index, term: log.termAt(index) } })
+      }
     }
     for (const [id, { raft, last }] of logs) {
-      const holds = last.index >= entry.index && raft.log.termAt(entry.index) === entry.term
-      const config = raft.log.configAt(last.index)
-      if (holds || !voterIds(config).includes(id)) continue
+      const { log } = raft
+      const isHeld = log.termAt(entry.index) === entry.term || log.base.index >= entry.index
+      const holds = last.index >= entry.index && isHeld
+      const config = log.configAt(last.index)
+      if (holds || log.isOwing || !voterIds(config).includes(id)) continue
       const votesFor = (voter: string) => {
-        const their = logs.get(voter)?.last
+        const their = logs.get(voter)
         if (!their) return false
-        return their.term < last.term || (their.term === last.term && their.index <= last.index)
+        return their.raft.log.isOwing
+          ? their.raft.log.isUpToDate(last)
+          : isUpToDate(last, their.last)
       }
       if (isQuorum(config, votesFor)) {
         const position = `its log ends at ${last.index} of term ${last.term}`
@@ -240,8 +250,8 @@ export class Checkers {
   /** For the last words of a failed run. */
   describe(): string {
     return this.#servers
-      .map(({ host, node, lastFailure, isLost }) => {
-        if (!node) return `${host.name} ${isLost ? 'lost' : 'down'} ${lastFailure}`
+      .map(({ host, node, lastFailure }) => {
+        if (!node) return `${host.name} down ${lastFailure}`
         const { raft, machine } = node
         const { log } = raft
         return `${host.name} ${raft.id} ${raft.role} term ${raft.term} last ${log.lastIndex} commit ${log.commitIndex} applied ${machine.appliedIndex} leader ${raft.leaderId}`

@@ -45,8 +45,6 @@ export class Violation extends Error {}
 export abstract class Process {
   readonly host: Host
   readonly world: World
-  /** Damaged for good: not started again. */
-  isLost = false
   /** Why it ended by itself, if it did. */
   lastFailure = ''
   /** When it may start again. */
@@ -65,7 +63,7 @@ export abstract class Process {
 
   #maybeStart(): void {
     const { host, world } = this
-    if (host.isUp || this.isLost || world.nowMs < this.#restartAtMs) return
+    if (host.isUp || world.nowMs < this.#restartAtMs) return
     this.world.trace(host.name, () => 'starts')
     const io = host.boot()
     const { epoch } = host
@@ -113,13 +111,23 @@ export abstract class Process {
   }
 }
 
+/** What all servers of a run are started with. */
+export interface Settings {
+  readonly evictAfterMs: number
+  /** Small ones are cut all the time, and peers need snapshots. */
+  readonly segmentBytes: number
+  readonly snapshotPieceBytes: number
+}
+
 export class ServerProcess extends Process {
   server: Server | null = null
-  /** Its log rotted: it may refuse to start, for good. */
+  /** Something of its rotted, and is not repaired yet. */
   isDamaged = false
+  /** Ids of those whose disk it was before. */
+  readonly lostIds = new Set<string>()
   #id: string | null = null
   readonly #balancerHosts: readonly string[]
-  readonly #evictAfterMs: number
+  readonly #settings: Settings
   readonly #onFailure: (process: ServerProcess, error: Error) => void
 
   constructor(
@@ -127,12 +135,12 @@ export class ServerProcess extends Process {
     network: SimNetwork,
     name: string,
     balancerHosts: readonly string[],
-    evictAfterMs: number,
+    settings: Settings,
     onFailure: (process: ServerProcess, error: Error) => void,
   ) {
     super(world, network, name)
     this.#balancerHosts = balancerHosts
-    this.#evictAfterMs = evictAfterMs
+    this.#settings = settings
     this.#onFailure = onFailure
   }
 
@@ -145,9 +153,19 @@ export class ServerProcess extends Process {
     return this.host.isUp ? (this.server?.node ?? null) : null
   }
 
+  /** A new disk is a new server. */
+  swapDisk(downMs: number): void {
+    this.world.trace(this.host.name, () => 'gets an empty disk')
+    if (this.#id !== null) this.lostIds.add(this.#id)
+    this.#id = null
+    this.kill(downMs)
+    this.host.disk = this.host.disk.emptied()
+  }
+
   async start(io: ReturnType<Host['boot']>, onFailure: (error: Error) => void): Promise<void> {
     const { name } = this.host
     const { epoch } = this.host
+    const { evictAfterMs, segmentBytes, snapshotPieceBytes } = this.#settings
     const server = await Server.start({
       io,
       log: this.logger(),
@@ -159,7 +177,8 @@ export class ServerProcess extends Process {
       balancers: this.#balancerHosts.map((host) => ({ host, port: BALANCER_PORT })),
       requestTimeoutMs: REQUEST_TIMEOUT_MS,
       timing: TIMING,
-      membership: { evictAfterMs: this.#evictAfterMs, votersMax: 5 },
+      membership: { evictAfterMs, votersMax: 5 },
+      ...{ segmentBytes, snapshotPieceBytes },
       onLeave: () => this.stopCleanly(this.world.between(100, 3_000)),
       onFailure,
     })

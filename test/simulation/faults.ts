@@ -31,6 +31,7 @@ export type FaultKind =
   | 'disk full'
   | 'slow disk'
   | 'bit flip'
+  | 'disk swap'
   | 'clock drift'
   | 'wall clock jump'
   | 'balancer kill'
@@ -115,6 +116,7 @@ export class Faults {
         }),
       'slow disk': () => this.#onAny((server) => this.#slowDisk(server)),
       'bit flip': () => this.#flipBit(),
+      'disk swap': () => this.#swapDisk(),
       'clock drift': () =>
         this.#onAny(({ host }) => {
           host.setClockRate(world.between(0.9, 1.1))
@@ -331,25 +333,43 @@ export class Faults {
     })
   }
 
-  /** Rot, on a minority for good: before a seal it can't be mistaken for a torn tail. */
-  #flipBit(): boolean {
-    const damaged = this.#servers.filter(({ isDamaged }) => isDamaged).length
+  /** Whether one more voter may be without what it had: the others are a quorum that has it. */
+  get #mayLoseOne(): boolean {
     const configs = this.#servers.map(({ node }) => node?.raft.config ?? EMPTY_CONFIG)
-    const isComplete = configs.some(({ members }) => members.length === this.#servers.length)
+    const isComplete = configs.some(({ members }) => members.length >= this.#servers.length)
     const voterCount = Math.min(...configs.map((config) => voterIds(config).length))
-    if (!isComplete || 2 * (damaged + 1) >= voterCount || !this.#world.chance(0.3)) return false
+    const running = new Set(this.#servers.map(({ id }) => id))
+    const isGone = (id: string) => !running.has(id)
+    const goneCount = Math.max(...configs.map((config) => voterIds(config).filter(isGone).length))
+    const damagedCount = this.#servers.filter(({ isDamaged }) => isDamaged).length
+    return isComplete && 2 * (goneCount + damagedCount + 1) < voterCount
+  }
+
+  /** Rot: in the log before a seal, or it can't be told from a torn tail. */
+  #flipBit(): boolean {
+    if (!this.#mayLoseOne || !this.#world.chance(0.6)) return false
     const server = this.#world.pick(this.#servers.filter(({ isDamaged }) => !isDamaged))
     const { disk } = server.host
-    const logs = disk
-      .files()
-      .filter((path) => path.startsWith(`${DATA}/groups`) && path.endsWith('.log'))
-    const path = logs.at(-1)
-    if (!path) return false
-    const lastSeal = disk.bytes(path).lastIndexOf('\nseal ')
-    if (lastSeal < 1) return false
-    disk.flipBit(path, this.#world.integer(0, lastSeal - 1), this.#world.integer(0, 7))
+    const files = disk.files().filter((path) => path.startsWith(DATA) && !path.endsWith('/lock'))
+    const logs = files.filter((path) => path.endsWith('.log'))
+    const path = this.#world.pick(files)
+    if (!path || logs.length === 0) return false
+    let end = disk.bytes(path).length
+    if (path === logs.at(-1)) end = disk.bytes(path).lastIndexOf('\nseal ')
+    if (end < 1) return false
+    const offset = this.#world.integer(0, end - 1)
+    this.#world.trace('!', () => `a bit of ${server.host.name} ${path} at ${offset}`)
+    disk.flipBit(path, offset, this.#world.integer(0, 7))
     server.isDamaged = true
-    if (server.host.isUp) server.kill(this.#downMs())
+    server.kill(this.#downMs())
+    return true
+  }
+
+  /** Its data is gone for good, and it comes back as another server. */
+  #swapDisk(): boolean {
+    if (!this.#mayLoseOne || !this.#world.chance(0.6)) return false
+    const server = this.#world.pick(this.#servers.filter(({ isDamaged }) => !isDamaged))
+    server.swapDisk(this.#downMs())
     return true
   }
 

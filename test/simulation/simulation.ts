@@ -3,14 +3,14 @@
  * any in which everything has to come right.
  *
  * Phase one is about safety: checkers speak at the first violation. In phase two
- * the faults stop and progress is owed: every server that is not lost answers
+ * the faults stop and progress is owed: every server answers
  * writes and reads, all replicas hold the same, and what clients were told is
  * linearizable.
  */
 
 import { Checkers, fail, voteIn } from './checkers.ts'
 import { type ClientStats, SimClient } from './clients.ts'
-import { BalancerProcess, CLIENT_PORT, ServerProcess, Violation } from './cluster.ts'
+import { BalancerProcess, CLIENT_PORT, ServerProcess, type Settings, Violation } from './cluster.ts'
 import { type FaultKind, Faults } from './faults.ts'
 import { Host } from './host.ts'
 import { findViolation, type HistoryEntry, UndecidedError } from './linearizability.ts'
@@ -77,7 +77,11 @@ class Simulation {
     const serverCount = world.pick(SERVER_COUNTS)
     const balancerNames = world.chance(0.4) ? ['lb1', 'lb2'] : ['lb1']
     this.#balancers = balancerNames.map((name) => new BalancerProcess(world, this.#network, name))
-    const evictAfterMs = world.pick([4_000, 8_000, 30_000])
+    const settings: Settings = {
+      evictAfterMs: world.pick([4_000, 8_000, 30_000]),
+      segmentBytes: world.pick([1_000, 4_000, 16_000, 1_000_000]),
+      snapshotPieceBytes: world.pick([100, 1_000, 100_000]),
+    }
     this.#servers = Array.from(
       { length: serverCount },
       (_, at) =>
@@ -86,7 +90,7 @@ class Simulation {
           this.#network,
           `s${at + 1}`,
           balancerNames,
-          evictAfterMs,
+          settings,
           (process, error) => this.#serverFailed(process, error),
         ),
     )
@@ -176,10 +180,6 @@ class Simulation {
   #serverFailed(process: ServerProcess, error: Error): void {
     const isDiskFault = /EIO|ENOSPC/.test(error.message)
     if (isDiskFault) return
-    if (process.isDamaged) {
-      process.isLost = true // it said so, and refuses to start
-      return
-    }
     this.#unexpected = `${process.host.name} ended by itself: ${error.stack}`
   }
 
@@ -203,7 +203,7 @@ class Simulation {
   }
 
   #isConverged(): boolean {
-    const live = this.#servers.filter(({ isLost }) => !isLost)
+    const live = this.#servers
     const leader = live.find(({ node }) => node?.raft.role === 'leader')?.node
     if (!leader || live.some(({ node }) => !node)) return false
     const { commitIndex, lastIndex } = leader.raft.log
@@ -251,10 +251,6 @@ class Probe {
 
   #try(): void {
     if (this.isDone) return
-    if (this.#server.isLost) {
-      this.isDone = true
-      return
-    }
     const key = `probe-${this.#server.host.name}`
     const value = `${this.#world.nowMs}`
     let text = ''

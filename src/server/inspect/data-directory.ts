@@ -47,13 +47,20 @@ export async function findData(disk: Disk, named: string): Promise<DataDirectory
   }
 }
 
-async function listNames(disk: Disk, path: string): Promise<string[]> {
+/** Whether this is one file, such as a backup, and no directory. */
+export async function isFile(disk: Disk, path: string): Promise<boolean> {
   try {
-    return await disk.list(path)
+    await disk.list(path)
+    return false
   } catch (error) {
     if ((error as { code?: string }).code !== 'ENOTDIR') throw error
-    throw new Error(`${path} is a file: name the directory it is in`)
+    return true
   }
+}
+
+async function listNames(disk: Disk, path: string): Promise<string[]> {
+  if (await isFile(disk, path)) throw new Error(`${path} is a file: name the directory it is in`)
+  return disk.list(path)
 }
 
 /** The group's directory that the identity names, else the only one there. */

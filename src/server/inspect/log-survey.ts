@@ -2,17 +2,31 @@
  * A log as its segments stand, read without the server.
  *
  * In: the directory of the segments. Out: which entries are in effect and where
- * they stand, and everything that is off. Unlike the server it does not stop at
- * damage: it says where, and goes on with the next segment.
+ * they stand, and everything that is off. Unlike the server's own walk (../log/scan.ts)
+ * it begins with the oldest segment, whatever a keystore file covers, and does not stop
+ * at damage: it says where, and goes on with the next segment.
+ *
+ * A segment says the term of the entry before its first. Where the entry that stands
+ * there is another, or none does, the log begins anew with it, behind what a keystore
+ * file or a snapshot holds: what stands before is not in effect. Where damage is the
+ * reason that none does, what stands before it stays.
  *
  * Memory: a few numbers for each segment, term and run. A run is a piece of a
  * segment that holds neighbouring entries; another begins with each segment and
  * with each entry that supersedes others. So the entries of a log of any size can
  * be read in index order, run by run.
  */
-import type { Disk, DiskFile } from '../../io/io.ts'
+import type { Disk } from '../../io/io.ts'
 import { type LogEntry, RecordReader, type Seal } from '../log/record.ts'
-import { hasSealAfter, readSegmentHeader, scanSegment, segmentSequence } from '../log/segment.ts'
+import type { Segment } from '../log/scan.ts'
+import {
+  findLastSeal,
+  readSegmentHeader,
+  type SegmentHeader,
+  scanSegment,
+  segmentSequence,
+} from '../log/segment.ts'
+import { furthest, isUpToDate, NO_ENTRY, TermRuns } from '../raft/term-runs.ts'
 import type { EntryId } from '../raft/types.ts'
 import type { Finding } from './finding.ts'
 
@@ -23,6 +37,8 @@ export interface SurveyOptions {
   /** null: what the first segment says. */
   readonly clusterId: string | null
   readonly group: number | null
+  /** A keystore file holds everything up to here; null where that was not looked at. */
+  readonly coveredIndex?: number | null
   /** @returns what is wrong with an entry whose checksum is right; null where nothing is. */
   readonly checkEntry?: (entry: LogEntry) => string | null
   /** Called as each segment is done. */
@@ -39,16 +55,14 @@ export interface SegmentReport {
   readonly highestIndex: number
 }
 
-/** Entries `[firstIndex, endIndex)` that the log does not hold: missing before the segment `path`. */
-export interface Gap {
+/** Where the log begins behind something that it does not hold. */
+export interface Beginning {
+  /** The segment that says so. */
   readonly path: string
-  readonly firstIndex: number
-  readonly endIndex: number
-}
-
-interface Segment {
-  readonly path: string
-  readonly file: DiskFile
+  /** What a keystore file has to hold everything up to. */
+  readonly base: EntryId
+  /** What stands before it, in segments that do not count any more; 0/0 where nothing does. */
+  readonly before: EntryId
 }
 
 /** Entries `[firstIndex, endIndex)`, one behind the other from `offset` on. */
@@ -61,19 +75,21 @@ interface Run {
 
 export class LogSurvey {
   readonly findings: Finding[] = []
-  /** Those that no damage found before explains. */
-  readonly gaps: Gap[] = []
+  /** null where it begins with the first entry. */
+  beginning: Beginning | null = null
   clusterId: string | null
   group: number | null
   /** The newest entry; 0 for none. */
   lastIndex = 0
   /** The newest commit index that a seal names. */
   commitIndex = 0
+  /** What this log once had and does not have yet again; 0/0 where it has it all. */
+  owed: EntryId = NO_ENTRY
 
   readonly #options: SurveyOptions
-  readonly #files: Segment[] = []
-  readonly #runs: Run[] = []
-  #termRuns: EntryId[] = []
+  readonly #segments: Segment[] = []
+  #runs: Run[] = []
+  #terms = new TermRuns()
   #isAppending = false
   #isAfterDamage = false
   /** Nothing up to here can be superseded within the segment. */
@@ -89,6 +105,7 @@ export class LogSurvey {
   static async run(options: SurveyOptions): Promise<LogSurvey> {
     const survey = new LogSurvey(options)
     try {
+      await survey.#open()
       await survey.#walk()
     } catch (error) {
       await survey.close()
@@ -107,13 +124,18 @@ export class LogSurvey {
   }
 
   get lastTerm(): number {
-    return this.#termRuns.at(-1)?.term ?? 0
+    return this.#terms.lastTerm
   }
 
-  /** The term of an entry in effect; null for others. */
+  get segmentCount(): number {
+    return this.#segments.length
+  }
+
+  /** The term of an entry in effect, or of the one before the first; null for others. */
   termAt(index: number): number | null {
     const isHere = this.#runs.some((run) => run.firstIndex <= index && index < run.endIndex)
-    return isHere ? (this.#termRuns.findLast((run) => run.index <= index)?.term ?? null) : null
+    const isKnown = isHere || (index > 0 && index === this.#terms.base.index)
+    return isKnown ? this.#terms.termAt(index) : null
   }
 
   /** Every entry in effect, in index order. */
@@ -134,52 +156,55 @@ export class LogSurvey {
     }
   }
 
-  get segmentCount(): number {
-    return this.#files.length
-  }
-
   async close(): Promise<void> {
-    for (const { file } of this.#files) await file.close()
+    for (const { file } of this.#segments) await file.close()
   }
 
   // ---------------------------------------------------------------- the walk
 
-  async #walk(): Promise<void> {
+  /** All are opened first: a server that cuts its log meanwhile takes none of them away. */
+  async #open(): Promise<void> {
     const { disk, directory } = this.#options
-    const names = await disk.list(directory)
-    // All are opened first: a server that cuts its log meanwhile takes none of them away.
-    for (const name of names.filter((name) => segmentSequence(name) !== null)) {
+    for (const name of await disk.list(directory)) {
+      const sequence = segmentSequence(name)
+      if (sequence === null) continue
       const path = `${directory}/${name}`
       const file = await disk.open(path, { create: false }).catch((error) => {
         if (error.code !== 'ENOENT') throw error
       })
-      if (file) this.#files.push({ path, file })
-    }
-    for (const [at, segment] of this.#files.entries()) {
-      const knownCount = this.findings.length
-      const report = await this.#walkSegment(segment, this.#files[at + 1])
-      this.#options.onSegment?.(report, this.findings.slice(knownCount))
+      if (!file) continue
+      const { header, end: start } = await readSegmentHeader(file).catch(async (error: Error) => {
+        await file.close()
+        throw new Error(`${path}: ${error.message}`)
+      })
+      this.#segments.push({ sequence, path, file, header, start })
     }
   }
 
-  async #walkSegment(segment: Segment, next: Segment | undefined): Promise<SegmentReport> {
-    const { path, file } = segment
+  async #walk(): Promise<void> {
+    let owed = NO_ENTRY
+    for (const [at, segment] of this.#segments.entries()) {
+      if (segment.header) owed = furthest(owed, segment.header.owed)
+      const knownCount = this.findings.length
+      const report = await this.#walkSegment(segment, at)
+      this.#options.onSegment?.(report, this.findings.slice(knownCount))
+    }
+    if (!isUpToDate({ term: this.lastTerm, index: this.lastIndex }, owed)) this.owed = owed
+  }
+
+  async #walkSegment(segment: Segment, at: number): Promise<SegmentReport> {
+    const { path, file, header, start } = segment
     const bytes = await file.size()
     const report = { path, bytes, entryCount: 0, sealCount: 0, lowestIndex: 0, highestIndex: 0 }
-    const read = await readSegmentHeader(file)
-    if (!read) {
-      this.#breakOff({
-        path,
-        offset: 0,
-        index: this.lastIndex + 1,
-        what: 'its first line does not verify',
-      })
+    if (!header) {
+      const what = `its first line does not verify${this.#remedy(at)}`
+      this.#breakOff({ path, offset: 0, index: this.lastIndex + 1, what })
       return report
     }
-    if (!this.#belongs(path, read.header)) return report
-    this.#startAt(path, read.header.firstIndex)
+    if (!this.#belongs(path, header)) return report
+    this.#begin(path, header)
 
-    const reader = new RecordReader(read.header.clusterId)
+    const reader = new RecordReader(header.clusterId)
     const scan = { refusal: null as string | null, isAllRight: true }
     /** Something wrong that does not end the walk; one of a segment is enough. */
     const complain = (offset: number, index: number, what: string | null) => {
@@ -188,7 +213,7 @@ export class LogSurvey {
         this.findings.push({ kind: 'damage', path, offset, index, what })
       }
     }
-    const end = await scanSegment(file, read.end, reader, {
+    const end = await scanSegment(file, start, reader, {
       onEntry: (entry, offset) => {
         scan.refusal = this.#refusalOf(entry)
         if (scan.refusal !== null) return false
@@ -202,14 +227,11 @@ export class LogSurvey {
         complain(seal.offset, seal.index, this.#seal(seal))
       },
     })
-    if (end < bytes) {
-      const nextFirst = next && (await readSegmentHeader(next.file))?.header.firstIndex
-      await this.#judgeTail(segment, end, bytes, reader, scan.refusal, nextFirst)
-    }
+    if (end < bytes) await this.#judgeTail(at, end, bytes, reader, scan.refusal)
     return report
   }
 
-  #belongs(path: string, { clusterId, group }: { clusterId: string; group: number }): boolean {
+  #belongs(path: string, { clusterId, group }: SegmentHeader): boolean {
     this.clusterId ??= clusterId
     this.group ??= group
     if (clusterId === this.clusterId && group === this.group) return true
@@ -218,42 +240,64 @@ export class LogSurvey {
     return false
   }
 
-  /** A segment supersedes everything from its first index on, and may begin behind a gap. */
-  #startAt(path: string, firstIndex: number): void {
-    this.#truncateFrom(firstIndex)
-    const missing = { path, firstIndex: this.lastIndex + 1, endIndex: firstIndex }
-    if (missing.firstIndex < firstIndex && !this.#isAfterDamage) this.gaps.push(missing)
+  /** A segment supersedes everything from its first index on. */
+  #begin(path: string, header: SegmentHeader): void {
+    const base = { term: header.termBefore, index: header.firstIndex - 1 }
+    if (this.#isFollowedBy(header)) this.#truncateFrom(header.firstIndex)
+    else if (this.#isAfterDamage && base.index > this.lastIndex && base.term >= this.lastTerm) {
+      this.#terms.add(base)
+    } else this.#beginAnew(path, base)
+    this.#isAppending = false
     this.#isAfterDamage = false
-    this.lastIndex = firstIndex - 1
+    this.lastIndex = base.index
     this.#settledIndex = Math.min(this.commitIndex, this.lastIndex)
+  }
+
+  #beginAnew(path: string, base: EntryId): void {
+    const before = { term: this.lastTerm, index: this.lastIndex }
+    this.beginning = base.index === 0 ? null : { path, base, before }
+    this.#terms = new TermRuns(base)
+    this.#runs = []
+  }
+
+  /** Whether what stands up to now goes on with this segment. */
+  #isFollowedBy({ firstIndex, termBefore }: SegmentHeader): boolean {
+    const before = firstIndex - 1
+    if (before > this.lastIndex || before < this.#terms.base.index) return false
+    return this.#terms.termAt(before) === termBefore
   }
 
   #refusalOf({ index, term }: EntryId): string | null {
     const id = `${term}/${index}`
     if (index > this.lastIndex + 1) return `entry ${id} stands behind entry ${this.lastIndex}`
+    if (index <= this.#terms.base.index) {
+      return `entry ${id} stands in a log that begins behind entry ${this.#terms.base.index}`
+    }
     if (index <= this.#settledIndex) {
       return `entry ${id} stands behind a seal that says ${this.#settledIndex} is committed`
     }
-    const before = this.#termRuns.findLast((run) => run.index < index)
-    if (before && term < before.term) return `entry ${id} follows one of term ${before.term}`
-    return null
+    const termBefore = this.#terms.termAt(index - 1)
+    return term < termBefore ? `entry ${id} follows one of term ${termBefore}` : null
   }
 
   /** @returns what is wrong with it. */
-  #seal({ index, commitIndex }: Seal): string | null {
-    if (index > this.lastIndex) return 'a seal for an entry that does not stand before it'
+  #seal({ index, term, commitIndex }: Seal): string | null {
+    if (index > this.lastIndex || this.#terms.termAt(index) !== term) {
+      return 'a seal for an entry that does not stand before it'
+    }
     this.#settledIndex = Math.max(this.#settledIndex, Math.min(commitIndex, index))
     this.commitIndex = Math.max(this.commitIndex, this.#settledIndex)
     return null
   }
 
-  #add({ index, term }: EntryId, segment: Segment, offset: number): void {
+  #add(entry: LogEntry, segment: Segment, offset: number): void {
+    const { index } = entry
     if (index <= this.lastIndex) this.#truncateFrom(index)
     const run = this.#runs.at(-1)
     if (this.#isAppending && run) run.endIndex = index + 1
     else this.#runs.push({ segment, offset, firstIndex: index, endIndex: index + 1 })
     this.#isAppending = true
-    if (term !== this.lastTerm) this.#termRuns.push({ term, index })
+    this.#terms.add(entry)
     this.lastIndex = index
   }
 
@@ -262,32 +306,51 @@ export class LogSurvey {
     while ((this.#runs.at(-1)?.firstIndex ?? 0) >= index) this.#runs.pop()
     const last = this.#runs.at(-1)
     if (last) last.endIndex = Math.min(last.endIndex, index)
-    while ((this.#termRuns.at(-1)?.index ?? 0) >= index) this.#termRuns.pop()
+    this.#terms.truncateFrom(index)
     this.lastIndex = Math.min(this.lastIndex, index - 1)
   }
 
-  /** What does not read on is the torn tail of a crash, or damage. */
+  /** What does not read on is the torn tail of a crash, or damage, or was written again since. */
   async #judgeTail(
-    { path, file }: Segment,
+    at: number,
     end: number,
     bytes: number,
     reader: RecordReader,
     refusal: string | null,
-    nextFirst: number | undefined,
   ): Promise<void> {
+    const { path = '', file } = this.#segments[at] ?? {}
+    const next = this.#segments[at + 1]
     const place = { path, offset: end, index: this.lastIndex + 1 }
-    const isVouchedFor = await hasSealAfter(file, end, reader)
+    const isReplaced = next?.header ? this.#isFollowedBy(next.header) : false
+    const lastSeal = file ? await findLastSeal(file, end, reader) : null
+    const remedy = this.#remedy(at, lastSeal?.seal.index)
     if (refusal !== null) {
-      this.#breakOff({ ...place, what: refusal })
-    } else if (isVouchedFor) {
-      const isReplaced = nextFirst !== undefined && nextFirst <= this.lastIndex + 1
-      const since = isReplaced ? '; a later segment holds these entries again' : ''
-      const what = `no whole record stands here, and a seal further on says there was one${since}`
-      this.#breakOff({ ...place, what })
-    } else {
+      this.#breakOff({ ...place, what: refusal + remedy })
+    } else if (isReplaced && lastSeal) {
+      const what =
+        'no whole record stands here, and a seal further on says there was one; the next segment takes its place'
+      this.findings.push({ kind: 'note', ...place, what })
+    } else if (lastSeal) {
+      const what = 'no whole record stands here, and a seal further on says there was one'
+      this.#breakOff({ ...place, what: what + remedy })
+    } else if (isReplaced || !next) {
       const what = `the ${bytes - end} bytes from here on are no whole record and no seal vouches for them: the torn tail of a crash, or of a copy made while it was written; a start cuts it`
       this.findings.push({ kind: 'note', ...place, what })
+    } else {
+      const what = 'no whole record stands here, and the next segment does not follow on what does'
+      this.#breakOff({ ...place, what: what + remedy })
     }
+  }
+
+  /** What becomes of entries that a segment can't give any more, as far as one knows up to `reach`. */
+  #remedy(at: number, reach = Infinity): string {
+    const { coveredIndex = null } = this.#options
+    if (coveredIndex === null) return ''
+    const later = this.#segments.slice(at + 1)
+    const isPassed = later.some(({ header }) => header && header.firstIndex <= coveredIndex + 1)
+    return isPassed || (later.length === 0 && reach <= coveredIndex)
+      ? '; the keystore file has what it held'
+      : '; what it held comes from another server'
   }
 
   /** Damage that the rest of a segment can't be read behind. */

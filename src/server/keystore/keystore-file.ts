@@ -5,6 +5,7 @@
  *     <key> <flags> <expires at, Unix ms, or 0> <cas unique> <bytes>\r\n<value>\r\n     for each item
  *     end <crc32 of everything before>\n
  */
+import { basename, dirname } from 'node:path'
 import { crc32 } from 'node:zlib'
 import type { Disk } from '../../io/io.ts'
 import { replaceFile } from '../../io/replace-file.ts'
@@ -70,18 +71,17 @@ function* encode(
 }
 
 /**
- * Reads the keystore file in `directory`, item by item.
+ * Reads a keystore file, item by item.
  * @param onItem May have been called for a file that then turns out to be damaged.
  * @returns null where there is no such file.
  * @throws KeystoreDamagedError
  */
 export async function readKeystore(
   disk: Disk,
-  directory: string,
+  path: string,
   onItem: (key: string, item: Item) => void,
 ): Promise<KeystoreHeader | null> {
-  if (!(await disk.list(directory)).includes(NAME)) return null
-  const path = `${directory}/${NAME}`
+  if (!(await disk.list(dirname(path))).includes(basename(path))) return null
   const file = await disk.open(path, { create: false })
   let crc = 0
   let offset = 0

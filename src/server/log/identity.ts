@@ -1,6 +1,6 @@
 /**
  * Who this server is, and which cluster its data belongs to: one checked line,
- * replaced as a whole.
+ * twice, so that one may rot; replaced as a whole.
  *
  *     raftcached 1 <server id> <cluster id, or -> <crc32>\n
  */
@@ -9,6 +9,7 @@ import { replaceFile } from '../../io/replace-file.ts'
 import { checkedLine, readCheckedLine } from '../../protocol/checked-line.ts'
 
 const FORMAT = 1
+const COPY_COUNT = 2
 
 export interface Identity {
   readonly serverId: string
@@ -41,13 +42,35 @@ export async function loadIdentity(
       `${path}: damaged; move ${directory} away and start again as a new server, or restore the file`,
     )
   }
+  const isWhole = readIdentityCopies(bytes).every((copy) => copy.identity !== null)
+  if (!isWhole) await saveIdentity(disk, directory, identity)
   return identity
 }
 
-/** @returns null where these bytes are no identity, or a damaged one. */
+export interface IdentityCopy {
+  readonly offset: number
+  /** null where the line does not verify. */
+  readonly identity: Identity | null
+}
+
+/** Both are of the same length: also where the line end between them rotted one of them reads. */
+export function readIdentityCopies(bytes: Buffer): IdentityCopy[] {
+  const text = bytes.toString('latin1')
+  const half = Math.ceil(text.length / COPY_COUNT)
+  const [first = ''] = text.split('\n')
+  return [
+    { offset: 0, identity: readIdentity(first) },
+    { offset: half, identity: readIdentity(text.slice(half)) },
+  ]
+}
+
+/** @returns null where no copy verifies. */
 export function decodeIdentity(bytes: Buffer): Identity | null {
-  const text = readCheckedLine(bytes.toString('latin1'))
-  const [word, format, serverId = '', clusterId = ''] = text?.split(' ') ?? []
+  return readIdentityCopies(bytes).find(({ identity }) => identity !== null)?.identity ?? null
+}
+
+function readIdentity(line: string): Identity | null {
+  const [word, format, serverId = '', clusterId = ''] = readCheckedLine(line)?.split(' ') ?? []
   if (word !== 'raftcached' || Number(format) !== FORMAT) return null
   return { serverId, clusterId: clusterId === '-' ? null : clusterId }
 }
@@ -59,5 +82,5 @@ export async function saveIdentity(
 ): Promise<void> {
   const { serverId, clusterId } = identity
   const line = checkedLine(`raftcached ${FORMAT} ${serverId} ${clusterId ?? '-'}`)
-  await replaceFile(disk, directory, 'identity', [Buffer.from(line)])
+  await replaceFile(disk, directory, 'identity', [Buffer.from(line.repeat(COPY_COUNT))])
 }

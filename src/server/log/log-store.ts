@@ -3,12 +3,16 @@
  *
  * In: entries in log order, each possibly superseding ones at its index and
  * after. Out: `onStable` once they are durable, in order. While one write and
- * its fdatasync run the next batch gathers (group commit).
+ * its fdatasync run the next batch gathers (group commit). What a keystore file
+ * covers is cut off, by whole segments (`cutTo`).
  *
  * Promises: an entry reported stable is read back after any crash; what was
  * never durable is either read back whole or cut. Damage before the last seal
- * is corruption and refused at open, damage after it is the torn tail of a
- * crash. Everything past the last seal is written again to a new segment and
+ * ends the log there, and the log then says what it owes: the entry up to which
+ * it was durable before (`owed`, written into every segment until that is reached
+ * again). Segments that hold the damaged range stay until then. Damage after the
+ * last seal is the torn tail of a crash, and cut. Everything past the last seal
+ * is written again to a new segment and
  * synced at open, because after a failed sync the page cache may show what the
  * disk never got; a segment is appended to only by the process that began it.
  * After any failed write or sync the log is poisoned: `onFailure`, and nothing
@@ -16,16 +20,11 @@
  */
 import { basename } from 'node:path'
 import type { Disk, DiskFile, Timers } from '../../io/io.ts'
+import { isUpToDate, NO_ENTRY, TermRuns } from '../raft/term-runs.ts'
 import type { Config, EntryId } from '../raft/types.ts'
 import { coalesce, type LogEntry, RecordReader, RecordWriter } from './record.ts'
-import {
-  encodeSegmentHeader,
-  hasSealAfter,
-  readSegmentHeader,
-  scanSegment,
-  segmentName,
-  segmentSequence,
-} from './segment.ts'
+import { type LogDamage, type ScannedLog, type Segment, scanLog } from './scan.ts'
+import { encodeSegmentHeader, readSegmentHeader, segmentName, segmentSequence } from './segment.ts'
 
 /** How far apart the positions are that a read of old entries may start from. */
 const MARK_BYTES = 64 * 1024
@@ -36,15 +35,6 @@ const IDLE_SEAL_MS = 10
 
 export class LogDamagedError extends Error {}
 
-interface Segment {
-  readonly sequence: number
-  readonly path: string
-  readonly file: DiskFile
-  readonly firstIndex: number
-  /** A later leader's entries may stand here with indexes below the first. */
-  lowestIndex: number
-}
-
 /** Entries from `index` on stand one behind the other in `segment` from `offset` on. */
 interface Mark {
   readonly index: number
@@ -54,12 +44,18 @@ interface Mark {
 
 /** What the log held when it was opened. */
 export interface LogSummary {
+  /** The entry before the first. */
+  readonly base: EntryId
   readonly termRuns: readonly EntryId[]
   readonly configs: readonly { readonly index: number; readonly config: Config }[]
   readonly lastIndex: number
+  /** 0 where the log holds no entries. */
   readonly lastTimeMs: number
   /** The newest commit index that a seal names. */
   readonly commitIndex: number
+  /** What the log once had durably and now lacks; 0/0 where it has it all. */
+  readonly owed: EntryId
+  readonly damage: LogDamage | null
 }
 
 export interface LogStoreOptions {
@@ -69,7 +65,15 @@ export interface LogStoreOptions {
   readonly directory: string
   readonly clusterId: string
   readonly group: number
+  /** A segment as long as this is followed by the next. */
+  readonly segmentBytes?: number
+  /** The entry as of which a keystore file holds everything. */
+  readonly covered?: EntryId
+  /** That file came from a leader: where the log does not have its entry, it starts behind it. */
+  readonly isCoverNews?: boolean
 }
+
+export const SEGMENT_BYTES = 64 * 1024 * 1024
 
 export class LogStore {
   onStable: (id: EntryId) => void = () => {}
@@ -81,19 +85,27 @@ export class LogStore {
   readonly #reader: RecordReader
   readonly #writer: RecordWriter
   #segments: Segment[] = []
+  /** Of the newest segment. */
+  #firstIndex = 1
+  #terms = new TermRuns()
+  #owed: EntryId = NO_ENTRY
   #marks: Mark[] = []
   /** The index after the newest entry written; another one starts a new run of marks. */
   #nextIndex = 1
   #size = 0
   #queue: LogEntry[] = []
   #isWriting = false
-  /** The newest durable entry when no seal names it yet. */
-  #unsealed: EntryId | null = null
-  #lastSealed = 0
+  /** The newest durable entry, and whether a seal names it. */
+  #last: EntryId = NO_ENTRY
+  #isSealed = true
   #sealTimer: { cancel(): void } | null = null
   #isPoisoned = false
   #isClosed = false
   #onIdle: (() => void) | null = null
+  #readerCount = 0
+  /** Files that were removed while somebody may read them. */
+  #removed: DiskFile[] = []
+  #removal: Promise<void> = Promise.resolve()
 
   private constructor(options: LogStoreOptions) {
     this.#options = options
@@ -106,10 +118,13 @@ export class LogStore {
     return (await disk.list(directory)).some((name) => segmentSequence(name) !== null)
   }
 
-  /** @throws LogDamagedError naming file, offset and index. */
+  /**
+   * Reads what is there, and makes a new segment to go on with.
+   * @throws LogDamagedError where this is not the log of the keystore or of the cluster.
+   */
   static async open(options: LogStoreOptions): Promise<{ log: LogStore; summary: LogSummary }> {
     const log = new LogStore(options)
-    const summary = await log.#recover()
+    const summary = await log.#open()
     return { log, summary }
   }
 
@@ -119,35 +134,66 @@ export class LogStore {
     if (!this.#isWriting && !this.#isPoisoned) void this.#writeQueue()
   }
 
-  /** Durable entries from `firstIndex` to `lastIndex`, of about `bytesMax` together, at least one. */
+  /**
+   * Durable entries from `firstIndex` to `lastIndex`, of about `bytesMax` together, at least one.
+   * @throws LogDamagedError naming file, offset and index.
+   */
   async read(firstIndex: number, lastIndex: number, bytesMax: number): Promise<LogEntry[]> {
-    const entries: LogEntry[] = []
-    let bytes = 0
-    let at = this.#markAt(firstIndex)
-    for (let mark = this.#marks[at]; mark; mark = this.#marks[++at]) {
-      const stopIndex = Math.min(this.#marks[at + 1]?.index ?? Infinity, lastIndex + 1)
-      for await (const entry of this.#entriesFrom(mark, stopIndex)) {
-        if (entry.index < firstIndex) continue
-        bytes += entry.bytes
-        if (entries.length > 0 && bytes > bytesMax) return entries
-        entries.push(entry)
-      }
-      if (stopIndex > lastIndex) break
+    this.#readerCount++
+    try {
+      return await this.#read(firstIndex, lastIndex, bytesMax)
+    } finally {
+      this.#readerCount--
+      if (this.#readerCount === 0) await this.#closeRemoved()
     }
-    return entries
+  }
+
+  /**
+   * A durable keystore file holds everything up to `index`: segments that hold nothing
+   * else go, unless the log owes something.
+   * @returns the index behind which the log starts from now on.
+   */
+  cutTo(index: number): number {
+    const covered = this.#cut(index)
+    this.#removal = this.#removal
+      .then(() => this.#remove(covered))
+      .catch((error) => this.#poison(error))
+    return this.#terms.base.index
+  }
+
+  #cut(index: number): Segment[] {
+    const keptAt = this.#segments.findLastIndex(
+      ({ header }) => header && header.firstIndex <= index + 1,
+    )
+    const kept = this.#segments[keptAt]?.header
+    if (keptAt <= 0 || !kept || this.#isOwing) return []
+    this.#terms.cutTo(Math.max(this.#terms.base.index, kept.firstIndex - 1))
+    this.#marks.splice(0, this.#markAt(kept.firstIndex))
+    return this.#segments.splice(0, keptAt)
+  }
+
+  /** The log starts anew, durably, behind an entry that a snapshot holds; `cutTo` then removes the old. */
+  async reset(base: EntryId): Promise<void> {
+    this.#queue = []
+    await this.#idle()
+    this.#sealTimer?.cancel()
+    this.#isWriting = true
+    this.#startAnew(base)
+    await this.#startSegment([])
+    this.#becomeIdle()
   }
 
   /** Writes what is queued and a last seal, so that the next open finds a clean end. */
   async close(): Promise<void> {
     this.#isClosed = true
-    if (this.#isWriting) await new Promise<void>((resolve) => (this.#onIdle = resolve))
+    await this.#idle()
     this.#sealTimer?.cancel()
     if (!this.#isPoisoned) {
       // A seal says that all before it is durable; one written while idle is not yet.
-      if (!this.#unsealed) await this.#segment.file.datasync()
-      const index = this.#unsealed?.index ?? this.#lastSealed
-      await this.#writeAll([this.#takeSeal({ index }, [])])
+      if (this.#isSealed) await this.#segment.file.datasync()
+      await this.#writeAll([this.#takeSeal([])])
     }
+    await this.#removal
     for (const { file } of this.#segments) await file.close()
   }
 
@@ -158,12 +204,10 @@ export class LogStore {
     this.#sealTimer?.cancel()
     try {
       while (this.#queue.length > 0) {
-        const batch = this.#takeBatch()
-        const seals = this.#unsealed ? [this.#takeSeal(this.#unsealed, batch)] : []
-        this.#mark(batch, this.#size + byteCount(seals))
-        await this.#writeAll([...seals, ...coalesce(batch.map((entry) => entry.record))])
-        const last = batch.at(-1)
-        if (last) this.#unsealed = { term: last.term, index: last.index }
+        const isNew = this.#mustRotate
+        const batch = this.#takeBatch(isNew ? (this.#queue[0]?.index ?? 0) : this.#firstIndex)
+        if (isNew) await this.#startSegment(batch)
+        else await this.#writeBatch(batch)
         this.#reportStable(batch)
       }
     } catch (error) {
@@ -181,6 +225,24 @@ export class LogStore {
     else this.#onIdle?.()
   }
 
+  async #idle(): Promise<void> {
+    if (this.#isWriting) await new Promise<void>((resolve) => (this.#onIdle = resolve))
+    this.#onIdle = null
+  }
+
+  /** What goes back behind the first index of its segment begins one, and so does what comes late. */
+  get #mustRotate(): boolean {
+    const { segmentBytes = SEGMENT_BYTES } = this.#options
+    return (this.#queue[0]?.index ?? 0) < this.#firstIndex || this.#size >= segmentBytes
+  }
+
+  async #writeBatch(batch: readonly LogEntry[]): Promise<void> {
+    const seals = this.#isSealed ? [] : [this.#takeSeal(batch)]
+    this.#mark(batch, this.#size + byteCount(seals))
+    await this.#writeAll([...seals, ...coalesce(batch.map((entry) => entry.record))])
+    this.#isSealed = false
+  }
+
   /**
    * An entry that a queued one supersedes is not durable in its place, even if
    * the same entry is queued again behind that.
@@ -191,10 +253,12 @@ export class LogStore {
     if (last) this.onStable({ term: last.term, index: last.index })
   }
 
-  #takeBatch(): LogEntry[] {
+  /** The next entries, up to one that belongs before `firstIndex`. */
+  #takeBatch(firstIndex: number): LogEntry[] {
     let bytes = 0
     let count = 0
     for (const entry of this.#queue) {
+      if (entry.index < firstIndex) break
       if (count > 0 && bytes + entry.bytes > BATCH_BYTES_MAX) break
       bytes += entry.bytes
       count++
@@ -203,13 +267,12 @@ export class LogStore {
   }
 
   /** A seal for the end of the file, in front of `batch`. */
-  #takeSeal({ index }: { readonly index: number }, batch: readonly LogEntry[]): Buffer {
-    this.#unsealed = null
-    this.#lastSealed = index
+  #takeSeal(batch: readonly LogEntry[]): Buffer {
+    this.#isSealed = true
     // What is committed may be entries still to be written, in the place of those that stand here.
     const writtenTo = Math.min(lowestIndex(batch), lowestIndex(this.#queue)) - 1
     const commitIndex = Math.min(this.commitIndex, writtenTo)
-    return this.#writer.seal({ index, commitIndex, offset: this.#size })
+    return this.#writer.seal({ ...this.#last, commitIndex, offset: this.#size })
   }
 
   /**
@@ -218,10 +281,10 @@ export class LogStore {
    * claim that these bytes are durable.
    */
   async #sealIdle(): Promise<void> {
-    if (this.#isWriting || !this.#unsealed || this.#isPoisoned || this.#isClosed) return
+    if (this.#isWriting || this.#isSealed || this.#isPoisoned || this.#isClosed) return
     this.#isWriting = true
     try {
-      const seal = this.#takeSeal(this.#unsealed, [])
+      const seal = this.#takeSeal([])
       const offset = this.#size
       this.#size += seal.length
       await this.#segment.file.write([seal], offset)
@@ -255,9 +318,25 @@ export class LogStore {
   #mark(batch: readonly LogEntry[], offset: number): void {
     let position = offset
     for (const entry of batch) {
+      if (entry.index <= this.#last.index) this.#truncateFrom(entry.index)
+      this.#terms.add(entry)
+      this.#last = { term: entry.term, index: entry.index }
       this.#markEntry(entry, this.#segment, position)
       position += entry.bytes
     }
+  }
+
+  #truncateFrom(index: number): void {
+    this.#terms.truncateFrom(index)
+    if (this.#last.index >= index) this.#last = this.#entryId(index - 1)
+  }
+
+  #entryId(index: number): EntryId {
+    return { term: this.#terms.termAt(index), index }
+  }
+
+  get #isOwing(): boolean {
+    return !isUpToDate(this.#last, this.#owed)
   }
 
   #markEntry(entry: LogEntry, segment: Segment, offset: number): void {
@@ -267,7 +346,6 @@ export class LogStore {
     const isFar = !last || last.segment !== segment || offset - last.offset >= MARK_BYTES
     if (isNewRun || isFar) this.#marks.push({ index: entry.index, segment, offset })
     this.#nextIndex = entry.index + 1
-    segment.lowestIndex = Math.min(segment.lowestIndex, entry.index)
   }
 
   /** Which mark to start from for `index`. */
@@ -306,10 +384,81 @@ export class LogStore {
     }
   }
 
+  // ---------------------------------------------------------------- reading
+
+  async #read(firstIndex: number, lastIndex: number, bytesMax: number): Promise<LogEntry[]> {
+    const entries: LogEntry[] = []
+    let bytes = 0
+    // A copy: what is cut meanwhile stays readable until nobody reads.
+    const marks = this.#marks.slice(this.#markAt(firstIndex), this.#markAt(lastIndex) + 2)
+    for (const [at, mark] of marks.entries()) {
+      const stopIndex = Math.min(marks[at + 1]?.index ?? Infinity, lastIndex + 1)
+      for await (const entry of this.#entriesFrom(mark, stopIndex)) {
+        if (entry.index < firstIndex) continue
+        bytes += entry.bytes
+        if (entries.length > 0 && bytes > bytesMax) return entries
+        entries.push(entry)
+      }
+      if (stopIndex > lastIndex) break
+    }
+    return entries
+  }
+
+  async #remove(segments: readonly Segment[]): Promise<void> {
+    if (segments.length === 0) return
+    const { disk, directory } = this.#options
+    for (const { path, file } of segments) {
+      await disk.remove(path)
+      this.#removed.push(file)
+    }
+    await disk.syncDirectory(directory)
+    if (this.#readerCount === 0) await this.#closeRemoved()
+  }
+
+  async #closeRemoved(): Promise<void> {
+    for (const file of this.#removed.splice(0)) await file.close()
+  }
+
   // ---------------------------------------------------------------- opening
 
-  async #recover(): Promise<LogSummary> {
-    const { disk, directory } = this.#options
+  async #open(): Promise<LogSummary> {
+    await this.#findSegments()
+    const { covered = NO_ENTRY } = this.#options
+    if (this.#segments.length === 0) {
+      this.#startAnew(covered)
+      await this.#startSegment([])
+      return this.#summary(null, [], 0, 0)
+    }
+    const scanned = await scanLog(
+      this.#segments,
+      covered.index,
+      this.#reader,
+      (entry, segment, offset) => this.#markEntry(entry, segment, offset),
+    )
+    this.#owed = scanned.owed
+    const { lastIndex, unsealedFirst, damage, terms } = scanned
+    if (!this.#holds(covered, scanned)) {
+      this.#startAnew(covered)
+      await this.#startSegment([])
+      if (!this.#isOwing) this.#owed = NO_ENTRY
+      return this.#summary(damage, [], 0, covered.index)
+    }
+    this.#terms = terms
+    this.#last = this.#entryId(lastIndex)
+    this.commitIndex = scanned.commitIndex
+    // Always a new file: after a failed sync even the last seal may be readable and not durable,
+    // and what is appended behind it would vouch for it.
+    const tail =
+      unsealedFirst === null ? [] : await this.read(unsealedFirst, lastIndex, Number.MAX_VALUE)
+    await this.#startSegment(tail)
+    await this.#writeAll([this.#takeSeal([])])
+    if (!this.#isOwing) await this.#removeSuperseded()
+    await this.#remove(this.#cut(covered.index))
+    return this.#summary(damage, scanned.configs, scanned.lastTimeMs, scanned.commitIndex)
+  }
+
+  async #findSegments(): Promise<void> {
+    const { disk, directory, clusterId, group } = this.#options
     await disk.makeDirectory(directory)
     // A name that is readable may not be durable, if the process before died in between.
     await disk.syncDirectory(directory)
@@ -321,62 +470,43 @@ export class LogStore {
         continue
       }
       const file = await disk.open(path, { create: false })
-      const read = await readSegmentHeader(file)
-      if (!read) throw new LogDamagedError(`${path}: its first line is damaged`)
-      const { header } = read
-      if (header.clusterId !== this.#options.clusterId || header.group !== this.#options.group) {
+      const { header, end: start } = await readSegmentHeader(file)
+      if (header && (header.clusterId !== clusterId || header.group !== group)) {
         throw new LogDamagedError(
           `${path}: belongs to cluster ${header.clusterId}, group ${header.group}`,
         )
       }
-      const { firstIndex } = header
-      this.#segments.push({ sequence, path, file, firstIndex, lowestIndex: firstIndex })
+      this.#segments.push({ sequence, path, file, header, start })
     }
-    if (this.#segments.length === 0) {
-      await this.#startSegment(1, [])
-      return { termRuns: [], configs: [], lastIndex: 0, lastTimeMs: 0, commitIndex: 0 }
-    }
-    return this.#scan()
   }
 
-  async #scan(): Promise<LogSummary> {
-    const state = new ScanState()
-    for (const [at, segment] of this.#segments.entries()) {
-      const next = this.#segments[at + 1]
-      if (segment.firstIndex > state.lastIndex + 1) throw damaged(segment, 0, state.lastIndex + 1)
-      state.startSegment(segment.firstIndex)
-      const start = (await readSegmentHeader(segment.file))?.end ?? 0
-      const end = await scanSegment(segment.file, start, this.#reader, {
-        onEntry: (entry, offset) => {
-          if (!state.add(entry)) return false
-          this.#markEntry(entry, segment, offset)
-          return true
-        },
-        onSeal: (seal) => state.seal(seal.index, seal.commitIndex),
-      })
-      this.#size = end
-      if (end === (await segment.file.size())) continue
-      // A torn tail, and then superseded where a segment follows; never what a later seal vouches for.
-      const isSuperseded = !next || next.firstIndex <= state.lastIndex + 1
-      if (!isSuperseded || (await hasSealAfter(segment.file, end, this.#reader))) {
-        throw damaged(segment, end, state.lastIndex + 1)
-      }
-    }
-    this.commitIndex = state.commitIndex
-    this.#lastSealed = state.lastIndex
-    // Always a new file: after a failed sync even the last seal may be readable and not durable,
-    // and what is appended behind it would vouch for it.
-    await this.#rewriteTail(state.unsealedFirst ?? state.lastIndex + 1, state.lastIndex)
-    return state
+  /** Whether the log goes on from what is covered; else it has to start anew behind that. */
+  #holds(covered: EntryId, { terms, lastIndex, damage }: ScannedLog): boolean {
+    const { index, term } = covered
+    if (index >= terms.base.index && index <= lastIndex && terms.termAt(index) === term) return true
+    if (damage || this.#options.isCoverNews) return false
+    throw new LogDamagedError(
+      `the log in ${this.#options.directory} ends at entry ${lastIndex} and does not have the keystore's, ${term}/${index}: it is not this keystore's log`,
+    )
   }
 
-  /** Writes entries from `firstIndex` on again, into a new segment, and syncs it and its name. */
-  async #rewriteTail(firstIndex: number, lastIndex: number): Promise<void> {
-    const entries =
-      firstIndex <= lastIndex ? await this.read(firstIndex, lastIndex, Number.MAX_VALUE) : []
-    await this.#startSegment(firstIndex, entries)
-    await this.#writeAll([this.#takeSeal({ index: lastIndex }, [])])
-    await this.#removeSuperseded()
+  #startAnew(base: EntryId): void {
+    this.#terms = new TermRuns(base)
+    this.#marks = []
+    this.#nextIndex = base.index + 1
+    this.#last = base
+  }
+
+  #summary(
+    damage: LogDamage | null,
+    configs: LogSummary['configs'],
+    lastTimeMs: number,
+    commitIndex: number,
+  ): LogSummary {
+    const { base, runs: termRuns } = this.#terms
+    const { index: lastIndex } = this.#last
+    const owed = this.#isOwing ? this.#owed : NO_ENTRY
+    return { base, termRuns, configs, lastIndex, lastTimeMs, commitIndex, owed, damage }
   }
 
   /**
@@ -385,74 +515,35 @@ export class LogStore {
    * line, right behind what only the other still holds, and would then stand behind a gap.
    */
   async #removeSuperseded(): Promise<void> {
-    const { disk, directory } = this.#options
     for (;;) {
       const before = this.#segments.at(-2)
-      if (!before || before.lowestIndex < this.#segment.firstIndex) return
-      await before.file.close()
-      await disk.remove(before.path)
-      await disk.syncDirectory(directory)
+      if (!before || (before.header?.firstIndex ?? 0) < this.#firstIndex) return
       this.#segments.splice(-2, 1)
+      await this.#remove([before])
     }
   }
 
-  async #startSegment(firstIndex: number, entries: readonly LogEntry[]): Promise<void> {
+  /** Begins a segment with these entries: new ones, or the newest once more. */
+  async #startSegment(entries: readonly LogEntry[]): Promise<void> {
     const { disk, directory, clusterId, group } = this.#options
     const sequence = (this.#segments.at(-1)?.sequence ?? 0) + 1
     const path = `${directory}/${segmentName(sequence)}`
     const file = await disk.open(`${path}.tmp`, { create: true })
-    const header = encodeSegmentHeader({ clusterId, group, firstIndex })
-    const chunks = [header, ...coalesce(entries.map((entry) => entry.record))]
+    const firstIndex = entries[0]?.index ?? this.#last.index + 1
+    const termBefore = this.#terms.termAt(firstIndex - 1)
+    const owed = this.#isOwing ? this.#owed : NO_ENTRY
+    const header = { clusterId, group, firstIndex, termBefore, owed }
+    const firstLine = encodeSegmentHeader(header)
+    const chunks = [firstLine, ...coalesce(entries.map((entry) => entry.record))]
     await file.write(chunks, 0)
     await file.datasync()
     await disk.rename(`${path}.tmp`, path)
     await disk.syncDirectory(directory)
-    this.#segments.push({ sequence, path, file, firstIndex, lowestIndex: firstIndex })
+    this.#segments.push({ sequence, path, file, header, start: firstLine.length })
+    this.#firstIndex = firstIndex
     this.#size = byteCount(chunks)
-    this.#mark(entries, header.length)
-  }
-}
-
-/** What a walk over all segments has found so far. */
-class ScanState implements LogSummary {
-  termRuns: EntryId[] = []
-  configs: { index: number; config: Config }[] = []
-  lastIndex = 0
-  lastTimeMs = 0
-  commitIndex = 0
-  /** The lowest index written after the last seal. */
-  unsealedFirst: number | null = null
-
-  /** A segment supersedes everything from its first index on, even before its first record. */
-  startSegment(firstIndex: number): void {
-    this.#truncateFrom(firstIndex)
-    this.unsealedFirst = null
-  }
-
-  /** @returns false where the entry leaves a gap or replaces what was committed. */
-  add(entry: LogEntry): boolean {
-    if (entry.index > this.lastIndex + 1 || entry.index <= this.commitIndex) return false
-    if (entry.index <= this.lastIndex) this.#truncateFrom(entry.index)
-    if (entry.term < (this.termRuns.at(-1)?.term ?? 0)) return false
-    if (entry.term !== this.termRuns.at(-1)?.term) {
-      this.termRuns.push({ term: entry.term, index: entry.index })
-    }
-    if (entry.config) this.configs.push({ index: entry.index, config: entry.config })
-    this.lastIndex = entry.index
-    this.lastTimeMs = entry.timeMs
-    this.unsealedFirst = Math.min(this.unsealedFirst ?? entry.index, entry.index)
-    return true
-  }
-
-  seal(index: number, commitIndex: number): void {
-    this.unsealedFirst = null
-    this.commitIndex = Math.max(this.commitIndex, Math.min(commitIndex, index))
-  }
-
-  #truncateFrom(index: number): void {
-    while ((this.termRuns.at(-1)?.index ?? 0) >= index) this.termRuns.pop()
-    while ((this.configs.at(-1)?.index ?? 0) >= index) this.configs.pop()
-    this.lastIndex = Math.min(this.lastIndex, index - 1)
+    this.#mark(entries, firstLine.length)
+    this.#isSealed = entries.length === 0
   }
 }
 

@@ -9,9 +9,9 @@
  * checksum covers the cluster id, the header before it and the body, so a value
  * that looks like a record, or a record of another cluster, does not verify.
  *
- * Between records stand seals, `seal <index> <commit index> <offset> <crc32>\n`:
+ * Between records stand seals, `seal <index> <term> <commit index> <offset> <crc32>\n`:
  * every byte before a seal was known to be durable when it was written, up to
- * the entry `index`; and everything up to `commit index` was known committed.
+ * the entry `index` of `term`; and everything up to `commit index` was known committed.
  * A seal names its own offset in the file, so that a copy of one in a value is none.
  */
 import { crc32 } from 'node:zlib'
@@ -51,8 +51,8 @@ export class LogEntry implements Entry {
   }
 }
 
-export interface Seal {
-  readonly index: number
+/** `index` and `term` are those of the last entry before it. */
+export interface Seal extends EntryId {
   readonly commitIndex: number
   readonly offset: number
 }
@@ -85,8 +85,8 @@ export class RecordWriter {
     return new LogEntry(id, timeMs, record, header.length, config)
   }
 
-  seal({ index, commitIndex, offset }: Seal): Buffer {
-    return Buffer.from(checkedLine(`seal ${index} ${commitIndex} ${offset}`, this.#seed))
+  seal({ index, term, commitIndex, offset }: Seal): Buffer {
+    return Buffer.from(checkedLine(`seal ${index} ${term} ${commitIndex} ${offset}`, this.#seed))
   }
 }
 
@@ -166,9 +166,9 @@ export class RecordReader {
   #readSeal(header: string, end: number): RecordRead {
     const text = readCheckedLine(header, this.#seed)
     if (text === null) return BAD
-    const [, index, commitIndex, offset] = text.split(' ').map(Number)
-    if (!isCount(index) || !isCount(commitIndex) || !isCount(offset)) return BAD
-    return { kind: 'seal', seal: { index, commitIndex, offset }, end }
+    const [, index, term, commitIndex, offset] = text.split(' ').map(Number)
+    if (!isCount(index) || !isCount(term) || !isCount(commitIndex) || !isCount(offset)) return BAD
+    return { kind: 'seal', seal: { index, term, commitIndex, offset }, end }
   }
 }
 

@@ -1,18 +1,22 @@
 /**
  * One file of the log: a checked header line, then records and seals.
  *
- *     log 1 <cluster id> <group> <first index> <crc32>\n
+ *     log 2 <cluster id> <group> <first index> <term before> <owed term> <owed index> <crc32>\n
  *
  * A segment supersedes everything in the segments before it from its first
  * index on, as a record supersedes everything before it from its own index on:
- * files are only ever appended to.
+ * files are only ever appended to. No record in it has an index below its first.
+ * `term before` is the term of the entry before the first, wherever that is kept:
+ * in a segment before, or in the keystore. Where an entry is owed, the log had
+ * reached that one before damage cut it short (see LogStore).
  */
 
 import type { DiskFile } from '../../io/io.ts'
 import { checkedLine, readCheckedLine } from '../../protocol/checked-line.ts'
+import type { EntryId } from '../raft/types.ts'
 import type { LogEntry, RecordReader, Seal } from './record.ts'
 
-const FORMAT = 1
+const FORMAT = 2
 const HEADER_BYTES_MAX = 200
 const SCAN_CHUNK_BYTES = 1024 * 1024
 
@@ -20,6 +24,10 @@ export interface SegmentHeader {
   readonly clusterId: string
   readonly group: number
   readonly firstIndex: number
+  /** The term of the entry before the first. */
+  readonly termBefore: number
+  /** What this log had once durably; 0/0 where it has it all. */
+  readonly owed: EntryId
 }
 
 export function segmentName(sequence: number): string {
@@ -33,20 +41,28 @@ export function segmentSequence(name: string): number | null {
 }
 
 export function encodeSegmentHeader(header: SegmentHeader): Buffer {
-  const { clusterId, group, firstIndex } = header
-  return Buffer.from(checkedLine(`log ${FORMAT} ${clusterId} ${group} ${firstIndex}`))
+  const { clusterId, group, firstIndex, termBefore, owed } = header
+  const fields = [FORMAT, clusterId, group, firstIndex, termBefore, owed.term, owed.index]
+  return Buffer.from(checkedLine(`log ${fields.join(' ')}`))
 }
 
-/** @returns the header and where records start; null where none stands there. */
+/**
+ * @returns the header, null where it is damaged, and where records start.
+ * @throws Error where another version of this program wrote it.
+ */
 export async function readSegmentHeader(
   file: DiskFile,
-): Promise<{ header: SegmentHeader; end: number } | null> {
+): Promise<{ header: SegmentHeader | null; end: number }> {
   const bytes = await file.read(0, HEADER_BYTES_MAX)
   const end = bytes.indexOf('\n') + 1
   const text = readCheckedLine(bytes.toString('latin1', 0, end))
-  const [word, format, clusterId = '', group, firstIndex] = text?.split(' ') ?? []
-  if (word !== 'log' || Number(format) !== FORMAT) return null
-  return { header: { clusterId, group: Number(group), firstIndex: Number(firstIndex) }, end }
+  const [word, format, clusterId = '', ...rest] = text?.split(' ') ?? []
+  if (word !== 'log') return { header: null, end }
+  if (Number(format) !== FORMAT) {
+    throw new Error(`the log is of format ${format}, this version reads format ${FORMAT} only`)
+  }
+  const [group = 0, firstIndex = 0, termBefore = 0, term = 0, index = 0] = rest.map(Number)
+  return { header: { clusterId, group, firstIndex, termBefore, owed: { term, index } }, end }
 }
 
 export interface SegmentVisitor {
@@ -87,23 +103,25 @@ export async function scanSegment(
   }
 }
 
-/** Whether a seal stands at or after `offset`. */
-export async function hasSealAfter(
+/** The last seal that stands at or after `offset`, and where it ends; null where none does. */
+export async function findLastSeal(
   file: DiskFile,
   offset: number,
   reader: RecordReader,
-): Promise<boolean> {
+): Promise<{ seal: Seal; end: number } | null> {
   const size = await file.size()
+  let found: { seal: Seal; end: number } | null = null
   for (let position = offset; position < size; ) {
     const bytes = await file.read(position, SCAN_CHUNK_BYTES)
     for (let at = bytes.indexOf('seal '); at !== -1; at = bytes.indexOf('seal ', at + 1)) {
       const lineStart = position + at
       const read = reader.read(await file.read(lineStart, HEADER_BYTES_MAX), 0)
-      if (read.kind === 'seal' && read.seal.offset === lineStart) return true
+      if (read.kind !== 'seal' || read.seal.offset !== lineStart) continue
+      found = { seal: read.seal, end: lineStart + read.end }
     }
     // Pieces overlap, so that a seal across their border is seen whole by one of them.
     position += Math.max(1, bytes.length - HEADER_BYTES_MAX)
     if (bytes.length < SCAN_CHUNK_BYTES) break
   }
-  return false
+  return found
 }

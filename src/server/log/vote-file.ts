@@ -13,6 +13,9 @@ import type { HardState } from '../raft/types.ts'
 const COPY_BYTES = 4096
 const COPY_COUNT = 2
 
+/** This server may have voted, and nobody knows for whom. */
+export class VoteDamagedError extends Error {}
+
 export class VoteFile {
   readonly #file: DiskFile
   readonly #seed: number
@@ -34,7 +37,7 @@ export class VoteFile {
   /**
    * Reads the newer copy and writes it over both, the worse one first: what is
    * readable may not be durable, and the next write must find two good ones.
-   * @throws Error where neither copy verifies: this server may have voted, and nobody knows for whom.
+   * @throws VoteDamagedError where neither copy verifies.
    */
   static async open(
     disk: Disk,
@@ -47,9 +50,8 @@ export class VoteFile {
     const newestAt = newestCopy(copies)
     const newest = copies[newestAt]?.hardState
     if (!newest) {
-      throw new Error(
-        `${path}: both copies are damaged; move ${directory} away and start again as a new server`,
-      )
+      await file.close()
+      throw new VoteDamagedError(`${path}: both copies are damaged`)
     }
     const voteFile = new VoteFile(file, seedOf(owner))
     await voteFile.#writeCopy(newest, 1 - newestAt)

@@ -2,7 +2,7 @@
  * The core's view of the log: the terms of every entry, and the newest entries
  * themselves.
  *
- * Terms are kept as runs (a term changes rarely), so the term at any index is
+ * Terms are kept as runs, so the term at any index is
  * known without the entry. Entries are kept only in the tail: all that are not
  * yet both durable and applied here, and before them as many as `trim` leaves,
  * for followers that lag a little. Older ones are the driver's to read, down to
@@ -12,11 +12,14 @@
  * stableIndex <= lastIndex, tailFirst <= appliedIndex + 1.
  */
 import { EMPTY_CONFIG } from './config.ts'
+import { furthest, isUpToDate, NO_ENTRY, TermRuns } from './term-runs.ts'
 import type { Config, Entry, EntryId } from './types.ts'
 
 export interface RaftLogState<E extends Entry> {
   /** The last entry that is not in the log any more; where it is missing, nothing is. */
   readonly base?: EntryId
+  /** What the log once had durably, where damage has cut it short since. */
+  readonly owed?: EntryId
   /** Runs of equal term in ascending order: each run's first index and its term. */
   readonly termRuns: readonly EntryId[]
   /** The newest entries; their last is the log's last. */
@@ -33,8 +36,8 @@ export class RaftLog<E extends Entry> {
   stableIndex: number
   commitIndex: number
   appliedIndex: number
-  #base: EntryId
-  #runs: EntryId[]
+  readonly #owed: EntryId
+  #terms: TermRuns
   #tail: E[]
   /** Index of the first entry in the tail; lastIndex + 1 when it is empty. */
   #tailFirst: number
@@ -43,8 +46,8 @@ export class RaftLog<E extends Entry> {
   #lastTimeMs: number
 
   constructor(state: RaftLogState<E>) {
-    this.#base = state.base ?? { term: 0, index: 0 }
-    this.#runs = [...state.termRuns]
+    this.#owed = state.owed ?? NO_ENTRY
+    this.#terms = new TermRuns(state.base, state.termRuns)
     this.#tail = [...state.tail]
     this.#tailFirst = state.lastIndex + 1 - state.tail.length
     this.#tailBytes = state.tail.reduce((sum, entry) => sum + entry.bytes, 0)
@@ -61,7 +64,16 @@ export class RaftLog<E extends Entry> {
 
   /** The entry before the first that the log still has. */
   get base(): EntryId {
-    return this.#base
+    return this.#terms.base
+  }
+
+  /**
+   * Whether entries are missing here that this server once had and may have
+   * acknowledged. They are protected by its vote only (`isUpToDate`), and it must not
+   * lead, until it has them again or what a newer leader has in their place.
+   */
+  get isOwing(): boolean {
+    return !isUpToDate(this.last, this.#owed)
   }
 
   get last(): EntryId {
@@ -90,49 +102,33 @@ export class RaftLog<E extends Entry> {
 
   /** Term of the entry at `index`; 0 before the base and after the last. */
   termAt(index: number): number {
-    if (index === this.#base.index) return this.#base.term
-    if (index < this.#base.index || index > this.lastIndex) return 0
-    for (let i = this.#runs.length - 1; i >= 0; i--) {
-      const run = this.#runs[i]
-      if (run && run.index <= index) return run.term
-    }
-    return 0
+    return index > this.lastIndex ? 0 : this.#terms.termAt(index)
   }
 
   /** What is before the base is committed: there no leader's log differs. */
   matches(id: EntryId): boolean {
     return (
-      id.index < this.#base.index ||
+      id.index < this.base.index ||
       id.index === 0 ||
       (id.index <= this.lastIndex && this.termAt(id.index) === id.term)
     )
   }
 
-  /** Whether a log that ends at `id` is at least as up to date as this one (thesis 3.6.1). */
+  /** Whether a log that ends at `id` has all that this one has, or once had. */
   isUpToDate(id: EntryId): boolean {
-    const last = this.last
-    return id.term > last.term || (id.term === last.term && id.index >= last.index)
+    return isUpToDate(id, furthest(this.last, this.#owed))
   }
 
   /** The newest entry at or before `id.index` whose term is at most `id.term`. */
   findHint(id: EntryId): EntryId {
-    let index = Math.min(id.index, this.lastIndex)
-    for (let i = this.#runs.length - 1; i >= 0 && index > this.#base.index; i--) {
-      const run = this.#runs[i]
-      if (!run || run.index > index) continue
-      if (run.term <= id.term) return { term: run.term, index }
-      index = run.index - 1
-    }
-    return this.#base
+    return this.#terms.findHint(id.term, Math.min(id.index, this.lastIndex))
   }
 
   append(entry: E): void {
     if (entry.index !== this.lastIndex + 1) {
       throw new Error(`append of entry ${entry.index} after ${this.lastIndex}`)
     }
-    if (entry.term !== this.#runs.at(-1)?.term) {
-      this.#runs.push({ term: entry.term, index: entry.index })
-    }
+    this.#terms.add(entry)
     if (entry.config) this.#configs.push({ index: entry.index, config: entry.config })
     this.#tail.push(entry)
     this.#tailBytes += entry.bytes
@@ -148,7 +144,7 @@ export class RaftLog<E extends Entry> {
     }
     const kept = index - this.#tailFirst
     for (const entry of this.#tail.splice(kept)) this.#tailBytes -= entry.bytes
-    while ((this.#runs.at(-1)?.index ?? 0) >= index) this.#runs.pop()
+    this.#terms.truncateFrom(index)
     while ((this.#configs.at(-1)?.index ?? 0) >= index) this.#configs.pop()
     this.stableIndex = Math.min(this.stableIndex, index - 1)
     // Without an entry at hand the time stays: it may only be too late, never go back.
@@ -171,19 +167,17 @@ export class RaftLog<E extends Entry> {
 
   /** Forgets entries up to `index`, which must be applied: a snapshot has them. */
   compactTo(index: number): void {
-    if (index <= this.#base.index) return
+    if (index <= this.base.index) return
     if (index > this.appliedIndex || index > this.stableIndex) {
       throw new Error(`compaction to ${index} of a log applied to ${this.appliedIndex}`)
     }
-    this.#base = { term: this.termAt(index), index }
-    while ((this.#runs[1]?.index ?? Infinity) <= index) this.#runs.shift()
+    this.#terms.cutTo(index)
     this.#forgetTail(index - this.#tailFirst + 1)
   }
 
   /** Everything up to `base` is in a snapshot, and nothing after it is known. */
   reset(base: EntryId, config: Config, timeMs: number): void {
-    this.#base = base
-    this.#runs = []
+    this.#terms = new TermRuns(base)
     this.#tail = []
     this.#tailFirst = base.index + 1
     this.#tailBytes = 0

@@ -187,6 +187,11 @@ export class Raft<E extends Entry> {
     return memberOf(this.config, this.id)?.voter === true
   }
 
+  /** A voter that has lost entries to damage votes, but does not lead. */
+  get #mayLead(): boolean {
+    return this.isVoter && !this.log.isOwing
+  }
+
   /** What the leader knows of a peer; undefined elsewhere. */
   progressOf(id: ServerId): Readonly<Progress> | undefined {
     return this.#progress.get(id)
@@ -211,14 +216,14 @@ export class Raft<E extends Entry> {
         this.#broadcastHeartbeat()
       }
     } else if (this.#nowMs >= this.#electionDeadlineMs) {
-      if (this.isVoter) this.campaign()
+      if (this.#mayLead) this.campaign()
       else this.#becomeFollower(this.#term, null)
     }
   }
 
-  /** Seeks election, by PreVote first. Does nothing on a leader or a learner. */
+  /** Seeks election, by PreVote first. Does nothing on a leader, a learner, or a damaged log. */
   campaign(): void {
-    if (this.#role === 'leader' || !this.isVoter) return
+    if (this.#role === 'leader' || !this.#mayLead) return
     this.#role = 'preCandidate'
     this.#leaderId = null
     this.#startPoll(this.#term + 1)
@@ -307,6 +312,7 @@ export class Raft<E extends Entry> {
     const progress = this.#progress.get(to)
     if (!progress?.readPending) return
     progress.readPending = false
+    if (progress.nextIndex <= this.log.base.index) return // cut meanwhile
     if (entries[0]?.index === progress.nextIndex) this.#sendAppend(to, progress, entries)
   }
 
@@ -385,7 +391,7 @@ export class Raft<E extends Entry> {
       case 'vote':
         return this.#handleVote(message)
       case 'timeoutNow':
-        if (this.#role === 'follower' && this.isVoter) this.#becomeCandidate(true)
+        if (this.#role === 'follower' && this.#mayLead) this.#becomeCandidate(true)
         return
       case 'preVoteResp':
         if (this.#role !== 'preCandidate') return
@@ -757,6 +763,8 @@ export class Raft<E extends Entry> {
     if (isStale) return
     progress.contactMs = this.#nowMs
     const agreed = Math.min(this.log.findHint(reject.hint).index, reject.index - 1)
+    // What it rejects it may have had and lost to damage since.
+    if (reject.index <= progress.matchIndex) progress.matchIndex = agreed
     progress.becomeProbe(Math.max(agreed, progress.matchIndex) + 1)
   }
 

@@ -54,6 +54,10 @@ export interface Made {
   readonly keystore?: { readonly index: number; readonly term: number; clusterId?: string } | null
   readonly vote?: { readonly term: number; readonly vote: string }
   readonly clusterId?: string
+  /** false: the log ends with entry 7. */
+  readonly lastOpening?: boolean
+  /** The log begins anew behind this entry. */
+  readonly beginsBehind?: readonly [term: number, index: number]
 }
 
 /** Makes it in `directory`; server a's. */
@@ -66,21 +70,41 @@ export async function makeData(disk: Disk, directory: string, made: Made = {}): 
   const { file } = await VoteFile.open(disk, directory, 'a')
   await file.write(made.vote ?? { term: 2, vote: 'a' })
   await file.close()
-  for (const entries of WRITTEN) await writeLog(disk, `${group}/log`, clusterId, entries)
+  const openings = made.lastOpening === false ? WRITTEN.slice(0, -1) : WRITTEN
+  for (const entries of openings) await writeLog(disk, `${group}/log`, clusterId, entries)
+  if (made.beginsBehind) {
+    const [term, index] = made.beginsBehind
+    const { log } = await open(disk, `${group}/log`, clusterId)
+    await log.reset({ term, index })
+    await log.close()
+  }
   const { keystore = { index: 4, term: 1 } } = made
   if (!keystore) return
   const header = { clusterId, group: 0, timeMs: START_MS, config: CONFIG, ...keystore }
   await writeKeystore(disk, group, header, ITEMS)
 }
 
+/** Opens the log of server a once more, and writes these entries, of term 2. */
+export async function appendTo(
+  disk: Disk,
+  directory: string,
+  indexes: readonly number[],
+): Promise<void> {
+  const entries = indexes.map((index) => [2, index, set('again', 'x')] as const)
+  await writeLog(disk, `${groupDirectory(directory, 0, 'c1')}/log`, 'c1', entries)
+}
+
+const open = (disk: Disk, directory: string, clusterId: string) =>
+  LogStore.open({ disk, timers: noTimers, directory, clusterId, group: 0 })
+
 /** One opening of the log, each entry written and sealed for itself. */
 async function writeLog(
   disk: Disk,
   directory: string,
   clusterId: string,
-  entries: (typeof WRITTEN)[number],
+  entries: readonly (readonly [term: number, index: number, payload: Payload])[],
 ): Promise<void> {
-  const { log } = await LogStore.open({ disk, timers: noTimers, directory, clusterId, group: 0 })
+  const { log } = await open(disk, directory, clusterId)
   const writer = new RecordWriter(clusterId)
   for (const [term, index, payload] of entries) {
     const stable = new Promise<void>((resolve) => (log.onStable = () => resolve()))

@@ -88,7 +88,7 @@ describe('entries in effect', () => {
         const disk = harness.disk.crash(policy)
         const { entries, damage, survey } = await surveyOf(disk)
         expect(damage).toEqual([])
-        expect(survey.gaps).toEqual([])
+        expect(survey.beginning).toBe(null)
         expect(idsOf(entries)).toEqual(await openedOn(harness, disk))
         tornCount += survey.findings.length
       }
@@ -144,17 +144,24 @@ describe('a log with something missing', () => {
     const { survey, entries, damage } = await surveyOf(disk)
     expect(idsOf(entries)).toEqual(['1/4', '1/5', '1/6', '1/7', '1/8', '1/9'])
     expect(damage).toEqual([])
-    expect(survey.gaps).toEqual([{ path: second, firstIndex: 1, endIndex: 4 }])
-    expect([survey.firstIndex, survey.lastIndex, survey.termAt(3)]).toEqual([4, 9, null])
+    const base = { term: 1, index: 3 }
+    expect(survey.beginning).toEqual({ path: second, base, before: { term: 0, index: 0 } })
+    expect([survey.firstIndex, survey.lastIndex, survey.termAt(3), survey.termAt(2)]).toEqual([
+      4,
+      9,
+      1,
+      null,
+    ])
   })
 
-  test('goes on behind a gap', async () => {
+  test('begins anew behind a gap', async () => {
     const disk = await threeSegments()
     const [, second = '', third] = await segmentPaths(disk)
     await disk.remove(second)
     const { survey, entries } = await surveyOf(disk)
-    expect(idsOf(entries)).toEqual(['1/1', '1/2', '1/3', '1/7', '1/8', '1/9'])
-    expect(survey.gaps).toEqual([{ path: third, firstIndex: 4, endIndex: 7 }])
+    expect(idsOf(entries)).toEqual(['1/7', '1/8', '1/9'])
+    const [base, before] = [6, 3].map((index) => ({ term: 1, index }))
+    expect(survey.beginning).toEqual({ path: third, base, before })
   })
 
   test('goes on behind damage, which it names once', async () => {
@@ -166,7 +173,7 @@ describe('a log with something missing', () => {
     expect(idsOf(entries)).toEqual(['1/1', '1/2', '1/3', '1/4', '1/7', '1/8', '1/9'])
     expect(damage).toMatchObject([{ path: second, index: 5 }])
     expect(damage[0]?.offset).toBe(disk.bytes(second).indexOf('5 1 17'))
-    expect(survey.gaps).toEqual([])
+    expect(survey.beginning).toBe(null)
   })
 
   test('names a segment whose first line is damaged', async () => {

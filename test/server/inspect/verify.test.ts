@@ -6,7 +6,7 @@ import { readOnlyDisk } from '../../../src/server/inspect/read-only-disk.ts'
 import { type FileReport, verify } from '../../../src/server/inspect/verify.ts'
 import { VoteFile } from '../../../src/server/log/vote-file.ts'
 import { MemoryDisk, seededRandom } from '../../io/memory-disk.ts'
-import { type Made, makeData } from './data.ts'
+import { appendTo, type Made, makeData } from './data.ts'
 
 const DATA = 'data'
 const GROUP = `${DATA}/groups/0`
@@ -50,8 +50,9 @@ test('whole data is well, and each file is a line', async () => {
     `${DATA}/identity: server a of cluster c1`,
     `${GROUP}/keystore: 2 items, 8 bytes of values, as of entry 1/4`,
     `${GROUP}/log/000000000001.log: 6 entries (1 to 6), 6 seals, n bytes`,
-    `${GROUP}/log/000000000002.log: 3 entries (5 to 7), 4 seals, n bytes`,
-    `${GROUP}/log/000000000003.log: entry 8, 2 seals, n bytes`,
+    `${GROUP}/log/000000000002.log: no entries, 1 seal, n bytes`,
+    `${GROUP}/log/000000000003.log: 3 entries (5 to 7), 3 seals, n bytes`,
+    `${GROUP}/log/000000000004.log: entry 8, 2 seals, n bytes`,
     `${DATA}/vote: term 2, vote for a; 2 of 2 copies good`,
   ])
   expect(verdict).toEqual({ damageCount: 0, lastIndex: 8, commitIndex: 4 })
@@ -61,10 +62,10 @@ test('parts of it can be named, and a recovered cluster has its own', async () =
   const disk = await madeDisk({ clusterId: 'c1.2-a' })
   const group = `${DATA}/groups/0.2-a`
   for (const [directory, count] of [
-    [DATA, 6],
-    [`${DATA}//`, 6],
-    [group, 4],
-    [`${group}/log`, 3],
+    [DATA, 7],
+    [`${DATA}//`, 7],
+    [group, 5],
+    [`${group}/log`, 4],
   ] as const) {
     const { files, findings } = await verified(disk, directory)
     expect(findings).toEqual([])
@@ -88,8 +89,12 @@ describe('every bit that is flipped is found', () => {
   test('in the identity', async () => {
     const disk = await madeDisk()
     const path = `${DATA}/identity`
-    for await (const { found } of flips(disk, path, 0, disk.bytes(path).length)) {
-      expect(found.damage.map(describeFinding)).toEqual([`${path}: DAMAGED: it does not verify`])
+    const { length } = disk.bytes(path)
+    for await (const { offset, found } of flips(disk, path, 0, length)) {
+      const at = offset < length / 2 ? 0 : length / 2
+      expect(found.damage.map(describeFinding)).toEqual([
+        `${path}: DAMAGED at byte ${at}: this copy does not verify; the other copy counts`,
+      ])
       expect(found.verdict.lastIndex).toBe(8)
     }
   })
@@ -133,31 +138,34 @@ describe('every bit that is flipped is found', () => {
 
 test('damage is named by byte and entry', async () => {
   const disk = await madeDisk()
-  const [, path = ''] = await segments(disk)
+  const [, , path = ''] = await segments(disk)
   const at = disk.bytes(path).indexOf('6 2 ')
   disk.flipBit(path, at + 40)
   expect(await damageOf(disk)).toEqual([
-    `${path}: DAMAGED at byte ${at}, entry 6: no whole record stands here, and a seal further on says there was one`,
+    `${path}: DAMAGED at byte ${at}, entry 6: no whole record stands here, and a seal further on says there was one; what it held comes from another server`,
   ])
 })
 
 test('a file that is cut is never a crash of the command', async () => {
   const whole = await madeDisk()
+  const uncovered = await madeDisk({ keystore: null })
   const last = await lastSegment(whole)
   const header = whole.bytes(last).indexOf('\n') + 1
   for (const path of whole.files().filter((file) => !file.endsWith('vote'))) {
-    const bytes = whole.bytes(path)
+    // What a keystore file covers may be missing from the log.
+    const disk = path.endsWith('.log') ? uncovered : whole
+    const bytes = disk.bytes(path)
     const isNewest = path === last
     const lastLine = bytes.lastIndexOf('\n', bytes.length - 2) + 1
     for (let length = 0; length < bytes.length - 1; length++) {
-      whole.put(path, bytes.subarray(0, length))
-      const { damage, findings, verdict } = await verified(whole)
+      disk.put(path, bytes.subarray(0, length))
+      const { damage, findings, verdict } = await verified(disk)
       // What a crash or a copy leaves: the newest segment without its newest bytes, any without its last seal.
       const isLeft = (isNewest && length >= header) || (path.endsWith('.log') && length >= lastLine)
       expect([path, length, damage.length > 0]).toEqual([path, length, !isLeft])
       if (isLeft) expect(findings.length > 0 || verdict.lastIndex > 6).toBe(true)
     }
-    whole.put(path, bytes)
+    disk.put(path, bytes)
   }
   whole.put(`${DATA}/vote`, whole.bytes(`${DATA}/vote`).subarray(0, 5_000))
   expect((await verified(whole)).findings).toMatchObject([{ kind: 'note', offset: 4096 }])
@@ -221,10 +229,15 @@ describe('files that do not go together', () => {
     for (const [index, damage] of [
       [8, []],
       [7, []],
-      [6, ['entries 1 to 7 are missing before it, and no keystore file covers them']],
+      [
+        6,
+        [
+          'entries 1 to 7 are missing before it, and no keystore file covers that; what is missing comes from another server',
+        ],
+      ],
     ] as const) {
       const disk = await madeDisk({ keystore: { index, term: 2 } })
-      for (const path of (await segments(disk)).slice(0, 2)) await disk.remove(path)
+      for (const path of (await segments(disk)).slice(0, 3)) await disk.remove(path)
       expect((await verified(disk)).damage.map(({ what }) => what)).toEqual(damage)
     }
   })
@@ -248,6 +261,75 @@ describe('files that do not go together', () => {
     await VoteFile.create(other, DATA, 'b')
     disk.put(`${DATA}/vote`, other.bytes(`${DATA}/vote`))
     expect(await damageOf(disk)).toHaveLength(2)
+  })
+})
+
+describe('a log that was damaged, and went on', () => {
+  /** Damages the entry 6 that counts, and lets a server open the log. */
+  async function reopened(entries: readonly number[]): Promise<MemoryDisk> {
+    const disk = await madeDisk({ lastOpening: false })
+    const [, , path = ''] = await segments(disk)
+    disk.flipBit(path, disk.bytes(path).indexOf('6 2 ') + 40)
+    await appendTo(disk, DATA, entries)
+    return disk
+  }
+
+  test('owes what is not reached again yet', async () => {
+    const { findings, verdict } = await verified(await reopened([]))
+    expect(findings.map(describeFinding)).toEqual([
+      expect.stringMatching(
+        /3\.log: note at byte \d+, entry 6: .*; the next segment takes its place$/,
+      ),
+      `${GROUP}/log: DAMAGED at entry 7: damage cut this log short: up to entry 2/7 it was durable once, and what is missing comes from another server`,
+    ])
+    expect(verdict.lastIndex).toBe(5)
+  })
+
+  test('is well once all of it is there again', async () => {
+    const { findings, verdict } = await verified(await reopened([6, 7]))
+    expect(findings).toMatchObject([{ kind: 'note', index: 6 }])
+    expect(verdict).toMatchObject({ damageCount: 0, lastIndex: 7 })
+  })
+})
+
+describe('snapshots', () => {
+  test('a whole one covers the log, a part of one counts for nothing', async () => {
+    const disk = await madeDisk()
+    const other = await madeDisk({ keystore: { index: 7, term: 2 } })
+    disk.put(`${GROUP}/snapshot`, other.bytes(`${GROUP}/keystore`))
+    disk.put(`${GROUP}/snapshot.part`, Buffer.from('keyst'))
+    for (const path of (await segments(disk)).slice(0, 3)) await disk.remove(path)
+    const { files, findings, verdict } = await verified(disk)
+    expect(files).toContainEqual({
+      path: `${GROUP}/snapshot`,
+      what: '2 items, 8 bytes of values, as of entry 2/7',
+    })
+    expect(findings.map(({ kind, path }) => [kind, path])).toEqual([
+      ['note', `${GROUP}/snapshot`],
+      ['note', `${GROUP}/snapshot.part`],
+    ])
+    expect(verdict.damageCount).toBe(0)
+  })
+
+  test('a damaged one is named', async () => {
+    const disk = await madeDisk()
+    disk.put(`${GROUP}/snapshot`, Buffer.from('keystore'))
+    expect((await verified(disk)).damage).toMatchObject([{ path: `${GROUP}/snapshot` }])
+  })
+
+  test('a log that begins behind one counts, whatever stands before', async () => {
+    const disk = await madeDisk({
+      keystore: { index: 20, term: 3 },
+      beginsBehind: [3, 20],
+      vote: { term: 3, vote: '' },
+    })
+    const { findings, verdict } = await verified(disk)
+    expect(findings).toEqual([])
+    expect(verdict.lastIndex).toBe(20)
+    await disk.remove(`${GROUP}/keystore`)
+    expect((await verified(disk)).damage.map(({ what }) => what)).toEqual([
+      'entries 9 to 20 are missing before it, and no keystore file covers that; what is missing comes from another server',
+    ])
   })
 })
 

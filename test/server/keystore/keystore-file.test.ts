@@ -50,7 +50,9 @@ async function written(items: Items, header = HEADER): Promise<MemoryDisk> {
 
 async function read(disk: MemoryDisk) {
   const items: [string, Item][] = []
-  const header = await readKeystore(disk, DIRECTORY, (key, item) => items.push([key, item]))
+  const header = await readKeystore(disk, `${DIRECTORY}/keystore`, (key, item) =>
+    items.push([key, item]),
+  )
   return header && { header, items }
 }
 

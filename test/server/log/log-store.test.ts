@@ -837,8 +837,8 @@ describe('damage', () => {
     const foreign = new RecordWriter('cluster-2')
     const value = Buffer.concat([
       writer.createEntry({ term: 9, index: 2 }, 0, { kind: 'noop' }).record,
-      writer.seal({ index: 99, commitIndex: 99, offset: 0 }),
-      foreign.seal({ index: 1, commitIndex: 1, offset: 0 }),
+      writer.seal({ index: 99, term: 1, commitIndex: 99, offset: 0 }),
+      foreign.seal({ index: 1, term: 1, commitIndex: 1, offset: 0 }),
     ])
     const harness = await opened()
     const command = Buffer.concat([Buffer.from('set k 0 0 9\r\n'), value, Buffer.from('\r\n')])
@@ -856,12 +856,13 @@ describe('damage', () => {
     ['without a checksum', null],
   ])('a torn batch with a seal %s in a value is cut', async (_, writer) => {
     const seal =
-      writer?.seal({ index: 1, commitIndex: 0, offset: 0 }) ?? Buffer.from('seal 1 0 00000000\n')
+      writer?.seal({ index: 1, term: 1, commitIndex: 0, offset: 0 }) ??
+      Buffer.from('seal 1 0 00000000\n')
     expect(await openTornBefore(seal)).toBe(1)
   })
 
   test('a torn batch with a seal of this cluster in a value is cut', async () => {
-    const seal = new RecordWriter(CLUSTER).seal({ index: 1, commitIndex: 0, offset: 0 })
+    const seal = new RecordWriter(CLUSTER).seal({ index: 1, term: 1, commitIndex: 0, offset: 0 })
     expect(await openTornBefore(seal)).toBe(1)
   })
 

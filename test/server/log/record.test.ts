@@ -92,9 +92,9 @@ describe('round trip', () => {
   })
 
   test('a seal', () => {
-    const seal = { index: 12, commitIndex: 9, offset: 345 }
+    const seal = { index: 12, term: 3, commitIndex: 9, offset: 345 }
     const bytes = new RecordWriter(CLUSTER).seal(seal)
-    expect(bytes.toString()).toMatch(/^seal 12 9 345 [0-9a-f]{8}\n$/)
+    expect(bytes.toString()).toMatch(/^seal 12 3 9 345 [0-9a-f]{8}\n$/)
     expect(reader.read(bytes, 0)).toEqual({ kind: 'seal', seal, end: bytes.length })
   })
 
@@ -120,7 +120,7 @@ describe('round trip', () => {
     expect(reader.readAll(Buffer.alloc(0))).toEqual([])
     expect(reader.readAll(message.subarray(0, -1))).toBeNull()
     expect(reader.readAll(flipped(message, message.length - 1, 0))).toBeNull()
-    const seal = new RecordWriter(CLUSTER).seal({ index: 3, commitIndex: 3, offset: 0 })
+    const seal = new RecordWriter(CLUSTER).seal({ index: 3, term: 1, commitIndex: 3, offset: 0 })
     expect(reader.readAll(Buffer.concat([message, seal]))).toBeNull()
   })
 })
@@ -131,7 +131,7 @@ describe('damage', () => {
     command: create(7, command('set key 0 0 5\r\nhello\r\n')).record,
     empty: create(7, command('')).record,
     config: create(7, { kind: 'config', config: CONFIG }).record,
-    seal: new RecordWriter(CLUSTER).seal({ index: 7, commitIndex: 6, offset: 0 }),
+    seal: new RecordWriter(CLUSTER).seal({ index: 7, term: 1, commitIndex: 6, offset: 0 }),
   }
 
   test.each(Object.entries(entries))('%s: any bit turned over is noticed', (_, record) => {
@@ -192,7 +192,7 @@ describe('damage', () => {
 
 describe('what only looks like a record', () => {
   const inner = create(9, command('set stolen 0 0 1\r\n!\r\n')).record
-  const innerSeal = new RecordWriter(CLUSTER).seal({ index: 9, commitIndex: 9, offset: 0 })
+  const innerSeal = new RecordWriter(CLUSTER).seal({ index: 9, term: 1, commitIndex: 9, offset: 0 })
 
   test.each([
     ['a record', inner],
@@ -223,7 +223,12 @@ describe('what only looks like a record', () => {
     const foreign = create(1, command('set key 0 0 5\r\nhello\r\n'), 'cluster-2').record
     expect(reader.read(foreign, 0)).toEqual({ kind: 'bad' })
     expect(new RecordReader('cluster-2').read(foreign, 0).kind).toBe('entry')
-    const seal = new RecordWriter('cluster-2').seal({ index: 1, commitIndex: 1, offset: 0 })
+    const seal = new RecordWriter('cluster-2').seal({
+      index: 1,
+      term: 1,
+      commitIndex: 1,
+      offset: 0,
+    })
     expect(reader.read(seal, 0)).toEqual({ kind: 'bad' })
     expect(reader.read(Buffer.from(checkedLine('seal 1 1')), 0)).toEqual({ kind: 'bad' })
   })
@@ -248,7 +253,10 @@ describe('coalesce', () => {
       const body = Buffer.alloc(at % 4 === 3 ? 100_000 : 10 * at, at)
       return writer.createEntry({ term: 1, index: at + 1 }, 0, command(body)).record
     })
-    pool.push(Buffer.from('elsewhere'), writer.seal({ index: 1, commitIndex: 0, offset: 0 }))
+    pool.push(
+      Buffer.from('elsewhere'),
+      writer.seal({ index: 1, term: 1, commitIndex: 0, offset: 0 }),
+    )
     const property = fc.property(fc.array(fc.constantFrom(...pool)), (records) => {
       const before = Buffer.concat(records)
       const pieces = coalesce(records)

@@ -1,0 +1,186 @@
+/**
+ * What a server's group knew when it stopped: keystore file and log, as a state
+ * machine and what the Raft core starts from.
+ *
+ * The keystore covers the log's beginning; what the log has behind it is applied up
+ * to the newest index known to be committed. A snapshot that a leader sent and that
+ * was complete before this server stopped takes the keystore's place.
+ *
+ * Damage that the keystore covers costs nothing. Else what is missing has to come from
+ * peers: the log says what it owes.
+ */
+import type { Io } from '../io/io.ts'
+import type { Logger } from '../io/logger.ts'
+import { MapItemStore } from './keystore/item-store.ts'
+import {
+  KeystoreDamagedError,
+  type KeystoreHeader,
+  readKeystore,
+} from './keystore/keystore-file.ts'
+import { StateMachine } from './keystore/state-machine.ts'
+import { groupDirectory } from './log/group-directory.ts'
+import { LogStore, type LogStoreOptions, type LogSummary } from './log/log-store.ts'
+import type { LogEntry } from './log/record.ts'
+import type { RaftLogState } from './raft/raft-log.ts'
+import { NO_ENTRY } from './raft/term-runs.ts'
+import type { Config, ServerId } from './raft/types.ts'
+
+/** A snapshot that is complete and not yet in the keystore's place. */
+export const SNAPSHOT = 'snapshot'
+/** One that is on its way. */
+export const SNAPSHOT_PART = 'snapshot.part'
+export const KEYSTORE = 'keystore'
+
+const REPLAY_BYTES = 4 * 1024 * 1024
+
+export interface RestoreOptions {
+  readonly io: Io
+  readonly log: Logger
+  readonly directory: string
+  readonly group: number
+  readonly clusterId: string
+  readonly serverId: ServerId
+  readonly segmentBytes?: number
+}
+
+export interface Restored {
+  readonly machine: StateMachine
+  readonly store: LogStore
+  readonly summary: LogSummary
+  readonly raftLog: RaftLogState<LogEntry>
+  /** What the log has grown by since the keystore file was written. */
+  readonly grownBytes: number
+  readonly keystoreBytes: number
+}
+
+export async function restore(options: RestoreOptions): Promise<Restored> {
+  const { io, directory, group, clusterId } = options
+  const at = groupDirectory(directory, group, clusterId)
+  await io.disk.makeDirectory(at)
+  // The keystore's name must be as durable as the log is short.
+  await io.disk.syncDirectory(at)
+  const { machine, header, bytes: keystoreBytes, isNews } = await load(options, at)
+  const logOptions: LogStoreOptions = {
+    disk: io.disk,
+    timers: io.timers,
+    directory: `${at}/log`,
+    clusterId,
+    group,
+    covered: header ? { term: header.term, index: header.index } : NO_ENTRY,
+    isCoverNews: isNews,
+    ...(options.segmentBytes ? { segmentBytes: options.segmentBytes } : {}),
+  }
+  const { log: store, summary } = await LogStore.open(logOptions)
+  const configs = configsOf(header, summary)
+  report(options, summary)
+  if (isNews) await adoptSnapshot(io.disk, at)
+  let grownBytes = 0
+  while (machine.appliedIndex < summary.commitIndex) {
+    const first = machine.appliedIndex + 1
+    const entries = await store.read(first, summary.commitIndex, REPLAY_BYTES)
+    if (entries.length === 0) throw new Error(`entry ${first} is missing from the log`)
+    for (const entry of entries) {
+      machine.apply(entry)
+      grownBytes += entry.bytes
+    }
+  }
+  const commitIndex = machine.appliedIndex
+  store.commitIndex = commitIndex
+  const { base, owed, termRuns, lastIndex } = summary
+  const tail = commitIndex < lastIndex ? await store.read(commitIndex + 1, lastIndex, Infinity) : []
+  const inForce = configs.findLast(({ index }) => index <= commitIndex)
+  const raftLog = {
+    ...{ base, owed, termRuns, tail, lastIndex, commitIndex },
+    lastTimeMs: Math.max(summary.lastTimeMs, header?.timeMs ?? 0),
+    configs: configs.filter((config) => config === inForce || config.index > commitIndex),
+  }
+  return { machine, store, summary, raftLog, grownBytes, keystoreBytes }
+}
+
+/** From now on the snapshot that was received is the keystore. */
+export async function adoptSnapshot(disk: Io['disk'], at: string): Promise<void> {
+  await disk.rename(`${at}/${SNAPSHOT}`, `${at}/${KEYSTORE}`)
+  await disk.syncDirectory(at)
+}
+
+/** The newest whole file of items. */
+async function load(options: RestoreOptions, at: string) {
+  const { disk } = options.io
+  const names = await disk.list(at)
+  for (const name of names) {
+    if (name === SNAPSHOT_PART || name.endsWith('.tmp')) await disk.remove(`${at}/${name}`)
+  }
+  const keystore = await loadFile(options, at, KEYSTORE)
+  if (!names.includes(SNAPSHOT)) return { ...keystore, isNews: false }
+  const snapshot = await loadFile(options, at, SNAPSHOT)
+  const isNews = (snapshot.header?.index ?? 0) > (keystore.header?.index ?? 0)
+  if (isNews) return { ...snapshot, isNews }
+  await disk.remove(`${at}/${SNAPSHOT}`)
+  return { ...keystore, isNews }
+}
+
+interface Loaded {
+  readonly machine: StateMachine
+  readonly header: KeystoreHeader | null
+  /** The file's size. */
+  readonly bytes: number
+}
+
+async function loadFile(
+  { io, log, clusterId }: RestoreOptions,
+  at: string,
+  name: string,
+): Promise<Loaded> {
+  const path = `${at}/${name}`
+  try {
+    return await loadKeystore(io.disk, path, clusterId)
+  } catch (error) {
+    if (!(error instanceof KeystoreDamagedError)) throw error
+    log.warn({}, `${error.message}; its items are taken from the log or from another server`)
+    return { machine: new StateMachine(new MapItemStore()), header: null, bytes: 0 }
+  }
+}
+
+/**
+ * The state machine that a file of items holds; an empty one where there is no such file.
+ * @throws KeystoreDamagedError
+ */
+export async function loadKeystore(
+  disk: Io['disk'],
+  path: string,
+  clusterId: string,
+): Promise<Loaded> {
+  const machine = new StateMachine(new MapItemStore())
+  const header = await readKeystore(disk, path, (key, item) => machine.restoreItem(key, item))
+  if (!header) return { machine, header, bytes: 0 }
+  if (header.clusterId !== clusterId) {
+    throw new Error(`${path} belongs to cluster ${header.clusterId}`)
+  }
+  machine.restore(header.index, header.timeMs)
+  const file = await disk.open(path, { create: false })
+  const bytes = await file.size()
+  await file.close()
+  return { machine, header, bytes }
+}
+
+type Configs = readonly { readonly index: number; readonly config: Config }[]
+
+function configsOf(header: KeystoreHeader | null, { configs, base }: LogSummary): Configs {
+  if (!header) return configs
+  const { index, config } = header
+  // What the log still has from before the keystore is the same, at its own index.
+  const known = configs.filter((each) => each.index > base.index)
+  const before = known.findLast((each) => each.index <= index)
+  return before ? known : [{ index, config }, ...known]
+}
+
+function report({ log }: RestoreOptions, { damage, owed }: LogSummary): void {
+  if (!damage) return
+  const { path, offset, index } = damage
+  const where = `${path}: damaged at byte ${offset}, entry ${index}`
+  if (owed.index === 0) return log.warn({}, `${where}; the keystore has what it held`)
+  log.warn(
+    {},
+    `${where}; entries ${index} to ${owed.index} are missing until another server brings them`,
+  )
+}
