@@ -8,6 +8,7 @@ import { createNodeIo } from '../src/io/node.ts'
 import { DISCOVER_POLICIES, type DiscoverPolicy } from '../src/lb/coordinator.ts'
 import { Balancer } from '../src/lb/lb.ts'
 import { SEGMENT_BYTES } from '../src/server/log/log-store.ts'
+import { SCRUB_INTERVAL_MS } from '../src/server/scrub.ts'
 import { Server } from '../src/server/server.ts'
 import { ESCAPES, printKeystore, printLog } from './inspect.ts'
 import { recoverServer } from './recover.ts'
@@ -103,6 +104,7 @@ interface ServerFlags extends BalancerFlags, BalancersFlags {
   readonly evictAfter: number
   readonly maxVoters: number
   readonly segmentBytes: number
+  readonly scrubInterval: number
 }
 
 addBalancersFlags(program.command('addsrv'), 5001, 'servers')
@@ -118,6 +120,12 @@ addBalancersFlags(program.command('addsrv'), 5001, 'servers')
   .option('--evict-after <ms>', 'a server silent for so long is replaced', parseEvictAfter, 30_000)
   .option('--max-voters <count>', 'more servers than that stand by; an odd number', parseVoters, 5)
   .option('--segment-bytes <bytes>', 'of a file of the log', parseSegmentBytes, SEGMENT_BYTES)
+  .option(
+    '--scrub-interval <ms>',
+    'so often what is on disk is read again, and mended where it rotted',
+    parseCount,
+    SCRUB_INTERVAL_MS,
+  )
   .addHelpText(
     'after',
     '\nExample:\n  store addsrv --cport 7002 --sport 6002 --lb lb1.example:5001,lb2.example:5001',
@@ -140,6 +148,7 @@ addBalancersFlags(program.command('addsrv'), 5001, 'servers')
           requestTimeoutMs: flags.requestTimeout,
           membership: { evictAfterMs: flags.evictAfter, votersMax: flags.maxVoters },
           segmentBytes: flags.segmentBytes,
+          scrubIntervalMs: flags.scrubInterval,
           onLeave: () => {
             log.info('removed from the cluster: stopping; started again, it joins again')
             process.kill(process.pid, 'SIGTERM')

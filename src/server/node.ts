@@ -35,6 +35,7 @@ import { memberOf } from './raft/config.ts'
 import { DEFAULT_TIMING, Raft, type RaftTiming } from './raft/raft.ts'
 import type { Config, EntryId, HardState, LogRead, ServerId, Snapshot } from './raft/types.ts'
 import { adoptSnapshot, KEYSTORE, type Restored, restore, SNAPSHOT } from './restore.ts'
+import { SCRUB_INTERVAL_MS, Scrubber } from './scrub.ts'
 import {
   type ReceivedSnapshot,
   SNAPSHOT_PIECE_BYTES,
@@ -76,6 +77,7 @@ export interface NodeOptions {
   /** Of a segment of the log; the keystore file is written when the log has grown by this, or by its own size. */
   readonly segmentBytes?: number
   readonly snapshotPieceBytes?: number
+  readonly scrubIntervalMs?: number
   /** @returns the stream the message leaves on; null where it certainly does not leave. */
   readonly send: (message: PeerMessage) => number | null
   /** This server was removed from the cluster, on purpose. */
@@ -187,6 +189,7 @@ export class Node {
   #onDeposed = (): void => {}
   readonly #snapshotsOut: SnapshotSender
   readonly #snapshotsIn: SnapshotReceiver
+  readonly #scrubber: Scrubber
   /** One that the core has taken over, or will with the next batch of work. */
   #received: { readonly snapshot: ReceivedSnapshot; readonly done: () => void } | null = null
 
@@ -240,6 +243,13 @@ export class Node {
       clusterId,
       send: (message) => void send({ ...message, ...signed() }),
       onReceived: (snapshot) => this.#receiveSnapshot(snapshot),
+      onFailure: (error) => this.#fail(asError(error)),
+    })
+    this.#scrubber = new Scrubber({
+      ...{ timers: io.timers, disk: io.disk, store },
+      path: `${this.#groupDirectory}/${KEYSTORE}`,
+      intervalMs: options.scrubIntervalMs ?? SCRUB_INTERVAL_MS,
+      onDamage: (what) => this.#repair(what),
       onFailure: (error) => this.#fail(asError(error)),
     })
   }
@@ -486,6 +496,7 @@ export class Node {
     const received = this.#received
     received?.done()
     await this.#snapshotsIn.stop()
+    await this.#scrubber.stop()
     await this.#keystoreWrite
     await this.#store.close()
     if (this.#grownBytes > 0 && !received) await this.#writeKeystore()
@@ -932,12 +943,16 @@ export class Node {
       this.raft.entriesRead(to, entries)
     } catch (error) {
       if (!(error instanceof LogDamagedError)) return this.#fail(asError(error))
-      // What rotted is in memory still: once a keystore holds it, nobody needs it of the log.
-      this.#options.log.warn({}, `${error.message}; a new keystore file takes its place`)
       this.raft.entriesRead(to, [])
-      this.#beginKeystore()
+      this.#repair(error.message)
     }
     this.#wake()
+  }
+
+  /** What rotted is in memory still: once a keystore file holds it, the log's copy is needed no more. */
+  #repair(what: string): void {
+    this.#options.log.warn({}, `${what}; a new keystore file takes its place`)
+    this.#beginKeystore()
   }
 
   async #writeKeystore(): Promise<void> {

@@ -45,6 +45,7 @@ export interface ServerOptions {
   readonly membership?: MembershipRules
   readonly segmentBytes?: number
   readonly snapshotPieceBytes?: number
+  readonly scrubIntervalMs?: number
   /** It was removed from the cluster: the process shall stop it. */
   readonly onLeave: () => void
   /** The disk failed; the process must end. */
@@ -242,7 +243,7 @@ export class Server implements Store {
 
   async #open(cluster: string, form: boolean): Promise<void> {
     const { io, directory, log, requestTimeoutMs, onLeave, onFailure } = this.#options
-    const { timing, membership, segmentBytes, snapshotPieceBytes } = this.#options
+    const { timing, membership, segmentBytes, snapshotPieceBytes, scrubIntervalMs } = this.#options
     const { serverId, clusterId } = this.#identity
     const isMember = clusterId === cluster
     if (clusterId !== null && !isMember) {
@@ -274,6 +275,7 @@ export class Server implements Store {
         ...(membership ? { membership } : {}),
         ...(segmentBytes ? { segmentBytes } : {}),
         ...(snapshotPieceBytes ? { snapshotPieceBytes } : {}),
+        ...(scrubIntervalMs ? { scrubIntervalMs } : {}),
         send: (message) => this.#peers.send(message),
         onLeave,
         onChange: () => this.#onNodeChange(),

@@ -138,6 +138,15 @@ export class TestCluster {
     return cluster
   }
 
+  /** One more, on ports of its own; to be started. */
+  async addServer(place = LOOPBACK): Promise<ServerProcess> {
+    const cport = await freePorts(2)
+    const directory = join(this.directory, `srv-${this.servers.length + 1}`)
+    const server = { place, cport, sport: cport + 1, directory, process: null }
+    this.servers.push(server)
+    return server
+  }
+
   /** Starts the processes, and waits for nothing. */
   static async launch(places: Places, ...flags: string[]): Promise<TestCluster> {
     const cluster = new TestCluster(await freePorts(2 + 2 * places.servers.length), places, flags)

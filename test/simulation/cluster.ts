@@ -117,6 +117,7 @@ export interface Settings {
   /** Small ones are cut all the time, and peers need snapshots. */
   readonly segmentBytes: number
   readonly snapshotPieceBytes: number
+  readonly scrubIntervalMs: number
 }
 
 export class ServerProcess extends Process {
@@ -165,7 +166,7 @@ export class ServerProcess extends Process {
   async start(io: ReturnType<Host['boot']>, onFailure: (error: Error) => void): Promise<void> {
     const { name } = this.host
     const { epoch } = this.host
-    const { evictAfterMs, segmentBytes, snapshotPieceBytes } = this.#settings
+    const { evictAfterMs, segmentBytes, snapshotPieceBytes, scrubIntervalMs } = this.#settings
     const server = await Server.start({
       io,
       log: this.logger(),
@@ -178,7 +179,7 @@ export class ServerProcess extends Process {
       requestTimeoutMs: REQUEST_TIMEOUT_MS,
       timing: TIMING,
       membership: { evictAfterMs, votersMax: 5 },
-      ...{ segmentBytes, snapshotPieceBytes },
+      ...{ segmentBytes, snapshotPieceBytes, scrubIntervalMs },
       onLeave: () => this.stopCleanly(this.world.between(100, 3_000)),
       onFailure,
     })

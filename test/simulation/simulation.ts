@@ -81,6 +81,7 @@ class Simulation {
       evictAfterMs: world.pick([4_000, 8_000, 30_000]),
       segmentBytes: world.pick([1_000, 4_000, 16_000, 1_000_000]),
       snapshotPieceBytes: world.pick([100, 1_000, 100_000]),
+      scrubIntervalMs: world.pick([1_000, 10_000, 1_000_000]),
     }
     this.#servers = Array.from(
       { length: serverCount },

@@ -77,7 +77,7 @@ function* encode(
  * @throws KeystoreDamagedError
  */
 export async function readKeystore(
-  disk: Disk,
+  disk: Pick<Disk, 'list' | 'open'>,
   path: string,
   onItem: (key: string, item: Item) => void,
 ): Promise<KeystoreHeader | null> {

@@ -101,7 +101,7 @@ export class LogStore {
   #sealTimer: { cancel(): void } | null = null
   #isPoisoned = false
   #isClosed = false
-  #onIdle: (() => void) | null = null
+  #onIdle: (() => void)[] = []
   #readerCount = 0
   /** Files that were removed while somebody may read them. */
   #removed: DiskFile[] = []
@@ -143,8 +143,27 @@ export class LogStore {
     try {
       return await this.#read(firstIndex, lastIndex, bytesMax)
     } finally {
-      this.#readerCount--
-      if (this.#readerCount === 0) await this.#closeRemoved()
+      await this.#endRead()
+    }
+  }
+
+  /**
+   * Reads all but what is being written once more; the newest segment is ended for it.
+   * @param through What the files are read through.
+   * @returns the first damage.
+   */
+  async scrub(through: (file: DiskFile) => DiskFile): Promise<LogDamage | null> {
+    await this.#endSegment()
+    this.#readerCount++
+    try {
+      const segments = this.#segments.map((segment) => ({
+        ...segment,
+        file: segment === this.#segment ? emptied(segment) : through(segment.file),
+      }))
+      const base = (segments[0]?.header?.firstIndex ?? 1) - 1
+      return (await scanLog(segments, base, this.#reader, () => {})).damage
+    } finally {
+      await this.#endRead()
     }
   }
 
@@ -175,19 +194,33 @@ export class LogStore {
   /** The log starts anew, durably, behind an entry that a snapshot holds; `cutTo` then removes the old. */
   async reset(base: EntryId): Promise<void> {
     this.#queue = []
-    await this.#idle()
-    this.#sealTimer?.cancel()
-    this.#isWriting = true
+    await this.#beginWriting()
     this.#startAnew(base)
-    await this.#startSegment([])
+    await this.#beginSegment()
     this.#becomeIdle()
+    if (this.#isPoisoned) throw new Error('the log could not be begun anew')
+  }
+
+  /** Where the newest segment holds anything, another one follows. */
+  async #endSegment(): Promise<void> {
+    await this.#beginWriting()
+    const isEmpty = this.#last.index < this.#firstIndex
+    if (!this.#isPoisoned && !this.#isClosed && !isEmpty) await this.#beginSegment()
+    this.#becomeIdle()
+  }
+
+  async #beginSegment(): Promise<void> {
+    try {
+      await this.#startSegment([])
+    } catch (error) {
+      this.#poison(error)
+    }
   }
 
   /** Writes what is queued and a last seal, so that the next open finds a clean end. */
   async close(): Promise<void> {
     this.#isClosed = true
-    await this.#idle()
-    this.#sealTimer?.cancel()
+    await this.#beginWriting()
     if (!this.#isPoisoned) {
       // A seal says that all before it is durable; one written while idle is not yet.
       if (this.#isSealed) await this.#segment.file.datasync()
@@ -222,12 +255,14 @@ export class LogStore {
   #becomeIdle(): void {
     this.#isWriting = false
     if (this.#queue.length > 0 && !this.#isPoisoned) void this.#writeQueue()
-    else this.#onIdle?.()
+    else for (const resolve of this.#onIdle.splice(0)) resolve()
   }
 
-  async #idle(): Promise<void> {
-    if (this.#isWriting) await new Promise<void>((resolve) => (this.#onIdle = resolve))
-    this.#onIdle = null
+  /** Waits for the write that is under way, and keeps others from beginning one until `#becomeIdle`. */
+  async #beginWriting(): Promise<void> {
+    while (this.#isWriting) await new Promise<void>((resolve) => this.#onIdle.push(resolve))
+    this.#isWriting = true
+    this.#sealTimer?.cancel()
   }
 
   /** What goes back behind the first index of its segment begins one, and so does what comes late. */
@@ -415,6 +450,11 @@ export class LogStore {
     if (this.#readerCount === 0) await this.#closeRemoved()
   }
 
+  async #endRead(): Promise<void> {
+    this.#readerCount--
+    if (this.#readerCount === 0) await this.#closeRemoved()
+  }
+
   async #closeRemoved(): Promise<void> {
     for (const file of this.#removed.splice(0)) await file.close()
   }
@@ -545,6 +585,19 @@ export class LogStore {
     this.#mark(entries, firstLine.length)
     this.#isSealed = entries.length === 0
   }
+}
+
+/** A segment's file as it was before any record. */
+function emptied({ file, start }: Segment): DiskFile {
+  return {
+    ...{ write: unwritable, datasync: unwritable, close: unwritable },
+    size: async () => start,
+    read: (offset, length) => file.read(offset, Math.max(0, Math.min(length, start - offset))),
+  }
+}
+
+function unwritable(): never {
+  throw new Error('only to be read')
 }
 
 function lowestIndex(entries: readonly LogEntry[]): number {
