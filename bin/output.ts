@@ -67,10 +67,13 @@ export async function printing(print: (out: Output) => Promise<void>): Promise<v
   }
 }
 
-/** How much was read so far, on a terminal, from the second second on. */
+const BAR_CHARACTERS = 24
+
+/** How far one is, on a terminal, from the second second on. */
 export class Progress {
   readonly #clock: Clock
-  readonly #startMs: number
+  #startMs: number
+  #total: number | null = null
   #bytes = 0
   #shownMs = 0
   #isShown = false
@@ -78,6 +81,12 @@ export class Progress {
   constructor(clock: Clock) {
     this.#clock = clock
     this.#startMs = clock.monotonicMs()
+  }
+
+  /** It begins now, and so much is to come. */
+  begin(totalBytes: number): void {
+    this.#total = totalBytes
+    this.#startMs = this.#clock.monotonicMs()
   }
 
   add(byteCount: number): void {
@@ -88,9 +97,7 @@ export class Progress {
     if (elapsedMs < PROGRESS_AFTER_MS || nowMs - this.#shownMs < PROGRESS_EVERY_MS) return
     this.#shownMs = nowMs
     this.#isShown = true
-    process.stderr.write(
-      `\r${Math.floor(this.#bytes / MIB)} MiB read, ${Math.floor(elapsedMs / 1000)} s\x1b[K`,
-    )
+    process.stderr.write(`\r${describeProgress(this.#bytes, this.#total, elapsedMs)}\x1b[K`)
   }
 
   /** Makes room for lines. */
@@ -98,4 +105,15 @@ export class Progress {
     if (this.#isShown) process.stderr.write('\r\x1b[K')
     this.#isShown = false
   }
+}
+
+/** @param total null where nobody knows how much it will be. */
+export function describeProgress(bytes: number, total: number | null, elapsedMs: number): string {
+  const seconds = elapsedMs / 1000
+  if (total === null) return `${Math.floor(bytes / MIB)} MiB read, ${Math.floor(seconds)} s`
+  const part = total === 0 ? 1 : bytes / total
+  const bar = '#'.repeat(Math.floor(part * BAR_CHARACTERS)).padEnd(BAR_CHARACTERS, '.')
+  const rate = (bytes / 1e6 / Math.max(seconds, 0.001)).toFixed(1)
+  const percent = Math.floor(100 * part)
+  return `[${bar}] ${percent}%  ${bytes} of ${total} bytes  ${rate} MB/s`
 }

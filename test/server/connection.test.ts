@@ -38,6 +38,7 @@ function connect() {
     write: () => {},
     answer: () => '',
     remove: () => '',
+    openBackup: () => Promise.reject(new Error('none')),
     barrier: (done) => void barriers.push(done),
     get: (key) => {
       const value = items.get(key)

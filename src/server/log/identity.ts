@@ -10,6 +10,10 @@ import { checkedLine, readCheckedLine } from '../../protocol/checked-line.ts'
 
 const FORMAT = 1
 const COPY_COUNT = 2
+/** A backup is being restored here: without an identity it is no server's data yet. */
+export const RESTORING = 'restoring'
+/** What no new server is made beside. */
+const DATA_NAMES = ['vote', 'groups', RESTORING]
 
 export interface Identity {
   readonly serverId: string
@@ -26,7 +30,7 @@ export async function loadIdentity(
   const path = `${directory}/identity`
   const bytes = await disk.readFile(path)
   if (bytes === null) {
-    const data = (await disk.list(directory)).filter((name) => name === 'vote' || name === 'groups')
+    const data = (await disk.list(directory)).filter((name) => DATA_NAMES.includes(name))
     if (data.length > 0) {
       throw new Error(
         `${path}: missing, though ${directory}/${data[0]} is there; restore it, or move ${directory} away and start again as a new server`,

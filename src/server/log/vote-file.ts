@@ -26,9 +26,14 @@ export class VoteFile {
   }
 
   /** Creates the file, durable with its name. `owner` is the server id. */
-  static async create(disk: Disk, directory: string, owner: string): Promise<void> {
+  static async create(
+    disk: Disk,
+    directory: string,
+    owner: string,
+    hardState: HardState = { term: 0, vote: '' },
+  ): Promise<void> {
     const file = await disk.open(`${directory}/vote.tmp`, { create: true })
-    await new VoteFile(file, seedOf(owner)).write({ term: 0, vote: '' })
+    await new VoteFile(file, seedOf(owner)).write(hardState)
     await file.close()
     await disk.rename(`${directory}/vote.tmp`, `${directory}/vote`)
     await disk.syncDirectory(directory)
