@@ -1,5 +1,4 @@
 /** `store backup`: all items of a live cluster, as of one entry of its log, into a file. */
-import { unlinkSync } from 'node:fs'
 import { basename, dirname } from 'node:path'
 import { fetchBackup } from '../src/client/backup-client.ts'
 import type { Address, Disk, Io } from '../src/io/io.ts'
@@ -24,7 +23,7 @@ export async function backUp(io: Io, options: BackupOptions): Promise<void> {
   if (isThere && !isForced) throw new Error(`${path} is there already: add --force to replace it`)
   const servers = server ? [server] : serversOf(await fetchStatus(io, balancers))
   const part = `${path}.tmp`
-  const removal = removeAtSignal(part)
+  const removal = removeAtSignal(io.disk, part)
   try {
     const fetched = await fetchFromAny(io, servers, part)
     const { header, itemCount } = await check(io.disk, part, path)
@@ -106,14 +105,10 @@ async function check(
 }
 
 /** A command that is interrupted leaves nothing half. */
-function removeAtSignal(path: string): { cancel(): void } {
+function removeAtSignal(disk: Disk, path: string): { cancel(): void } {
   const end = () => {
-    try {
-      unlinkSync(path)
-    } catch {
-      // not begun yet
-    }
-    process.exit(1)
+    const exit = () => process.exit(1)
+    disk.remove(path).then(exit, exit)
   }
   const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
   for (const signal of signals) process.once(signal, end)

@@ -144,9 +144,8 @@ test('flags, expiry and cas unique are kept, and what expires meanwhile does', a
   const cluster = await clusterOf(2)
   const { cport } = await cluster.leader()
   const socket = net.connect(cport, '127.0.0.1')
-  const [soonSeconds, laterSeconds] = [1, 1_000].map(
-    (after) => Math.floor(Date.now() / 1_000) + 2 + after,
-  )
+  const soonSeconds = Math.floor(Date.now() / 1_000) + 3
+  const laterSeconds = soonSeconds + 1_000
   socket.write(`set soon 1 ${soonSeconds} 1\r\na\r\nset later 2 ${laterSeconds} 1\r\nb\r\n`)
   await eventually('both', async () => socket.read()?.toString() === 'STORED\r\nSTORED\r\n')
   socket.destroy()

@@ -205,6 +205,35 @@ describe('a log with something missing', () => {
   })
 })
 
+test('damage is where a start finds it, wherever a byte is flipped', async () => {
+  const harness = new LogHarness()
+  for (const step of STORY) {
+    await step(harness)
+    await settle()
+  }
+  await harness.close()
+  const whole = harness.disk
+  let damagedCount = 0
+  for (const path of await segmentPaths(whole)) {
+    for (let offset = 0; offset < whole.bytes(path).length; offset += 3) {
+      const disk = whole.crash({ contents: 'keep', names: 'keep' })
+      disk.flipBit(path, offset)
+      const { damage, survey } = await surveyOf(disk)
+      const next = harness.fork(disk)
+      await next.openOnly()
+      const { damage: found, owed } = next.summary
+      expect(damage.map(({ kind, what, ...place }) => place)).toEqual(found ? [found] : [])
+      if (found) damagedCount++
+      // Until another server has brought it, this one owes it.
+      const after = await surveyOf(disk)
+      expect(after.survey.owed).toEqual(owed)
+      expect(survey.segmentCount).toBeGreaterThan(0)
+      await next.close()
+    }
+  }
+  expect(damagedCount).toBeGreaterThan(50)
+})
+
 test('a segment that a server removes meanwhile is passed over', async () => {
   const disk = await threeSegments()
   const vanished = segmentPath(99)
