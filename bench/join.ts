@@ -9,16 +9,15 @@
  * keys, then starts a fourth server with an empty directory and measures the rate
  * from its start until it is a voter. Resident memory is read from /proc.
  */
-import { readdirSync, readFileSync, statSync } from 'node:fs'
 import net from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
-import { eventually, type ServerProcess, TestCluster } from '../test/e2e/cluster.ts'
+import { type ServerProcess, TestCluster } from '../test/e2e/cluster.ts'
+import { bytesUnder, fill, mib, rssOf, say, seconds } from './measure.ts'
 
 const VALUE_BYTES = 1_000
 const WRITER_COUNT = 16
 const BEFORE_MS = 15_000
-const FILL_PIPELINE = 500
 
 const { values } = parseArgs({ options: { mib: { type: 'string', default: '1024' } } })
 const keyCount = Math.floor((Number(values.mib) * 1024 * 1024) / VALUE_BYTES)
@@ -26,7 +25,7 @@ const keyCount = Math.floor((Number(values.mib) * 1024 * 1024) / VALUE_BYTES)
 async function measure(cluster: TestCluster): Promise<void> {
   const leader = await cluster.leader()
   const startMs = performance.now()
-  await fill(leader)
+  await fill(leader, { keyCount, valueBytes: VALUE_BYTES })
   say(`filled with ${keyCount} keys in ${seconds(performance.now() - startMs)}`)
   await cluster.ready(60_000)
   const writers = Array.from({ length: WRITER_COUNT }, (_, at) => new Writer(leader, at))
@@ -125,62 +124,13 @@ class Writer {
   }
 }
 
-/** Pipelined sets of one connection. */
-async function fill({ cport }: ServerProcess): Promise<void> {
-  const socket = net.connect({ port: cport, host: '127.0.0.1' })
-  const value = 'v'.repeat(VALUE_BYTES - 10)
-  let owed = 0
-  let wake = (): void => {}
-  socket.on('data', (chunk) => {
-    const text = chunk.toString()
-    if (text.includes('ERROR')) throw new Error(text)
-    for (const byte of chunk) if (byte === 10) owed--
-    if (owed < FILL_PIPELINE / 2) wake()
-  })
-  for (let at = 0; at < keyCount; at += FILL_PIPELINE) {
-    let text = ''
-    const end = Math.min(at + FILL_PIPELINE, keyCount)
-    for (let n = at; n < end; n++) {
-      text += `set key-${n} 0 0 ${VALUE_BYTES}\r\n${String(n).padStart(10, '0')}${value}\r\n`
-    }
-    owed += end - at
-    socket.write(text)
-    while (owed >= FILL_PIPELINE / 2) await new Promise<void>((resolve) => (wake = resolve))
-  }
-  await eventually('all is filled', () => owed === 0)
-  socket.destroy()
-}
-
 async function isVoter(cluster: TestCluster, { cport }: ServerProcess): Promise<boolean> {
   const { members } = await cluster.status()
   return members.some((member) => member.cport === cport && member.voter)
 }
 
-function rssOf({ process }: ServerProcess): number {
-  const text = readFileSync(`/proc/${process?.pid}/status`, 'utf8')
-  return Number(/VmRSS:\s+(\d+)/.exec(text)?.[1] ?? 0) * 1024
-}
-
-function bytesUnder(directory: string): number {
-  return readdirSync(directory, { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile())
-    .reduce((sum, { parentPath, name }) => sum + statSync(`${parentPath}/${name}`).size, 0)
-}
-
 function describe({ rate, longestGapMs }: Rate): string {
   return `${Math.round(rate)} writes/s, longest wait ${longestGapMs.toFixed(0)} ms`
-}
-
-function mib(bytes = 0): string {
-  return `${Math.round(bytes / 1024 / 1024)} MiB`
-}
-
-function seconds(ms: number): string {
-  return `${(ms / 1_000).toFixed(1)} s`
-}
-
-function say(line: string): void {
-  process.stdout.write(`${line}\n`)
 }
 
 const cluster = await TestCluster.start(3)

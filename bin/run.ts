@@ -55,6 +55,17 @@ export function parseCount(text: string): number {
   return count
 }
 
+/** `300`, `512m`, `2g`: bytes, or KiB, MiB, GiB. */
+export function parseBytes(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)([kmgt]?)(?:i?b)?$/i.exec(text.trim())
+  const unit = 1024 ** ' kmgt'.indexOf(match?.[2]?.toLowerCase() || ' ')
+  const bytes = Math.floor(Number(match?.[1]) * unit)
+  if (!match || !Number.isSafeInteger(bytes)) {
+    throw new InvalidArgumentError('a size is like 512m or 2g.')
+  }
+  return bytes
+}
+
 /** Shorter than a restart takes, and servers would come and go. */
 export function parseEvictAfter(text: string): number {
   const ms = parseCount(text)

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { Command, Option } from 'commander'
 import type { Address } from '../src/io/io.ts'
 import type { Logger } from '../src/io/logger.ts'
-import { createNodeIo } from '../src/io/node.ts'
+import { createNodeIo, machineMemoryBytes } from '../src/io/node.ts'
 import { DISCOVER_POLICIES, type DiscoverPolicy } from '../src/lb/coordinator.ts'
 import { Balancer } from '../src/lb/lb.ts'
 import { SEGMENT_BYTES } from '../src/server/log/log-store.ts'
@@ -22,6 +22,7 @@ import {
   createLogger,
   explain,
   parseAddress,
+  parseBytes,
   parseCount,
   parseEvictAfter,
   parsePort,
@@ -48,10 +49,23 @@ program
   .option('--sport <port>', 'first server port for peers', parsePort, 6001)
   .option('--lbcport <port>', "load balancer's port for clients", parsePort, 5002)
   .option('--lbsport <port>', "load balancer's port for servers", parsePort, 5001)
+  .option(
+    '--memory-limit <size>',
+    "each server's (default: a share of half of the memory)",
+    parseBytes,
+  )
+  .option(
+    '--disk-reserve <size>',
+    "each server's (default: 256m, on a small disk less)",
+    parseBytes,
+  )
   .option('--no-restart', 'leave a member that died dead')
   .addHelpText('after', '\nExample:\n  store up --servers 5 --data /var/lib/raftcached')
-  .action((options: UpOptions) =>
-    runCommand('store up', () => up(io, fileURLToPath(import.meta.url), options)),
+  .action((flags: UpOptions) =>
+    runCommand('store up', () => {
+      const memoryLimit = flags.memoryLimit ?? defaultMemoryLimit(flags.servers)
+      return up(io, fileURLToPath(import.meta.url), { ...flags, memoryLimit })
+    }),
   )
 
 interface BalancerFlags {
@@ -107,6 +121,8 @@ interface ServerFlags extends BalancerFlags, BalancersFlags {
   readonly maxVoters: number
   readonly segmentBytes: number
   readonly scrubInterval: number
+  readonly memoryLimit?: number
+  readonly diskReserve?: number
 }
 
 addBalancersFlags(program.command('addsrv'), 5001, 'servers')
@@ -127,6 +143,16 @@ addBalancersFlags(program.command('addsrv'), 5001, 'servers')
     'so often what is on disk is read again, and mended where it rotted',
     parseCount,
     SCRUB_INTERVAL_MS,
+  )
+  .option(
+    '--memory-limit <size>',
+    'for items, like 512m or 2g; 0 for none (default: half of the memory)',
+    parseBytes,
+  )
+  .option(
+    '--disk-reserve <size>',
+    'writes are refused rather than less left free; 0 for none (default: 256m, on a small disk less)',
+    parseBytes,
   )
   .addHelpText(
     'after',
@@ -151,6 +177,10 @@ addBalancersFlags(program.command('addsrv'), 5001, 'servers')
           membership: { evictAfterMs: flags.evictAfter, votersMax: flags.maxVoters },
           segmentBytes: flags.segmentBytes,
           scrubIntervalMs: flags.scrubInterval,
+          limits: {
+            memoryBytes: (flags.memoryLimit ?? defaultMemoryLimit(1)) || Number.POSITIVE_INFINITY,
+            diskReserveBytes: flags.diskReserve ?? null,
+          },
           onLeave: () => {
             log.info('removed from the cluster: stopping; started again, it joins again')
             process.kill(process.pid, 'SIGTERM')
@@ -330,6 +360,11 @@ Example:
   store verify ./data/srv-7001`,
   )
   .action((path: string) => runCommand('store verify', () => verifyPath(io, path)))
+
+/** The rest is for the log's tail, for connections and for the system. */
+function defaultMemoryLimit(serverCount: number): number {
+  return Math.floor(machineMemoryBytes() / 2 / serverCount)
+}
 
 /** What others are told; an address that means "every address of this machine" is none. */
 function advertised(flag: 'cip' | 'sip', bound: string, said: string | undefined): string {

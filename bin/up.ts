@@ -25,6 +25,8 @@ export interface UpOptions {
   readonly sport: number
   readonly lbcport: number
   readonly lbsport: number
+  readonly memoryLimit?: number
+  readonly diskReserve?: number
   readonly restart: boolean
 }
 
@@ -109,6 +111,11 @@ export async function up(io: Io, command: string, options: UpOptions): Promise<v
 
 function membersOf(options: UpOptions): Member[] {
   const { servers, data, cport, sport, lbcport, lbsport } = options
+  const { memoryLimit, diskReserve } = options
+  const limits = [
+    ...(memoryLimit === undefined ? [] : ['--memory-limit', memoryLimit]),
+    ...(diskReserve === undefined ? [] : ['--disk-reserve', diskReserve]),
+  ]
   const member = (name: string, args: (string | number)[]): Member => ({
     name,
     args: args.map(String),
@@ -124,6 +131,7 @@ function membersOf(options: UpOptions): Member[] {
       'addsrv',
       ...['--cport', cport + k, '--sport', sport + k],
       ...['--lbport', lbsport, '--data', `${data}/srv-${cport + k}`],
+      ...limits,
     ]),
   )
   return [balancer, ...rest]

@@ -60,6 +60,10 @@ export interface Disk {
   remove(path: string): Promise<void>
   /** Makes creations, renames and removals in this directory durable. */
   syncDirectory(path: string): Promise<void>
+  /** What this process may still write on the disk that holds `path`. */
+  freeBytes(path: string): Promise<number>
+  /** How large that disk is. */
+  sizeBytes(path: string): Promise<number>
   /**
    * Takes the lock file at `path` for as long as this process lives.
    * @returns null where another process holds it.

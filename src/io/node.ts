@@ -10,8 +10,9 @@ import { randomBytes } from 'node:crypto'
 import dgram from 'node:dgram'
 import { lookup } from 'node:dns'
 import fs from 'node:fs'
-import { mkdir, open, readdir, readFile, rename, unlink } from 'node:fs/promises'
+import { mkdir, open, readdir, readFile, rename, statfs, unlink } from 'node:fs/promises'
 import net from 'node:net'
+import os from 'node:os'
 import path from 'node:path'
 import { performance } from 'node:perf_hooks'
 import { promisify } from 'node:util'
@@ -95,6 +96,16 @@ const nodeDisk: Disk = {
     } finally {
       await handle.close()
     }
+  },
+
+  async freeBytes(path) {
+    const { bavail, bsize } = await statfs(path)
+    return Math.min(bavail * bsize, Number.MAX_SAFE_INTEGER)
+  },
+
+  async sizeBytes(path) {
+    const { blocks, bsize } = await statfs(path)
+    return Math.min(blocks * bsize, Number.MAX_SAFE_INTEGER)
   },
 
   async lock(file) {
@@ -338,6 +349,12 @@ function resolveHost(host: string): Promise<string> {
   return new Promise((resolve, reject) => {
     lookup(host, (error, address) => (error ? reject(error) : resolve(address)))
   })
+}
+
+/** What the machine has, or the container this process runs in. */
+export function machineMemoryBytes(): number {
+  const constrained = process.constrainedMemory() ?? 0 // unknown, or more than there is, for none
+  return constrained > 0 ? Math.min(os.totalmem(), constrained) : os.totalmem()
 }
 
 export function codeOf(error: unknown): string | undefined {

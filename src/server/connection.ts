@@ -296,6 +296,9 @@ function replyLine(outcome: WriteOutcome): string {
       return outcome.reply
     case 'unknown':
       return `SERVER_ERROR outcome unknown: ${outcome.why}`
+    case 'notStored':
+      if (outcome.lacks) return `SERVER_ERROR ${outcome.why}`
+      return `SERVER_ERROR not stored: ${outcome.why}`
     default:
       return `SERVER_ERROR not stored: ${outcome.why}`
   }

@@ -17,6 +17,20 @@ import type { Logger } from '../io/logger.ts'
 import type { Registration, Report, ServerAddress } from '../protocol/balancer.ts'
 import { isCanonical } from '../protocol/commands.ts'
 import type { ClusterStatus, MemberStatus } from '../protocol/status.ts'
+import {
+  type Condition,
+  DEFAULT_LIMITS,
+  DEFAULT_SLOWNESS,
+  describeCondition,
+  isWell,
+  Lag,
+  type Limits,
+  lacksMemory,
+  lacksQuorum,
+  type SlownessRules,
+} from './admission.ts'
+import { DiskWatch } from './disk-watch.ts'
+import { itemCost } from './keystore/item-store.ts'
 import { writeKeystore } from './keystore/keystore-file.ts'
 import type { StateMachine } from './keystore/state-machine.ts'
 import { groupDirectory } from './log/group-directory.ts'
@@ -30,9 +44,9 @@ import {
   type MembershipRules,
   nextConfig,
 } from './membership.ts'
-import type { Forward, PeerMessage, WriteOutcome } from './peer-messages.ts'
-import { memberOf } from './raft/config.ts'
-import { DEFAULT_TIMING, Raft, type RaftTiming } from './raft/raft.ts'
+import type { Forward, Lack, PeerMessage, WriteOutcome } from './peer-messages.ts'
+import { memberOf, quorumValue, voterIds } from './raft/config.ts'
+import { DEFAULT_TIMING, Raft, type RaftTiming, type Refusal } from './raft/raft.ts'
 import type { Config, EntryId, HardState, LogRead, ServerId, Snapshot } from './raft/types.ts'
 import { adoptSnapshot, KEYSTORE, type Restored, restore, SNAPSHOT } from './restore.ts'
 import { SCRUB_INTERVAL_MS, Scrubber } from './scrub.ts'
@@ -60,6 +74,11 @@ const FRAME_BYTES_MAX = 4 * 1024 * 1024
 const CAUGHT_UP_ENTRIES = 1_000
 /** A member silent for longer shows as dead. */
 const ALIVE_MS = 3_000
+/** A follower says so often how its disk is, and is believed for longer. */
+const CONDITION_MS = 1_000
+const CONDITION_KEPT_MS = 3_000
+/** How often a leader looks whether another one's disk is better. */
+const DISK_CHECK_MS = 100
 /** A request to remove a server is forgotten unless it is made again. */
 const LEAVING_MS = 2_500
 
@@ -78,6 +97,8 @@ export interface NodeOptions {
   readonly segmentBytes?: number
   readonly snapshotPieceBytes?: number
   readonly scrubIntervalMs?: number
+  readonly limits?: Limits
+  readonly slowness?: SlownessRules
   /** @returns the stream the message leaves on; null where it certainly does not leave. */
   readonly send: (message: PeerMessage) => number | null
   /** This server was removed from the cluster, on purpose. */
@@ -144,6 +165,7 @@ export class Node {
   readonly #io: Io
   readonly #groupDirectory: string
   readonly #store: LogStore
+  readonly #disk: DiskWatch
   readonly #voteFile: VoteFile
   #isPumping = false
   #isPumpDue = false
@@ -187,6 +209,23 @@ export class Node {
   /** The newest keystore file of this process has everything up to here. */
   #keystoreIndex = 0
   #keystoreWrite: Promise<void> | null = null
+  /** Places on the disk that had rotted. */
+  #mendedCount = 0
+  /** The log on this disk behind what it shall hold, and behind what a quorum of others holds. */
+  readonly #ownLag: Lag
+  readonly #leaderLag: Lag
+  /** What others said of their disks, and when. */
+  readonly #conditions = new Map<ServerId, { readonly said: Condition; readonly atMs: number }>()
+  /** For lack of disk space nothing can be committed: no writes, or nothing at all. */
+  #isQuorumShort = false
+  #isQuorumFull = false
+  #conditionAtMs = 0
+  #diskCheckAtMs = 0
+  /** When it may hand over for a slow disk again, and for one without room. */
+  #slowAgainAtMs = Number.NEGATIVE_INFINITY
+  #fullAgainAtMs = Number.NEGATIVE_INFINITY
+  /** When it did not lead the last time. */
+  #followedMs = 0
   #lastState = ''
   #onDeposed = (): void => {}
   readonly #snapshotsOut: SnapshotSender
@@ -198,6 +237,7 @@ export class Node {
   private constructor(
     options: NodeOptions,
     { machine, store, raftLog, grownBytes, keystoreBytes }: Restored,
+    disk: DiskWatch,
     voteFile: VoteFile,
     hardState: HardState,
   ) {
@@ -207,6 +247,7 @@ export class Node {
     this.#nextId = Math.floor(io.random.float() * 2 ** 52)
     this.#groupDirectory = directoryOf(options)
     this.#store = store
+    this.#disk = disk
     this.#voteFile = voteFile
     this.#machine = machine
     this.#grownBytes = grownBytes
@@ -221,6 +262,9 @@ export class Node {
       createEntry: new RecordWriter(clusterId).createEntry,
       ...(timing ? { timing } : {}),
     })
+    this.#ownLag = new Lag(this.#slowness)
+    this.#leaderLag = new Lag(this.#slowness)
+    disk.onChange = () => this.#roomChanged()
     store.onStable = (id) => {
       this.raft.stable(id)
       this.#wake()
@@ -283,10 +327,17 @@ export class Node {
       await restored.store.close()
       restored = await open()
     }
-    return new Node(options, restored, voteFile, hardState)
+    // What it holds changes with a snapshot.
+    let dataBytes = () => restored.machine.items.bytes
+    const reserveBytes = (options.limits ?? DEFAULT_LIMITS).diskReserveBytes
+    const disk = await DiskWatch.open({ io, directory, reserveBytes, dataBytes: () => dataBytes() })
+    const node = new Node(options, restored, disk, voteFile, hardState)
+    dataBytes = () => node.machine.items.bytes
+    return node
   }
 
   start(): void {
+    this.#disk.start()
     this.#wake()
   }
 
@@ -323,7 +374,12 @@ export class Node {
   // ---------------------------------------------------------------- peers, load balancer
 
   receive(message: PeerMessage): void {
+    // As if lost on the way: its heartbeats still say that this server lives.
+    if (message.type === 'append' && !this.#disk.takes(message.entries)) return
     switch (message.type) {
+      case 'condition':
+        this.#receiveCondition(message.from, message)
+        break
       case 'hello':
         break
       case 'leave':
@@ -338,6 +394,8 @@ export class Node {
       case 'snap':
         this.#tick()
         if (message.from !== this.raft.leaderId || message.term !== this.raft.term) break
+        if (!this.#disk.hasRoomFor(message.size - message.offset)) break // as if lost on the way
+        this.#disk.wrote(message.piece.length)
         this.#snapshotsIn.receive(message)
         break
       case 'snapResp':
@@ -440,7 +498,7 @@ export class Node {
 
   /** Where this server leads, another one takes over. Ends when that has happened, or can't. */
   async handOver(): Promise<void> {
-    if (this.#isStopped || !this.raft.handOver()) return
+    if (this.#isStopped || !this.#handOverToBest()) return
     this.#options.log.info({ term: this.raft.term }, 'handing over leadership')
     const deposed = new Promise<void>((resolve) => {
       this.#onDeposed = resolve
@@ -470,7 +528,7 @@ export class Node {
         appliedIndex: isSelf ? self.appliedIndex : null,
         lastHeardMsAgo: isSelf ? 0 : progress ? Math.round(this.#nowMs - progress.contactMs) : null,
         alive: isSelf ? true : progress ? this.#nowMs - progress.contactMs < ALIVE_MS : null,
-        note: (isLeader ? this.#decision?.notes.get(id) : null) ?? null,
+        note: isLeader ? this.#noteOf(id) : isSelf ? describeCondition(this.#condition) : null,
       }
     })
     return {
@@ -489,6 +547,7 @@ export class Node {
   async writeKeystoreNow(): Promise<string> {
     const index = this.machine.appliedIndex
     while (this.#keystoreIndex < index) {
+      if (this.#disk.room !== 'enough') throw new Error('this server is running out of disk space')
       this.#beginKeystore()
       if (this.#isStopped) throw new Error('this server is stopping')
       if (!this.#keystoreWrite) throw new Error('a snapshot is being installed here: ask again')
@@ -502,6 +561,7 @@ export class Node {
     if (this.#isStopped) return
     this.#isStopped = true
     this.#timer?.cancel()
+    this.#disk.stop()
     await this.#pumping
     const why = 'this server is stopping'
     for (const write of this.#writes.values()) {
@@ -553,7 +613,7 @@ export class Node {
         if (this.#isStopped) return
         // The log hears of entries at once, so that it never reports as durable what they replace;
         // nobody else hears of anything before the vote is durable.
-        if (ready.entries.length > 0) this.#store.append(ready.entries)
+        if (ready.entries.length > 0) this.#append(ready.entries)
         if (ready.hardState) await this.#voteFile.write(ready.hardState)
         if (this.#isStopped) return
         for (const message of ready.messages) {
@@ -627,12 +687,14 @@ export class Node {
     }
     if (isAnyLate) this.#waiting = this.#waiting.filter(({ id }) => this.#writes.has(id))
     this.#expireReads(nowMs)
+    this.#watchDisks(nowMs)
     if (this.raft.role !== 'leader') return
     if (nowMs >= this.#membershipAtMs) {
       this.#membershipAtMs = nowMs + MEMBERSHIP_MS
       this.#changeMembership()
     }
-    if (this.machine.hasExpiring && nowMs >= this.#timeEntryAtMs) {
+    const isStuck = this.#disk.room === 'none' || this.#isQuorumFull
+    if (this.machine.hasExpiring && nowMs >= this.#timeEntryAtMs && !isStuck) {
       this.#timeEntryAtMs = nowMs + TIME_ENTRY_MS
       this.raft.propose({ kind: 'time' })
     }
@@ -666,6 +728,7 @@ export class Node {
     this.#askedReads.clear()
     // Who leads now may take what the one before refused.
     this.#retryAtMs = 0
+    this.#conditionAtMs = 0
     if (this.#newReads.length > 0 || this.#waiting.length > 0) this.#wake()
     if (role !== 'leader') {
       this.#snapshotsOut.stop()
@@ -678,6 +741,7 @@ export class Node {
     if (this.#isStopped) return
     this.#isStopped = true
     this.#timer?.cancel()
+    this.#disk.stop()
     this.#onDeposed()
     this.#options.onFailure(error)
   }
@@ -690,7 +754,8 @@ export class Node {
     if (lane.waitingCount > 0 || (lane.forwardedCount > 0 && lane.term !== term)) {
       this.#wait(write, 'writes before it on its connection wait for a leader')
     } else if (role === 'leader') {
-      const id = this.raft.propose({ kind: 'command', command: write.command })
+      const id = this.#propose(write.command)
+      if ('lacks' in id) return this.#finish(write, lackOutcome(id.lacks))
       if ('refused' in id) return this.#wait(write, refusalText(id.refused))
       this.#track(id, (outcome) => this.#finish(write, outcome))
     } else if (leaderId === null) {
@@ -809,8 +874,9 @@ export class Node {
       if (!isLeader) answer(id, { kind: 'refused', why: 'the leader asked does not lead any more' })
       else if (!isCanonical(command)) answer(id, { kind: 'notStored', why: 'not a command' })
       else {
-        const entry = this.raft.propose({ kind: 'command', command })
-        if ('refused' in entry) {
+        const entry = this.#propose(command)
+        if ('lacks' in entry) answer(id, lackOutcome(entry.lacks))
+        else if ('refused' in entry) {
           const why = refusalText(entry.refused)
           answer(id, { kind: entry.refused === 'handingOver' ? 'refused' : 'notStored', why })
         } else this.#track(entry, (outcome) => answer(id, outcome))
@@ -854,7 +920,11 @@ export class Node {
 
   /** Fails reads whose time is over, and asks again where an answer seems lost. */
   #expireReads(nowMs: number): void {
-    const why = `no leader confirmed the read within ${this.#options.requestTimeoutMs} ms`
+    const { requestTimeoutMs } = this.#options
+    const isBehind = this.#disk.room === 'scarce' || this.#disk.room === 'none'
+    const why = isBehind
+      ? 'this server is behind and out of disk space: ask another one'
+      : `no leader confirmed the read within ${requestTimeoutMs} ms`
     const keep = (reads: Read[]): Read[] => {
       if (reads.every((read) => read.deadlineMs > nowMs)) return reads
       for (const read of reads) if (read.deadlineMs <= nowMs) read.done(why)
@@ -901,6 +971,148 @@ export class Node {
     return reads
   }
 
+  // ---------------------------------------------------------------- limits
+
+  /** What is proposed is stored: a lack is found here or nowhere. */
+  #propose(command: Buffer): EntryId | Refusal | { readonly lacks: Lack } {
+    const { raft } = this
+    // One who is handing over refuses nothing for good: the next leader may have room.
+    const lacks = raft.isHandingOver ? null : this.#lackFor(command)
+    return lacks ? { lacks } : raft.propose({ kind: 'command', command })
+  }
+
+  #lackFor(command: Buffer): Lack | null {
+    if (this.#disk.room !== 'enough' || this.#isQuorumShort) return 'disk'
+    const { unappliedBytes, log } = this.raft
+    // A record holds its key and value, and every entry might be a new item.
+    const overheadBytes = (log.lastIndex - this.machine.appliedIndex) * itemCost(0, 0)
+    const isLacking = lacksMemory(command, {
+      limitBytes: (this.#options.limits ?? DEFAULT_LIMITS).memoryBytes,
+      heldBytes: this.machine.items.bytes,
+      inFlightBytes: unappliedBytes + overheadBytes,
+      valueBytes: (key) => this.machine.get(key)?.value.length,
+    })
+    return isLacking ? 'memory' : null
+  }
+
+  #append(entries: readonly LogEntry[]): void {
+    this.#disk.wrote(entries.reduce((sum, { bytes }) => sum + bytes, 0))
+    this.#store.append(entries)
+  }
+
+  get #slowness(): SlownessRules {
+    return this.#options.slowness ?? DEFAULT_SLOWNESS
+  }
+
+  /** How this server's own disk is. */
+  get #condition(): Condition {
+    const { room, freeBytes, keptBytes } = this.#disk
+    const slowForMs = Math.round(this.#ownLag.slowForMs(this.#nowMs))
+    const { owedIndex } = this.raft.log
+    return { room, freeBytes, keptBytes, slowForMs, owedIndex, mendedCount: this.#mendedCount }
+  }
+
+  #conditionOf(id: ServerId): Condition | null {
+    if (id === this.raft.id) return this.#condition
+    const heard = this.#conditions.get(id)
+    return heard && this.#nowMs - heard.atMs < CONDITION_KEPT_MS ? heard.said : null
+  }
+
+  #receiveCondition(from: ServerId, said: Condition): void {
+    const isHeard = this.raft.role === 'leader' && memberOf(this.raft.config, from)
+    if (isHeard) this.#conditions.set(from, { said, atMs: this.#nowMs })
+  }
+
+  #roomChanged(): void {
+    const { room, freeBytes, keptBytes } = this.#disk
+    const what = room === 'enough' ? 'there is disk space again' : 'running out of disk space'
+    this.#options.log.warn({ room, freeBytes, keptBytes }, what)
+    this.#conditionAtMs = 0
+    this.#diskCheckAtMs = 0
+    // A log that is cut leaves more.
+    if (room === 'low' && this.#grownBytes > 0) this.#beginKeystore()
+    this.#wake()
+  }
+
+  #watchDisks(nowMs: number): void {
+    const { raft } = this
+    const { lastIndex, stableIndex } = raft.log
+    const isLeader = raft.role === 'leader'
+    this.#ownLag.update(nowMs, lastIndex, stableIndex)
+    if (isLeader) {
+      this.#leaderLag.update(nowMs, this.#othersIndex, stableIndex)
+      if (nowMs < this.#diskCheckAtMs) return
+      this.#diskCheckAtMs = nowMs + DISK_CHECK_MS
+      this.#checkQuorumRoom(nowMs)
+      this.#maybeYield(nowMs)
+    } else {
+      this.#leaderLag.reset()
+      this.#conditions.clear()
+      this.#followedMs = nowMs
+      if (raft.leaderId === null || nowMs < this.#conditionAtMs) return
+      this.#conditionAtMs = nowMs + CONDITION_MS
+      const route = { from: raft.id, to: raft.leaderId }
+      this.#options.send({ type: 'condition', ...route, ...this.#condition })
+    }
+  }
+
+  /** What a quorum holds without this server. */
+  get #othersIndex(): number {
+    const { raft } = this
+    return quorumValue(raft.config, (id) => raft.progressOf(id)?.matchIndex ?? 0)
+  }
+
+  #checkQuorumRoom(nowMs: number): void {
+    const voters = voterIds(this.raft.config).map((id) => {
+      const progress = this.raft.progressOf(id)
+      const isLive = !progress || nowMs - progress.contactMs < ALIVE_MS
+      return { room: this.#conditionOf(id)?.room ?? null, isLive }
+    })
+    this.#isQuorumShort = lacksQuorum(voters, ['low', 'scarce', 'none'])
+    this.#isQuorumFull = lacksQuorum(voters, ['none'])
+  }
+
+  /** A leader whose own disk is what is wrong makes way for a voter whose disk is well. */
+  #maybeYield(nowMs: number): void {
+    const { raft } = this
+    if (raft.isHandingOver) return
+    const { room } = this.#disk
+    const isFull = room !== 'enough' && !this.#isQuorumShort && nowMs >= this.#fullAgainAtMs
+    const slowForMs = this.#leaderLag.slowForMs(nowMs)
+    const { graceMs, againMs } = this.#slowness
+    const mayJudge = nowMs >= this.#slowAgainAtMs && nowMs - this.#followedMs >= graceMs
+    const isSlow = slowForMs > 0 && mayJudge
+    if (!isFull && !isSlow) return
+    const { stableIndex } = raft.log
+    const isFit = (id: ServerId) => {
+      if (!this.#hasGoodDisk(id)) return false
+      return isFull || (raft.progressOf(id)?.matchIndex ?? 0) > stableIndex
+    }
+    if (!raft.handOver(isFit)) return
+    if (isFull) this.#fullAgainAtMs = nowMs + graceMs
+    else this.#slowAgainAtMs = nowMs + againMs
+    const why = describeCondition(this.#condition) ?? `the log is ${slowForMs} ms behind`
+    this.#options.log.warn({ term: raft.term }, `handing over leadership: ${why}`)
+    this.#wake()
+  }
+
+  /** Only who said so, and lately. */
+  #hasGoodDisk(id: ServerId): boolean {
+    const condition = this.#conditionOf(id)
+    return condition !== null && isWell(condition)
+  }
+
+  /** To somebody in any case. */
+  #handOverToBest(): boolean {
+    return this.raft.handOver((id) => this.#hasGoodDisk(id)) || this.raft.handOver()
+  }
+
+  #noteOf(id: ServerId): string | null {
+    const condition = this.#conditionOf(id)
+    const notes = [this.#decision?.notes.get(id), condition && describeCondition(condition)]
+    return notes.filter(Boolean).join('; ') || null
+  }
+
   // ---------------------------------------------------------------- the rest
 
   #changeMembership(): void {
@@ -916,7 +1128,7 @@ export class Node {
       rules: this.#options.membership ?? DEFAULT_RULES,
     })
     this.#decision = decision
-    if (decision.handOver) raft.handOver()
+    if (decision.handOver) this.#handOverToBest()
     const proposed = decision.change && !('refused' in raft.proposeConfig(decision.change))
     if (proposed && decision.why !== this.#membershipWhy) {
       this.#options.log.info({ term: raft.term }, `membership: ${decision.why}`)
@@ -931,11 +1143,10 @@ export class Node {
 
   #membershipReport(): Pick<Report, 'membership' | 'members'> {
     if (!this.#decision) return {}
-    const { why, notes } = this.#decision
     const members = this.raft.config.members.map((member) => {
-      return { ...member, note: notes.get(member.id) ?? null }
+      return { ...member, note: this.#noteOf(member.id) }
     })
-    return { membership: why, members }
+    return { membership: this.#decision.why, members }
   }
 
   #healthOf(id: ServerId): Health {
@@ -969,6 +1180,7 @@ export class Node {
   /** What rotted is in memory still: once a keystore file holds it, the log's copy is needed no more. */
   #repair(what: string): void {
     this.#options.log.warn({}, `${what}; a new keystore file takes its place`)
+    this.#mendedCount++
     this.#beginKeystore()
   }
 
@@ -976,7 +1188,8 @@ export class Node {
     const { clusterId, group, io } = this.#options
     const { log } = this.raft
     const index = this.machine.appliedIndex
-    if (index === 0) return
+    // A start without it reads more of the log; running out of space would end this process.
+    if (index === 0 || !this.#disk.hasRoomFor(this.machine.items.bytes)) return
     const header = {
       clusterId,
       group,
@@ -1054,6 +1267,12 @@ function* inFrames<T>(items: readonly T[], bytesOf: (item: T) => number): Genera
     piece.push(item)
   }
   if (piece.length > 0) yield piece
+}
+
+/** Memcached's own lines. */
+function lackOutcome(lacks: Lack): WriteOutcome {
+  const why = lacks === 'disk' ? 'out of disk space' : 'out of memory storing object'
+  return { kind: 'notStored', why, lacks }
 }
 
 function refusalText(refusal: string): string {

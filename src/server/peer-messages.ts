@@ -13,21 +13,35 @@ import {
   isName,
   isPort,
   listOf,
+  oneOf,
   optional,
   parseObject,
   type Shape,
   shaped,
 } from '../protocol/shape.ts'
+import { type Condition, ROOMS } from './admission.ts'
 import { coalesce, type LogEntry, type RecordReader } from './log/record.ts'
 import type { EntryId, Message, ServerId } from './raft/types.ts'
 
-export const PROTOCOL = 1
+/** What this version speaks; with a peer that says an older one in its hello, that. */
+export const PROTOCOL = 2
+
+/** Messages that came with a later version than the first; a peer of an earlier one would not know them. */
+const SINCE: Readonly<Record<string, number>> = { snap: 2, snapResp: 2, condition: 2 }
+
+export function protocolOf({ type }: PeerMessage): number {
+  return SINCE[type] ?? 1
+}
+
+/** What there is not enough of. */
+const LACKS = ['disk', 'memory'] as const
+export type Lack = (typeof LACKS)[number]
 
 /** How a write ended, as one server tells another or a connection. */
 export type WriteOutcome =
   | { readonly kind: 'applied'; readonly reply: string; readonly index: number }
-  /** It never will be. */
-  | { readonly kind: 'notStored'; readonly why: string }
+  /** It never will be. `why` is memcached's own line where the store `lacks` something. */
+  | { readonly kind: 'notStored'; readonly why: string; readonly lacks?: Lack | undefined }
   /** It may be, or come to be. */
   | { readonly kind: 'unknown'; readonly why: string }
   /** Not even proposed: the server asked does not lead in that term. */
@@ -95,6 +109,13 @@ export interface SnapResp {
   readonly offset: number
 }
 
+/** From a follower to its leader, every second: how its disk is. */
+export interface ConditionReport extends Condition {
+  readonly type: 'condition'
+  readonly from: ServerId
+  readonly to: ServerId
+}
+
 export type PeerMessage =
   | Message<LogEntry>
   | Hello
@@ -103,6 +124,7 @@ export type PeerMessage =
   | Leave
   | Snap
   | SnapResp
+  | ConditionReport
 
 const FORWARDS_MAX = 100_000
 
@@ -113,6 +135,7 @@ const OUTCOME = (value: unknown): boolean =>
   hasShape(value, {
     kind: (kind) => kind === 'notStored' || kind === 'unknown' || kind === 'refused',
     why: isText,
+    lacks: optional(oneOf(...LACKS)),
   })
 
 function isText(value: unknown): boolean {
@@ -126,6 +149,14 @@ const DATAGRAMS: Readonly<Record<string, Shape>> = {
   voteResp: { term: isCount, granted: isBoolean, wallMs: isCount },
   heartbeat: { term: isCount, commitIndex: isCount, round: isCount },
   heartbeatResp: { term: isCount, round: isCount },
+  condition: {
+    room: oneOf(...ROOMS),
+    freeBytes: isCount,
+    keptBytes: isCount,
+    slowForMs: isCount,
+    owedIndex: isCount,
+    mendedCount: isCount,
+  },
 }
 
 const FRAMES: Readonly<Record<string, Shape>> = {

@@ -8,6 +8,10 @@
  * cluster or not for this server are dropped and counted, and streams that
  * begin like that are closed.
  *
+ * Both sides say in their hello which version of the protocol they speak; messages that
+ * came with a later one than the lower of the two do not leave, so servers of two
+ * versions can be in one cluster while it is upgraded, one server at a time.
+ *
  * A stream to a peer that was silent and is heard again is replaced: after a cut
  * TCP waits ever longer before it tries again, for seconds after datagrams pass.
  * The peer drops the old one when the new one says hello, and one whose hello
@@ -28,7 +32,7 @@ import {
 } from '../protocol/frames.ts'
 import { parseObject } from '../protocol/shape.ts'
 import { RecordReader } from './log/record.ts'
-import { type Hello, isDatagram, PeerCodec, type PeerMessage, PROTOCOL } from './peer-messages.ts'
+import { type Hello, isDatagram, PeerCodec, type PeerMessage, protocolOf } from './peer-messages.ts'
 import type { ServerId } from './raft/types.ts'
 
 /** More than this waiting for a peer, and what comes is dropped: it is not reading. */
@@ -54,6 +58,14 @@ export interface PeersHandler {
   onPeerClosed(id: ServerId): void
 }
 
+/** What a server's hello says of it. */
+export interface Speaker {
+  readonly id: ServerId
+  readonly sip: string
+  readonly sport: number
+  readonly protocol: number
+}
+
 interface Outgoing {
   /** Never used again, so that what was sent on it can be told apart. */
   readonly number: number
@@ -67,7 +79,7 @@ export class Peers {
   droppedCount = 0
   readonly #io: Io
   readonly #bind: Address
-  readonly #advertised: { readonly id: ServerId; readonly sip: string; readonly sport: number }
+  readonly #advertised: Speaker
   readonly #handler: PeersHandler
   #codec: PeerCodec | null = null
   #socket: DatagramSocket | null = null
@@ -83,16 +95,13 @@ export class Peers {
   readonly #incoming = new Map<ServerId, Stream>()
   /** The newest stream that each peer's process has opened, as far as is known. */
   readonly #newest = new Map<ServerId, { readonly life: string; readonly stream: number }>()
+  /** What each peer speaks, as its hello said. */
+  readonly #protocols = new Map<ServerId, number>()
   readonly #life: string
   readonly #strangers = new Set<Stream>()
   #isStopped = false
 
-  constructor(
-    io: Io,
-    bind: Address,
-    advertised: { readonly id: ServerId; readonly sip: string; readonly sport: number },
-    handler: PeersHandler,
-  ) {
+  constructor(io: Io, bind: Address, advertised: Speaker, handler: PeersHandler) {
     this.#io = io
     this.#life = io.random.hex(4)
     this.#bind = bind
@@ -126,6 +135,8 @@ export class Peers {
     const { to } = message
     const address = this.#addresses.get(to) ?? this.#introduced.get(to)
     if (!this.#codec || this.#isStopped || !address) return null
+    const protocol = Math.min(this.#advertised.protocol, this.#protocols.get(to) ?? 1)
+    if (protocolOf(message) > protocol) return null
     if (isDatagram(message)) {
       this.#socket?.send(this.#codec.encodeDatagram(message), address)
       return 0
@@ -183,9 +194,9 @@ export class Peers {
       writtenMs: nowMs,
     }
     this.#outgoing.set(id, outgoing)
-    const { id: from, sip, sport } = this.#advertised
+    const { id: from, sip, sport, protocol } = this.#advertised
     const hello: PeerMessage = {
-      ...{ type: 'hello', from, to: id, protocol: PROTOCOL, sip, sport },
+      ...{ type: 'hello', from, to: id, protocol, sip, sport },
       ...{ life: this.#life, stream: number },
     }
     stream.writeAll(this.#codec?.encodeFrame(hello) ?? [])
@@ -271,7 +282,8 @@ export class Peers {
   }
 
   /** @returns false where the peer has opened a newer one since. */
-  #welcome({ from, sip, sport, life, stream: number }: Hello, stream: Stream): boolean {
+  #welcome(hello: Hello, stream: Stream): boolean {
+    const { from, sip, sport, life, stream: number, protocol } = hello
     this.#strangers.delete(stream)
     const newest = this.#newest.get(from)
     if (newest?.life === life && newest.stream > number) {
@@ -283,6 +295,7 @@ export class Peers {
     this.#incoming.set(from, stream)
     before?.destroy()
     this.#introduced.set(from, { host: sip, port: sport })
+    this.#protocols.set(from, protocol)
     return true
   }
 }

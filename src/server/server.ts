@@ -10,6 +10,7 @@ import type { Logger } from '../io/logger.ts'
 import type { Registration, Report, ServerAddress } from '../protocol/balancer.ts'
 import { isSuccessor } from '../protocol/cluster-id.ts'
 import type { ClusterStatus } from '../protocol/status.ts'
+import type { Limits, SlownessRules } from './admission.ts'
 import { type Backup, Backups } from './backup.ts'
 import { BalancerLink } from './balancer-link.ts'
 import { Connection, endStream, type Store } from './connection.ts'
@@ -17,7 +18,7 @@ import { type Identity, loadIdentity, saveIdentity } from './log/identity.ts'
 import { VoteDamagedError, VoteFile } from './log/vote-file.ts'
 import type { MembershipRules } from './membership.ts'
 import { type Lane, Node } from './node.ts'
-import type { WriteOutcome } from './peer-messages.ts'
+import { PROTOCOL, type WriteOutcome } from './peer-messages.ts'
 import { Peers } from './peers.ts'
 import { memberOf } from './raft/config.ts'
 import type { RaftTiming } from './raft/raft.ts'
@@ -47,6 +48,10 @@ export interface ServerOptions {
   readonly segmentBytes?: number
   readonly snapshotPieceBytes?: number
   readonly scrubIntervalMs?: number
+  /** Of peers' messages; an older one, to try an upgrade. */
+  readonly protocol?: number
+  readonly limits?: Limits
+  readonly slowness?: SlownessRules
   /** It was removed from the cluster: the process shall stop it. */
   readonly onLeave: () => void
   /** The disk failed; the process must end. */
@@ -85,15 +90,21 @@ export class Server implements Store {
       sip: options.advertiseSip,
       sport: options.peer.port,
     }
-    this.#peers = new Peers(options.io, options.peer, this.#self, {
-      onMessage: (message) => this.#node?.receive(message),
-      onBalancer: (message, from) => {
-        if (this.#isListening) this.#link.receive(message, from)
+    const { protocol = PROTOCOL } = options
+    this.#peers = new Peers(
+      options.io,
+      options.peer,
+      { ...this.#self, protocol },
+      {
+        onMessage: (message) => this.#node?.receive(message),
+        onBalancer: (message, from) => {
+          if (this.#isListening) this.#link.receive(message, from)
+        },
+        onPeerLost: (id) => this.#node?.peerLost(id),
+        onUnheard: (id, stream) => this.#node?.unheard(id, stream),
+        onPeerClosed: (id) => this.#node?.peerClosed(id),
       },
-      onPeerLost: (id) => this.#node?.peerLost(id),
-      onUnheard: (id, stream) => this.#node?.unheard(id, stream),
-      onPeerClosed: (id) => this.#node?.peerClosed(id),
-    })
+    )
     this.#backups = new Backups({
       disk: options.io.disk,
       barrier: (done) => this.barrier(done),
@@ -258,6 +269,7 @@ export class Server implements Store {
   async #open(cluster: string, form: boolean): Promise<void> {
     const { io, directory, log, requestTimeoutMs, onLeave, onFailure } = this.#options
     const { timing, membership, segmentBytes, snapshotPieceBytes, scrubIntervalMs } = this.#options
+    const { limits, slowness } = this.#options
     const { serverId, clusterId } = this.#identity
     const isMember = clusterId === cluster
     if (clusterId !== null && !isMember) {
@@ -290,6 +302,8 @@ export class Server implements Store {
         ...(segmentBytes ? { segmentBytes } : {}),
         ...(snapshotPieceBytes ? { snapshotPieceBytes } : {}),
         ...(scrubIntervalMs ? { scrubIntervalMs } : {}),
+        ...(limits ? { limits } : {}),
+        ...(slowness ? { slowness } : {}),
         send: (message) => this.#peers.send(message),
         onLeave,
         onChange: () => this.#onNodeChange(),

@@ -10,8 +10,8 @@
  *     ...                                      all there: synced, checked, loaded, `snapshot`
  *                                       <-     snapResp id, done
  *
- * A piece is sent when the one before it is acknowledged: that is all the flow
- * control, so memory on neither side grows with the file. After a silence the leader
+ * A piece is sent when the one before it is acknowledged, and not faster than at a
+ * bounded rate, so memory on neither side grows with the file. After a silence the leader
  * offers again, and the peer says where to go on. The file is read from one handle,
  * which stays what it is when a newer file takes its name.
  *
@@ -26,6 +26,10 @@ import type { ServerId } from './raft/types.ts'
 import { loadKeystore, SNAPSHOT, SNAPSHOT_PART } from './restore.ts'
 
 export const SNAPSHOT_PIECE_BYTES = 256 * 1024
+/** To one peer: a join takes its time, so that those who write hardly notice. */
+const BYTES_PER_MS = (32 * 1024 * 1024) / 1_000
+/** A piece that is this much early may go. */
+const EARLY_MS = 2
 /** An answer is awaited so long before the offer is made again. */
 const OFFER_MS = 500
 /** A peer silent for so long gets no more offers, until the core asks again. */
@@ -57,6 +61,8 @@ interface Transfer {
   /** Up to here the peer has it. */
   offset: number
   heardMs: number
+  /** When the next piece may go. */
+  dueMs: number
   isReading: boolean
   timer: Timer | null
 }
@@ -79,6 +85,7 @@ export class SnapshotSender {
       size: 0,
       offset: 0,
       heardMs: io.clock.monotonicMs(),
+      dueMs: 0,
       isReading: false,
       timer: null,
     }
@@ -136,7 +143,14 @@ export class SnapshotSender {
   }
 
   async #sendPiece(transfer: Transfer): Promise<void> {
-    const { to, id, size, offset, file } = transfer
+    const { to, id, size, offset, file, dueMs } = transfer
+    const { clock, timers } = this.#options.io
+    const earlyMs = dueMs - clock.monotonicMs()
+    if (earlyMs > EARLY_MS) {
+      transfer.timer?.cancel()
+      transfer.timer = timers.after(earlyMs, () => this.#sendPiece(transfer))
+      return
+    }
     this.#arm(transfer)
     if (!file || transfer.isReading || offset >= size) return
     transfer.isReading = true
@@ -144,6 +158,7 @@ export class SnapshotSender {
       const piece = await file.read(offset, this.#options.pieceBytes)
       transfer.isReading = false
       if (!this.#isCurrent(transfer)) return await file.close()
+      transfer.dueMs = Math.max(dueMs, clock.monotonicMs()) + piece.length / BYTES_PER_MS
       this.#options.send({ type: 'snap', to, id, size, offset, piece })
     } catch {
       transfer.isReading = false

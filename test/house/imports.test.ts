@@ -20,6 +20,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
     'node:fs',
     'node:fs/promises',
     'node:net',
+    'node:os',
     'node:path',
     'node:perf_hooks',
     'node:util',

@@ -78,6 +78,10 @@ export class MemoryDisk implements Disk {
   haltAt = Number.POSITIVE_INFINITY
   /** Nothing can be written or created. */
   isFull = false
+  /** What files may still grow by. */
+  roomBytes = Number.MAX_SAFE_INTEGER
+  /** Something was written past that. */
+  isOverrun = false
   readonly halted: Promise<void>
   /** Called as each change begins. */
   onMutation: (mutation: Mutation) => void = () => {}
@@ -277,6 +281,16 @@ export class MemoryDisk implements Disk {
     })
   }
 
+  async freeBytes(): Promise<number> {
+    await this.#look()
+    return this.roomBytes
+  }
+
+  async sizeBytes(): Promise<number> {
+    await this.#look()
+    return Number.MAX_SAFE_INTEGER
+  }
+
   async lock(path: string): Promise<Lock | null> {
     await this.#look()
     if (this.#locks.has(path)) return null
@@ -305,6 +319,7 @@ export class MemoryDisk implements Disk {
         const put = (length: number) => {
           checkOpen()
           const start = bytes.subarray(0, length)
+          this.#grow(path, offset + length - inode.readable.length)
           inode.readable.write(start, offset)
           inode.unsynced.push({ order: ++this.#writeCount, offset, bytes: start })
         }
@@ -361,6 +376,16 @@ export class MemoryDisk implements Disk {
       throw diskError(code, path)
     }
     effect()
+  }
+
+  /** What is removed is not given back: too little is safe. */
+  #grow(path: string, bytes: number): void {
+    if (bytes <= 0) return
+    if (bytes > this.roomBytes) {
+      this.isOverrun = true
+      throw diskError('ENOSPC', path)
+    }
+    this.roomBytes -= bytes
   }
 
   #takeFailure(kind: MutationKind): string | null {
@@ -425,6 +450,8 @@ export class MemoryDisk implements Disk {
   #successor(inherit: (directory: Directory) => Directory): MemoryDisk {
     const disk = new MemoryDisk({ ...this.#options, random: this.#random })
     disk.isFull = this.isFull
+    disk.roomBytes = this.roomBytes
+    disk.isOverrun = this.isOverrun
     disk.#writeCount = this.#writeCount
     for (const [path, directory] of this.#directories) {
       disk.#directories.set(path, inherit(directory))

@@ -2,12 +2,14 @@
 import { expect, test } from 'vitest'
 import type { Stream, StreamHandler, Timers } from '../../src/io/io.ts'
 import { Connection, type Store } from '../../src/server/connection.ts'
+import type { WriteOutcome } from '../../src/server/peer-messages.ts'
 
 type Barrier = (failure: string | null) => void
 
 function connect() {
   const items = new Map<string, string>()
   const barriers: Barrier[] = []
+  const writes: ((outcome: WriteOutcome) => void)[] = []
   const soon: (() => void)[] = []
   const timers: Timers = {
     after: () => ({ cancel: () => {} }),
@@ -35,7 +37,7 @@ function connect() {
     destroy: () => {},
   }
   const store: Store = {
-    write: () => {},
+    write: (_, __, done) => void writes.push(done),
     answer: () => '',
     remove: () => '',
     openBackup: () => Promise.reject(new Error('none')),
@@ -50,6 +52,7 @@ function connect() {
   return {
     items,
     barriers,
+    writes,
     receive: (text: string) => handler?.onData(Buffer.from(text)),
     /** What the client has read since the last call. */
     replies: () => {
@@ -82,4 +85,20 @@ test('a read that failed holds back none behind it', () => {
   second?.(null)
   first?.('no leader')
   expect(replies()).toBe('SERVER_ERROR no leader\r\nVALUE k 0 1\r\nv\r\nEND\r\n')
+})
+
+test.each<[WriteOutcome, string]>([
+  [{ kind: 'applied', reply: 'STORED', index: 1 }, 'STORED'],
+  [{ kind: 'notStored', why: 'no' }, 'SERVER_ERROR not stored: no'],
+  [{ kind: 'refused', why: 'no' }, 'SERVER_ERROR not stored: no'],
+  [{ kind: 'unknown', why: 'lost' }, 'SERVER_ERROR outcome unknown: lost'],
+  [
+    { kind: 'notStored', why: 'out of disk space', lacks: 'disk' },
+    'SERVER_ERROR out of disk space',
+  ],
+])('a write that ended as %j', (outcome, line) => {
+  const client = connect()
+  client.receive('set k 0 0 1\r\nx\r\n')
+  client.writes[0]?.(outcome)
+  expect(client.replies()).toBe(`${line}\r\n`)
 })

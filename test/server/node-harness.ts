@@ -7,6 +7,7 @@
  */
 import type { DiskFile, Io } from '../../src/io/io.ts'
 import type { ToServer } from '../../src/protocol/balancer.ts'
+import type { Limits } from '../../src/server/admission.ts'
 import { type LogEntry, RecordWriter } from '../../src/server/log/record.ts'
 import { VoteFile } from '../../src/server/log/vote-file.ts'
 import { type Lane, Node } from '../../src/server/node.ts'
@@ -164,7 +165,7 @@ export class Member {
   }
 
   /** With an empty log. */
-  static async start(machine = new Machine()): Promise<Member> {
+  static async start(machine = new Machine(), limits?: Limits): Promise<Member> {
     const { io } = machine
     const sent: PeerMessage[] = []
     await io.disk.makeDirectory(DATA)
@@ -179,6 +180,7 @@ export class Member {
         clusterId: CLUSTER,
         self: { id: SELF, cip: SELF, cport: 7001, sip: SELF, sport: 6001 },
         requestTimeoutMs: REQUEST_TIMEOUT_MS,
+        ...(limits ? { limits } : {}),
         send: (message) => sent.push(message),
         onChange: () => {},
         onLeave: () => {},

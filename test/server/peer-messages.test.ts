@@ -29,6 +29,17 @@ const DATAGRAMS: readonly PeerMessage[] = [
   { type: 'voteResp', ...route, granted: false, wallMs: 1_750_000_000_000 },
   { type: 'heartbeat', ...route, commitIndex: 41, round: 3 },
   { type: 'heartbeatResp', ...route, round: 3 },
+  {
+    type: 'condition',
+    from: 'a',
+    to: 'b',
+    room: 'scarce',
+    freeBytes: 0,
+    keptBytes: 2 ** 28,
+    slowForMs: 12,
+    owedIndex: 900,
+    mendedCount: 1,
+  },
 ]
 
 const FRAMES: readonly PeerMessage[] = [
@@ -71,6 +82,7 @@ const FRAMES: readonly PeerMessage[] = [
       { id: 2, outcome: { kind: 'notStored', why: 'the log says so' } },
       { id: 3, outcome: { kind: 'unknown', why: 'timed out' } },
       { id: 4, outcome: { kind: 'refused', why: '' } },
+      { id: 5, outcome: { kind: 'notStored', why: 'out of disk space', lacks: 'disk' } },
     ],
   },
 ]

@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest'
 import type { Stream } from '../../src/io/io.ts'
 import { RecordReader } from '../../src/server/log/record.ts'
-import { PeerCodec, type PeerMessage } from '../../src/server/peer-messages.ts'
+import { PeerCodec, type PeerMessage, PROTOCOL } from '../../src/server/peer-messages.ts'
 import { Peers } from '../../src/server/peers.ts'
 import { Host } from '../simulation/host.ts'
 import { SimNetwork } from '../simulation/network.ts'
@@ -10,18 +10,18 @@ import { World } from '../simulation/world.ts'
 
 const PORT = 6001
 
-async function start() {
+async function start(...protocols: number[]) {
   const world = new World(1)
   const network = new SimNetwork(world)
   const received: string[] = []
   const closed: string[] = []
-  const peers = ['a', 'b'].map((id) => {
+  const peers = ['a', 'b'].map((id, at) => {
     const host = new Host(world, network, id)
-    const at = { host: id, port: PORT }
+    const bind = { host: id, port: PORT }
     const one = new Peers(
       host.boot(),
-      at,
-      { id, sip: id, sport: PORT },
+      bind,
+      { id, sip: id, sport: PORT, protocol: protocols[at] ?? PROTOCOL },
       {
         onMessage: (message) => void received.push(`${id} ${message.type}`),
         onBalancer: () => {},
@@ -114,4 +114,31 @@ test('a stream whose hello comes later than that of a newer one is not taken', a
   await run(50)
   expect(take()).toEqual(['b appendResp'])
   expect(closed).toEqual([])
+})
+
+test('what the older of two peers does not know is not sent, by either', async () => {
+  for (const protocols of [
+    [1, 2],
+    [2, 1],
+  ]) {
+    const { a, b, run, take } = await start(...protocols)
+    a.send(ack)
+    b.send({ ...ack, from: 'b', to: 'a' })
+    await run(100)
+    expect(take().sort()).toEqual(['a appendResp', 'b appendResp'])
+    const snap = { type: 'snapResp', term: 1, id: 'x', state: 'more', offset: 0 } as const
+    expect(a.send({ ...snap, from: 'a', to: 'b' })).toBe(null)
+    expect(b.send({ ...snap, from: 'b', to: 'a' })).toBe(null)
+  }
+})
+
+test('a message of a later version leaves once the peer has said that it knows it', async () => {
+  const { a, b, run, take } = await start()
+  const snap = { type: 'snapResp', term: 1, id: 'x', state: 'more', offset: 0 } as const
+  expect(a.send({ ...snap, from: 'a', to: 'b' })).toBe(null)
+  b.send({ ...ack, from: 'b', to: 'a' })
+  await run(100)
+  expect(a.send({ ...snap, from: 'a', to: 'b' })).toBeGreaterThan(0)
+  await run(100)
+  expect(take()).toEqual(['a appendResp', 'b snapResp'])
 })

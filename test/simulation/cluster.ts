@@ -5,6 +5,7 @@
 import type { Logger } from '../../src/io/logger.ts'
 import { type CoordinatorTiming, DEFAULT_COORDINATOR_TIMING } from '../../src/lb/coordinator.ts'
 import { Balancer } from '../../src/lb/lb.ts'
+import type { Limits, SlownessRules } from '../../src/server/admission.ts'
 import type { Node } from '../../src/server/node.ts'
 import type { RaftTiming } from '../../src/server/raft/raft.ts'
 import { Server } from '../../src/server/server.ts'
@@ -37,6 +38,12 @@ const BALANCER_TIMING: CoordinatorTiming = {
   campaignMs: 1_200,
   offerMs: 2_000,
 }
+
+/** Quicker than real ones, to see it often in a minute with few writes. */
+const SLOWNESS: SlownessRules = { lateMs: 50, slowMs: 250, graceMs: 1_000, againMs: 4_000 }
+
+/** Far more than the log of a run, so that the reserve is never used up. */
+export const DISK_RESERVE_BYTES = 1024 * 1024
 
 /** Thrown by checkers; ends the run. */
 export class Violation extends Error {}
@@ -118,6 +125,9 @@ export interface Settings {
   readonly segmentBytes: number
   readonly snapshotPieceBytes: number
   readonly scrubIntervalMs: number
+  /** So many of the servers are of the version before, until they are upgraded. */
+  readonly oldRatio: number
+  readonly limits: Limits
 }
 
 export class ServerProcess extends Process {
@@ -129,6 +139,8 @@ export class ServerProcess extends Process {
   #id: string | null = null
   readonly #balancerHosts: readonly string[]
   readonly #settings: Settings
+  /** It speaks the first version of the peers' protocol. */
+  #isOld: boolean
   readonly #onFailure: (process: ServerProcess, error: Error) => void
 
   constructor(
@@ -142,6 +154,7 @@ export class ServerProcess extends Process {
     super(world, network, name)
     this.#balancerHosts = balancerHosts
     this.#settings = settings
+    this.#isOld = world.chance(settings.oldRatio)
     this.#onFailure = onFailure
   }
 
@@ -152,6 +165,13 @@ export class ServerProcess extends Process {
 
   get node(): Node | null {
     return this.host.isUp ? (this.server?.node ?? null) : null
+  }
+
+  /** The old version runs no more; the next start is one of the new. */
+  upgrade(): void {
+    if (!this.#isOld) return
+    this.#isOld = false
+    if (this.host.isUp) this.stopCleanly(this.world.between(50, 500))
   }
 
   /** A new disk is a new server. */
@@ -166,7 +186,8 @@ export class ServerProcess extends Process {
   async start(io: ReturnType<Host['boot']>, onFailure: (error: Error) => void): Promise<void> {
     const { name } = this.host
     const { epoch } = this.host
-    const { evictAfterMs, segmentBytes, snapshotPieceBytes, scrubIntervalMs } = this.#settings
+    const { evictAfterMs, segmentBytes, snapshotPieceBytes, scrubIntervalMs, limits } =
+      this.#settings
     const server = await Server.start({
       io,
       log: this.logger(),
@@ -179,7 +200,10 @@ export class ServerProcess extends Process {
       requestTimeoutMs: REQUEST_TIMEOUT_MS,
       timing: TIMING,
       membership: { evictAfterMs, votersMax: 5 },
+      ...(this.#isOld ? { protocol: 1 } : {}),
       ...{ segmentBytes, snapshotPieceBytes, scrubIntervalMs },
+      limits,
+      slowness: SLOWNESS,
       onLeave: () => this.stopCleanly(this.world.between(100, 3_000)),
       onFailure,
     })

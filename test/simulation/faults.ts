@@ -4,7 +4,13 @@
  */
 import { EMPTY_CONFIG, voterIds } from '../../src/server/raft/config.ts'
 import { CRASH_POLICIES } from '../io/memory-disk.ts'
-import { type BalancerProcess, DATA, type Process, type ServerProcess } from './cluster.ts'
+import {
+  type BalancerProcess,
+  DATA,
+  DISK_RESERVE_BYTES,
+  type Process,
+  type ServerProcess,
+} from './cluster.ts'
 import type { SimNetwork } from './network.ts'
 import type { Turn } from './turns.ts'
 import type { World } from './world.ts'
@@ -29,9 +35,11 @@ export type FaultKind =
   | 'sync failure'
   | 'write failure'
   | 'disk full'
+  | 'out of room'
   | 'slow disk'
   | 'bit flip'
   | 'disk swap'
+  | 'upgrade'
   | 'clock drift'
   | 'wall clock jump'
   | 'balancer kill'
@@ -114,9 +122,11 @@ export class Faults {
             host.disk.isFull = false
           })
         }),
+      'out of room': () => this.#outOfRoom(),
       'slow disk': () => this.#onAny((server) => this.#slowDisk(server)),
       'bit flip': () => this.#flipBit(),
       'disk swap': () => this.#swapDisk(),
+      upgrade: () => this.#onRunning((server) => server.upgrade()),
       'clock drift': () =>
         this.#onAny(({ host }) => {
           host.setClockRate(world.between(0.9, 1.1))
@@ -156,9 +166,11 @@ export class Faults {
       host.syncDelayMs = [0.2, 3]
       host.disk.forgetFailures()
       host.disk.isFull = false
+      host.disk.roomBytes = Number.MAX_SAFE_INTEGER
       if (host.isPaused) host.resume()
     }
     for (const process of [...this.#servers, ...this.#balancers]) process.startAfter(0)
+    for (const server of this.#servers) server.upgrade()
   }
 
   get count(): number {
@@ -322,6 +334,20 @@ export class Faults {
   #weather(worse: Partial<SimNetwork['weather']>, better: Partial<SimNetwork['weather']>): boolean {
     Object.assign(this.#network.weather, worse)
     this.#later(() => Object.assign(this.#network.weather, better))
+    return true
+  }
+
+  /** Something else fills disks, into what the servers keep free, and is removed again. */
+  #outOfRoom(): boolean {
+    const victims = this.#world.chance(0.3)
+      ? this.#servers
+      : this.#world.shuffle(this.#servers).slice(0, this.#world.integer(1, 2))
+    for (const { host } of victims) {
+      host.disk.roomBytes = Math.floor(this.#world.between(0.3, 0.95) * DISK_RESERVE_BYTES)
+      this.#later(() => {
+        host.disk.roomBytes = Number.MAX_SAFE_INTEGER
+      })
+    }
     return true
   }
 

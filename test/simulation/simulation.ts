@@ -10,7 +10,14 @@
 
 import { Checkers, fail, voteIn } from './checkers.ts'
 import { type ClientStats, SimClient } from './clients.ts'
-import { BalancerProcess, CLIENT_PORT, ServerProcess, type Settings, Violation } from './cluster.ts'
+import {
+  BalancerProcess,
+  CLIENT_PORT,
+  DISK_RESERVE_BYTES,
+  ServerProcess,
+  type Settings,
+  Violation,
+} from './cluster.ts'
 import { type FaultKind, Faults } from './faults.ts'
 import { Host } from './host.ts'
 import { findViolation, type HistoryEntry, UndecidedError } from './linearizability.ts'
@@ -61,6 +68,11 @@ class Simulation {
   readonly #checkers: Checkers
   readonly #history: HistoryEntry[] = []
   #unexpected: string | null = null
+  /** Those of memory are for phase one: probes need room. */
+  readonly #limits = {
+    memoryBytes: Number.POSITIVE_INFINITY,
+    diskReserveBytes: DISK_RESERVE_BYTES,
+  }
   readonly #stats: ClientStats = {
     operationCount: 0,
     storedCount: 0,
@@ -77,10 +89,14 @@ class Simulation {
     const serverCount = world.pick(SERVER_COUNTS)
     const balancerNames = world.chance(0.4) ? ['lb1', 'lb2'] : ['lb1']
     this.#balancers = balancerNames.map((name) => new BalancerProcess(world, this.#network, name))
+    // Room for some of the two to six items.
+    if (world.chance(0.2)) this.#limits.memoryBytes = world.integer(150, 500)
     const settings: Settings = {
+      limits: this.#limits,
       evictAfterMs: world.pick([4_000, 8_000, 30_000]),
       segmentBytes: world.pick([1_000, 4_000, 16_000, 1_000_000]),
       snapshotPieceBytes: world.pick([100, 1_000, 100_000]),
+      oldRatio: world.chance(0.2) ? 0.5 : 0,
       scrubIntervalMs: world.pick([1_000, 10_000, 1_000_000]),
     }
     this.#servers = Array.from(
@@ -128,6 +144,8 @@ class Simulation {
     world.onEvent = () => {
       this.#checkers.check()
       turns.check()
+      const overrun = this.#servers.find(({ host }) => host.disk.isOverrun)
+      if (overrun) fail('the disk reserve is never used up', overrun.host.name)
       if (this.#unexpected) fail('no process ends by itself', this.#unexpected)
     }
   }
@@ -168,6 +186,7 @@ class Simulation {
     await world.runUntil(FAULTS_MS)
 
     this.#faults.stop()
+    this.#limits.memoryBytes = Number.POSITIVE_INFINITY
     world.trace('!', () => 'faults stop')
     await this.#heal()
     for (const client of this.#clients) client.isStopped = true

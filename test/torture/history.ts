@@ -95,7 +95,7 @@ export class History {
     const { line, hits, atMs } = reply
     if (line.startsWith('SERVER_ERROR ')) {
       if (kind === 'get' || kind === 'gets') return this.#refused(entry)
-      if (line.startsWith('SERVER_ERROR not stored')) return this.#refused(entry)
+      if (/^SERVER_ERROR (not stored|out of )/.test(line)) return this.#refused(entry)
       if (line.startsWith('SERVER_ERROR outcome unknown')) return 'outcome unknown'
     }
     const [hit] = hits

@@ -38,6 +38,8 @@ export function readOnlyDisk(
       }
       return reading
     },
+    freeBytes: (path) => disk.freeBytes(path),
+    sizeBytes: (path) => disk.sizeBytes(path),
     makeDirectory: refuse,
     rename: refuse,
     remove: refuse,

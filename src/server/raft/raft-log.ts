@@ -114,6 +114,11 @@ export class RaftLog<E extends Entry> {
     )
   }
 
+  /** Up to where entries are owed; 0 where none is. */
+  get owedIndex(): number {
+    return this.isOwing ? this.#owed.index : 0
+  }
+
   /** Whether a log that ends at `id` has all that this one has, or once had. */
   isUpToDate(id: EntryId): boolean {
     return isUpToDate(id, furthest(this.last, this.#owed))

@@ -197,6 +197,15 @@ export class Raft<E extends Entry> {
     return this.#progress.get(id)
   }
 
+  /** Bytes of entries that are proposed and not handed out to be applied yet. */
+  get unappliedBytes(): number {
+    return this.#unappliedBytes
+  }
+
+  get isHandingOver(): boolean {
+    return this.#handover !== null
+  }
+
   /** When the next tick has something to do. */
   get deadlineMs(): number {
     if (this.#role !== 'leader') return this.#electionDeadlineMs
@@ -265,15 +274,17 @@ export class Raft<E extends Entry> {
    * From now on nothing is proposed here in this term, whether that succeeds or
    * not: where it takes too long, this server just stops to lead. So what was
    * refused in a term is never overtaken in it.
+   * @param isFit Who may take over.
    * @returns false where nobody can take over.
    */
-  handOver(): boolean {
+  handOver(isFit: (id: ServerId) => boolean = () => true): boolean {
     if (this.#role !== 'leader') return false
     if (this.#handover) return true
     const voters = new Set(voterIds(this.config))
     const { electionTimeoutMs } = this.#timing
     const [best] = [...this.#progress]
       .filter(([id, progress]) => voters.has(id) && progress.isLive(this.#nowMs, electionTimeoutMs))
+      .filter(([id]) => isFit(id))
       .sort(([, a], [, b]) => b.matchIndex - a.matchIndex)
     if (!best) return false
     const untilMs = this.#nowMs + electionTimeoutMs
@@ -349,15 +360,18 @@ export class Raft<E extends Entry> {
    */
   snapshotReceived(snapshot: Snapshot): boolean {
     const { last, config, timeMs } = snapshot
-    if (this.#role === 'leader' || last.index <= this.log.commitIndex) return false
-    if (this.log.termAt(last.index) === last.term && this.log.stableIndex >= last.index) {
-      this.#commitTo(last.index) // the log has it all: it goes on from there
+    if (this.#role === 'leader') return false
+    this.#ackOwed = true
+    const isHere = this.log.termAt(last.index) === last.term && this.log.stableIndex >= last.index
+    if (isHere || last.index <= this.log.commitIndex) {
+      // What is committed every leader has: the log goes on from there.
+      this.#commitTo(last.index)
+      this.#matchedIndex = Math.max(this.#matchedIndex, last.index)
       return false
     }
     this.log.reset(last, config, timeMs)
     this.#newEntries = []
     this.#matchedIndex = last.index
-    this.#ackOwed = true
     this.#install = snapshot
     return true
   }

@@ -102,7 +102,8 @@ export class Cluster {
         return this.#act(id, (raft) => raft.campaign())
       case 'handover':
         return this.#act(id, (raft) => {
-          if (!raft.handOver()) this.#say('nobody can take over')
+          const isFit = (other: string) => rest.length === 0 || rest.includes(other)
+          if (!raft.handOver(isFit)) this.#say('nobody can take over')
         })
       case 'propose':
         return this.#propose(id, rest.join(' '))
