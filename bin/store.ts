@@ -10,8 +10,11 @@ import { Balancer } from '../src/lb/lb.ts'
 import { SEGMENT_BYTES } from '../src/server/log/log-store.ts'
 import { SCRUB_INTERVAL_MS } from '../src/server/scrub.ts'
 import { Server } from '../src/server/server.ts'
+import { backUp } from './backup.ts'
+import { ESCAPES, printKeystore, printLog } from './inspect.ts'
 import { recoverServer } from './recover.ts'
 import { removeServer } from './remove.ts'
+import { restoreFrom } from './restore.ts'
 import {
   addBalancersFlags,
   type BalancersFlags,
@@ -29,6 +32,7 @@ import {
 } from './run.ts'
 import { describeStatus, fetchStatus } from './status.ts'
 import { type UpOptions, up } from './up.ts'
+import { verifyPath } from './verify.ts'
 
 const io = createNodeIo()
 
@@ -229,6 +233,133 @@ program
       recoverServer(io, createLogger('recover'), flags.data, flags.force === true),
     ),
   )
+
+addBalancersFlags(program.command('backup <file>'), 5002, 'clients')
+  .description('write all items of a live cluster, as of one entry of its log, to a file')
+  .option('--server <host:port>', 'take it from this server', parseAddress)
+  .option('--force', 'replace a file that is there')
+  .addHelpText(
+    'after',
+    `
+Everything that was acknowledged before it began is in it, and the cluster goes on meanwhile.
+A follower is asked where there is one. The file is checked before it takes its name;
+store keystore prints it, store verify checks it again, store restore makes a cluster of it.
+
+Example:
+  store backup ./backup-$(date +%F)`,
+  )
+  .action((path: string, flags: BalancersFlags & { server?: Address; force?: boolean }) =>
+    runCommand('store backup', () => {
+      const isForced = flags.force === true
+      return backUp(io, { path, server: flags.server, balancers: balancersOf(flags), isForced })
+    }),
+  )
+
+interface RestoreFlags {
+  readonly data: string
+  readonly cip: string
+  readonly cport: number
+  readonly sip: string
+  readonly sport: number
+  readonly advertiseCip?: string
+  readonly advertiseSip?: string
+}
+
+program
+  .command('restore <file>')
+  .description('make a backup the data of the first server of a new cluster')
+  .requiredOption('--data <dir>', "the server's data directory: empty, or not there yet")
+  .option('--cip <host>', 'address for clients (TCP)', '127.0.0.1')
+  .option('--cport <port>', 'port for clients (TCP)', parsePort, 7001)
+  .option('--sip <host>', 'address for peers (TCP and UDP)', '127.0.0.1')
+  .option('--sport <port>', 'port for peers (TCP and UDP)', parsePort, 6001)
+  .option('--advertise-cip <host>', 'what clients are told, where it differs from --cip')
+  .option('--advertise-sip <host>', 'what peers are told, where it differs from --sip')
+  .addHelpText(
+    'after',
+    `
+Name the addresses that store addsrv will be given; where they differ, those count.
+Then start a load balancer with fresh data, this server, and others with empty directories.
+The cluster takes writes when it has two. Items whose time has come meanwhile expire then.
+
+Example:
+  store restore ./backup-2026-01-31 --data ./restored/srv-7001`,
+  )
+  .action((path: string, flags: RestoreFlags) =>
+    runCommand('store restore', () => {
+      const { cip, cport, sip, sport } = flags
+      return restoreFrom(io, path, flags.data, {
+        ...{ cport, sport },
+        cip: advertised('cip', cip, flags.advertiseCip),
+        sip: advertised('sip', sip, flags.advertiseSip),
+      })
+    }),
+  )
+
+program
+  .command('log <dir>')
+  .description("print the writes in a server's log: index, key and value, a line each")
+  .option('--full', 'every entry: index, term, time, command and value')
+  .addHelpText(
+    'after',
+    `
+Prints the set, add and cas entries that are in effect, in order; what a later leader
+replaced is left out. An add or cas stands here whether or not it stored anything, and
+deletes only with --full, as all other entries. The newest ones may not be committed yet.
+
+${ESCAPES}
+
+Only reads, also while the server runs, and copies as well.
+
+Examples:
+  store log ./data/srv-7001 | tail
+  diff <(store log ./data/srv-7001) <(store log ./data/srv-7002)`,
+  )
+  .action((directory: string, flags: { full?: boolean }) =>
+    runCommand('store log', () => printLog(io, directory, flags.full === true)),
+  )
+
+program
+  .command('keystore <path>')
+  .description(
+    "print the items in a server's keystore file, or in a backup: key and value, a line each",
+  )
+  .option('--full', 'key, flags, when it expires or -, cas unique and value')
+  .addHelpText(
+    'after',
+    `
+Prints them in the order of the file, which differs between servers: sort before you
+compare. The file is as of some entry of the log, and store verify says of which.
+
+${ESCAPES}
+
+Only reads, also while the server runs, and copies as well.
+
+Examples:
+  store keystore ./data/srv-7001 | grep '^user:'
+  diff <(store keystore ./data/srv-7001 | sort) <(store keystore ./data/srv-7002 | sort)`,
+  )
+  .action((path: string, flags: { full?: boolean }) =>
+    runCommand('store keystore', () => printKeystore(io, path, flags.full === true)),
+  )
+
+program
+  .command('verify <path>')
+  .description("check every checksum and index in a server's data, or a backup; exit 1 if damaged")
+  .addHelpText(
+    'after',
+    `
+Prints a line for each file, and for all that is off its file, byte, entry and what it is.
+What a crash leaves, such as a torn end of the log, is a note and no damage.
+
+Only reads, also while the server runs, and copies as well. A server that runs may write
+its keystore and cut its log meanwhile; what does not fit then does at the next look, or
+in the next copy.
+
+Example:
+  store verify ./data/srv-7001`,
+  )
+  .action((path: string) => runCommand('store verify', () => verifyPath(io, path)))
 
 /** The rest is for the log's tail, for connections and for the system. */
 function defaultMemoryLimit(serverCount: number): number {

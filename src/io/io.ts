@@ -51,8 +51,11 @@ export interface Disk {
   list(path: string): Promise<string[]>
   /** The whole file, or null where there is none. */
   readFile(path: string): Promise<Buffer | null>
-  /** Opens for reading and writing; `create` makes it empty, or empties it. */
-  open(path: string, options: { create: boolean }): Promise<DiskFile>
+  /**
+   * Opens for reading and writing; `create` makes it empty, or empties it. With `readOnly`
+   * for reading alone, so that files which nobody may write can be looked at.
+   */
+  open(path: string, options: { create: boolean; readOnly?: boolean }): Promise<DiskFile>
   rename(from: string, to: string): Promise<void>
   remove(path: string): Promise<void>
   /** Makes creations, renames and removals in this directory durable. */

@@ -80,8 +80,9 @@ const nodeDisk: Disk = {
     }
   },
 
-  async open(file, { create }) {
-    const flags = fs.constants.O_RDWR | (create ? fs.constants.O_CREAT | fs.constants.O_TRUNC : 0)
+  async open(file, { create, readOnly = false }) {
+    const { O_RDONLY, O_RDWR, O_CREAT, O_TRUNC } = fs.constants
+    const flags = (readOnly ? O_RDONLY : O_RDWR) | (create ? O_CREAT | O_TRUNC : 0)
     return new NodeFile(await promisify(fs.open)(file, flags, 0o644))
   },
 

@@ -39,6 +39,7 @@ export type Request =
   /** About the cluster: not memcached's, and with words that it answers with ERROR. */
   | { readonly kind: 'cluster'; readonly question: 'get-servers' | 'status' }
   | { readonly kind: 'remove'; readonly server: string }
+  | { readonly kind: 'backup' }
   /** Answer what came before, then close. */
   | { readonly kind: 'quit' }
   /** Answer this line and go on; empty where `noreply` keeps even that away. */
@@ -190,6 +191,8 @@ export class RequestDecoder {
         return { kind: 'cluster', question: verb }
       case 'remove-server':
         return { kind: 'remove', server: tokens[1] ?? '' }
+      case 'backup':
+        return { kind: 'backup' }
       case 'quit':
         return this.#close()
     }

@@ -10,6 +10,7 @@
  */
 import type { Stream, Timers } from '../io/io.ts'
 import { PROTOCOL_VERSION, type Request, RequestDecoder } from '../protocol/memcached.ts'
+import { type Backup, BackupReply } from './backup.ts'
 import type { Item } from './keystore/item-store.ts'
 import { createLane, type Lane } from './node.ts'
 import type { WriteOutcome } from './peer-messages.ts'
@@ -24,6 +25,8 @@ export interface Store {
   answer(question: 'get-servers' | 'status'): string
   /** Somebody wants a server out of the cluster: lines, the last one `end`. */
   remove(server: string): string
+  /** @throws Error with the reason why not, in one line. */
+  openBackup(): Promise<Backup>
 }
 
 const IN_FLIGHT_MAX = 1_024
@@ -64,6 +67,8 @@ export class Connection {
   #writesInFlight = 0
   /** A request that waits for those before it. */
   #held: Request | null = null
+  /** Nothing else is answered, and no request taken, while it is on its way. */
+  #backup: BackupReply | null = null
   #isEnded = false
   #isPaused = false
   #isFlushDue = false
@@ -85,9 +90,13 @@ export class Connection {
         this.#isEnded = true
         this.#scheduleFlush()
       },
-      onDrain: () => this.#takeRequests(),
+      onDrain: () => {
+        this.#backup?.drained()
+        this.#takeRequests()
+      },
       onClose: () => {
         this.#isClosed = true
+        this.#backup?.closed()
         this.#onDrained?.()
         this.#onClose()
       },
@@ -128,6 +137,7 @@ export class Connection {
 
   get #hasRoom(): boolean {
     return (
+      this.#backup === null &&
       this.#slots.length < IN_FLIGHT_MAX &&
       this.#bytesInFlight < IN_FLIGHT_BYTES_MAX &&
       this.#stream.bufferedBytes < UNSENT_BYTES_MAX
@@ -137,6 +147,7 @@ export class Connection {
   #mustWait(request: Request): boolean {
     if (request.kind === 'get') return this.#writesInFlight > 0
     if (request.kind === 'write') return this.#reads.length > 0
+    if (request.kind === 'backup') return this.#slots.length > 0
     return false
   }
 
@@ -152,6 +163,8 @@ export class Connection {
         return this.#answer(this.#store.answer(request.question))
       case 'remove':
         return this.#answer(this.#store.remove(request.server))
+      case 'backup':
+        return this.#sendBackup()
       case 'error':
         return this.#answer(request.line === '' ? '' : `${request.line}\r\n`)
       case 'quit':
@@ -163,6 +176,17 @@ export class Connection {
   #answer(reply: string): void {
     this.#slots.push({ reply, bytes: 0 })
     this.#scheduleFlush()
+  }
+
+  #sendBackup(): void {
+    const backup = new BackupReply(this.#stream, this.#timers)
+    this.#backup = backup
+    void backup
+      .send(() => this.#store.openBackup())
+      .then(() => {
+        this.#backup = null
+        this.#scheduleFlush()
+      })
   }
 
   #get(keys: readonly string[], withCas: boolean): void {
@@ -249,7 +273,7 @@ export class Connection {
       else this.#stream.writeAll(pieces)
     }
     this.#takeRequests()
-    if (this.#isEnded && this.#slots.length === 0 && this.#held === null) {
+    if (this.#isEnded && this.#slots.length === 0 && this.#held === null && this.#backup === null) {
       endStream(this.#stream, this.#timers)
       if (this.#stream.bufferedBytes === 0) this.#onDrained?.() // else when it closes
     }

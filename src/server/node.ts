@@ -206,6 +206,8 @@ export class Node {
   /** How much the log has grown since the last keystore file, and how large that is. */
   #grownBytes = 0
   #keystoreBytes = 0
+  /** The newest keystore file of this process has everything up to here. */
+  #keystoreIndex = 0
   #keystoreWrite: Promise<void> | null = null
   /** Places on the disk that had rotted. */
   #mendedCount = 0
@@ -539,6 +541,22 @@ export class Node {
       membership: isLeader ? (this.#decision?.why ?? null) : null,
       members,
     }
+  }
+
+  /**
+   * Writes a keystore file, where the newest lacks any of what is applied by now.
+   * @returns its path; what is there is that file, or a newer one.
+   */
+  async writeKeystoreNow(): Promise<string> {
+    const index = this.machine.appliedIndex
+    while (this.#keystoreIndex < index) {
+      if (this.#disk.room !== 'enough') throw new Error('this server is running out of disk space')
+      this.#beginKeystore()
+      if (this.#isStopped) throw new Error('this server is stopping')
+      if (!this.#keystoreWrite) throw new Error('a snapshot is being installed here: ask again')
+      await this.#keystoreWrite
+    }
+    return `${this.#groupDirectory}/${KEYSTORE}`
   }
 
   /** Ends everything that waits, writes the keystore and the log's last seal. */
@@ -1190,6 +1208,7 @@ export class Node {
     } finally {
       view.close()
     }
+    this.#keystoreIndex = index
     if (!this.#isStopped) this.raft.compact(this.#store.cutTo(index))
   }
 
@@ -1213,13 +1232,13 @@ export class Node {
   async #install({ last }: Snapshot): Promise<void> {
     const received = this.#received
     if (!received) throw new Error(`no snapshot of ${last.term}/${last.index} is here`)
-    this.#received = null
     await this.#keystoreWrite // or an older one would take the new one's name
     await this.#store.reset(last)
     await adoptSnapshot(this.#io.disk, this.#groupDirectory)
     this.#store.cutTo(last.index)
     this.#machine = received.snapshot.machine
     this.#keystoreBytes = received.snapshot.bytes
+    this.#keystoreIndex = last.index
     this.#grownBytes = 0
     this.#store.commitIndex = last.index
     for (const [index, { done }] of this.#proposals) {
@@ -1228,6 +1247,7 @@ export class Node {
       done({ kind: 'unknown', why: 'leadership changed before it was confirmed' })
     }
     this.#options.log.info({}, `installed a snapshot as of entry ${last.index}`)
+    this.#received = null // until here no keystore file may be begun
     received.done()
   }
 }

@@ -11,13 +11,11 @@
 import type { Disk, Io } from '../io/io.ts'
 import type { Logger } from '../io/logger.ts'
 import { nextEpoch } from '../protocol/cluster-id.ts'
-import { type KeystoreHeader, writeKeystore } from './keystore/keystore-file.ts'
-import { groupDirectory } from './log/group-directory.ts'
+import { beginGroup } from './begin-group.ts'
 import { loadIdentity, saveIdentity } from './log/identity.ts'
-import { LogStore } from './log/log-store.ts'
-import { type LogEntry, RecordWriter } from './log/record.ts'
+import { VoteDamagedError, VoteFile } from './log/vote-file.ts'
 import { memberOf } from './raft/config.ts'
-import type { Config, EntryId } from './raft/types.ts'
+import type { Config } from './raft/types.ts'
 import { type Restored, restore } from './restore.ts'
 
 const GROUP = 0
@@ -61,7 +59,14 @@ export async function recover(
     const newClusterId = nextEpoch(clusterId, serverId)
     if (isForced) {
       const alone: Config = { members: [{ ...member, voter: true }], floor: 2 }
-      await writeGroup(io, directory, restored, newClusterId, alone)
+      await applyAll(restored)
+      const lastTerm = restored.raftLog.termRuns.at(-1)?.term ?? restored.raftLog.base?.term ?? 0
+      const beginning = {
+        ...{ directory, clusterId: newClusterId, group: GROUP, config: alone },
+        ...{ last: { term: lastTerm, index: lastIndex }, timeMs: lastTimeMs },
+      }
+      const { term } = await beginGroup(io, beginning, restored.machine.items)
+      await raiseVote(disk, directory, serverId, term)
       await saveIdentity(disk, directory, { serverId, clusterId: newClusterId })
     }
     await restored.store.close()
@@ -71,49 +76,30 @@ export async function recover(
   }
 }
 
-/** What an attempt before has left. */
-async function clear(disk: Disk, directory: string): Promise<void> {
-  for (const name of await disk.list(directory)) await disk.remove(`${directory}/${name}`)
-}
-
-/** A group's directory that begins, behind all that was restored, with this configuration. */
-async function writeGroup(
-  { disk, clock, timers }: Io,
-  directory: string,
-  { machine, store, raftLog }: Restored,
-  clusterId: string,
-  config: Config,
-): Promise<void> {
+/** Every entry of its log counts from now on. */
+async function applyAll({ machine, store, raftLog }: Restored): Promise<void> {
   const { lastIndex } = raftLog
   while (machine.appliedIndex < lastIndex) {
     for (const entry of await store.read(machine.appliedIndex + 1, lastIndex, REPLAY_BYTES)) {
       machine.apply(entry)
     }
   }
-  const lastTerm = raftLog.termRuns.at(-1)?.term ?? raftLog.base?.term ?? 0
-  const covered: EntryId = { term: lastTerm, index: lastIndex }
-  const at = groupDirectory(directory, GROUP, clusterId)
-  await disk.makeDirectory(`${at}/log`)
-  await clear(disk, `${at}/log`)
-  const header: KeystoreHeader = {
-    ...{ clusterId, group: GROUP, ...covered },
-    ...{ timeMs: raftLog.lastTimeMs, config },
-  }
-  await writeKeystore(disk, at, header, machine.items.view())
-  const logOptions = { disk, timers, directory: `${at}/log`, clusterId, group: GROUP, covered }
-  const { log } = await LogStore.open(logOptions)
-  log.commitIndex = lastIndex + 1
-  const id: EntryId = { index: lastIndex + 1, term: lastTerm + 1 }
-  const timeMs = Math.max(raftLog.lastTimeMs, Math.floor(clock.wallMs()))
-  const payload = { kind: 'config', config } as const
-  await append(log, new RecordWriter(clusterId).createEntry(id, timeMs, payload))
-  await log.close()
 }
 
-function append(log: LogStore, entry: LogEntry): Promise<void> {
-  return new Promise((resolve, reject) => {
-    log.onStable = () => resolve()
-    log.onFailure = reject
-    log.append([entry])
-  })
+/** The vote is never behind the log. What it was counts for nothing in the new epoch. */
+async function raiseVote(
+  disk: Disk,
+  directory: string,
+  serverId: string,
+  term: number,
+): Promise<void> {
+  const raised = { term, vote: '' }
+  try {
+    const { file, hardState } = await VoteFile.open(disk, directory, serverId)
+    if (hardState.term < term) await file.write(raised)
+    await file.close()
+  } catch (error) {
+    if (!(error instanceof VoteDamagedError)) throw error
+    await VoteFile.create(disk, directory, serverId, raised)
+  }
 }

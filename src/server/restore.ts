@@ -142,17 +142,18 @@ async function loadFile(
 
 /**
  * The state machine that a file of items holds; an empty one where there is no such file.
+ * @param clusterId null: any.
  * @throws KeystoreDamagedError
  */
 export async function loadKeystore(
   disk: Io['disk'],
   path: string,
-  clusterId: string,
+  clusterId: string | null,
 ): Promise<Loaded> {
   const machine = new StateMachine()
   const header = await readKeystore(disk, path, (key, item) => machine.restoreItem(key, item))
   if (!header) return { machine, header, bytes: 0 }
-  if (header.clusterId !== clusterId) {
+  if (clusterId !== null && header.clusterId !== clusterId) {
     throw new Error(`${path} belongs to cluster ${header.clusterId}`)
   }
   machine.restore(header.index, header.timeMs)

@@ -11,6 +11,7 @@ import type { Registration, Report, ServerAddress } from '../protocol/balancer.t
 import { isSuccessor } from '../protocol/cluster-id.ts'
 import type { ClusterStatus } from '../protocol/status.ts'
 import type { Limits, SlownessRules } from './admission.ts'
+import { type Backup, Backups } from './backup.ts'
 import { BalancerLink } from './balancer-link.ts'
 import { Connection, endStream, type Store } from './connection.ts'
 import { type Identity, loadIdentity, saveIdentity } from './log/identity.ts'
@@ -63,6 +64,7 @@ export class Server implements Store {
   readonly #self: ServerAddress
   readonly #peers: Peers
   readonly #link: BalancerLink
+  readonly #backups: Backups
   #identity: Identity
   #registered: readonly Registration[] = []
   #node: Node | null = null
@@ -103,6 +105,14 @@ export class Server implements Store {
         onPeerClosed: (id) => this.#node?.peerClosed(id),
       },
     )
+    this.#backups = new Backups({
+      disk: options.io.disk,
+      barrier: (done) => this.barrier(done),
+      writeKeystore: async () => {
+        if (!this.#node) throw new Error('this server is stopping')
+        return this.#node.writeKeystoreNow()
+      },
+    })
     this.#link = new BalancerLink({
       io: options.io,
       log: options.log,
@@ -192,6 +202,10 @@ export class Server implements Store {
     if (!this.#node) return 'SERVER_ERROR this server has not joined a cluster yet\r\nend\r\n'
     const { isOut, why } = this.#node.remove(server)
     return `${isOut ? 'removed' : 'waiting'} ${why}\r\nend\r\n`
+  }
+
+  openBackup(): Promise<Backup> {
+    return this.#backups.open()
   }
 
   #leaderLine(): string {

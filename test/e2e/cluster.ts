@@ -149,10 +149,20 @@ export class TestCluster {
 
   /** Starts the processes, and waits for nothing. */
   static async launch(places: Places, ...flags: string[]): Promise<TestCluster> {
-    const cluster = new TestCluster(await freePorts(2 + 2 * places.servers.length), places, flags)
+    const cluster = await TestCluster.#create(places, flags)
     cluster.startBalancer()
     for (const server of cluster.servers) cluster.startServer(server)
     return cluster
+  }
+
+  /** Ports and directories for so many servers; nothing is started. */
+  static prepare(serverCount: number, ...flags: string[]): Promise<TestCluster> {
+    const servers = Array.from({ length: serverCount }, () => LOOPBACK)
+    return TestCluster.#create({ balancer: LOOPBACK, servers }, flags)
+  }
+
+  static async #create(places: Places, flags: readonly string[]): Promise<TestCluster> {
+    return new TestCluster(await freePorts(2 + 2 * places.servers.length), places, flags)
   }
 
   /** null after it was killed. */

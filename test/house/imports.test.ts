@@ -36,6 +36,8 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
     'src/protocol',
     'src/io',
     'node:child_process',
+    'node:path',
+    'node:stream',
     'node:timers/promises',
     'node:url',
     'commander',

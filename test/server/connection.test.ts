@@ -40,6 +40,7 @@ function connect() {
     write: (_, __, done) => void writes.push(done),
     answer: () => '',
     remove: () => '',
+    openBackup: () => Promise.reject(new Error('none')),
     barrier: (done) => void barriers.push(done),
     get: (key) => {
       const value = items.get(key)

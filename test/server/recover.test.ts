@@ -2,6 +2,7 @@
 import { expect, test } from 'vitest'
 import type { Io } from '../../src/io/io.ts'
 import type { Logger } from '../../src/io/logger.ts'
+import { verify } from '../../src/server/inspect/verify.ts'
 import { groupDirectory } from '../../src/server/log/group-directory.ts'
 import { loadIdentity, saveIdentity } from '../../src/server/log/identity.ts'
 import { LogStore } from '../../src/server/log/log-store.ts'
@@ -107,6 +108,16 @@ test('whenever power is lost it is as before or done, and can be done again', as
     const next = disk.crash({ contents: 'lose', names: 'lose' })
     if ((await clusterOf(next)) === 'old') await recover(ioOf(next), QUIET, DATA, true)
     await expectRecovered(next)
+  }
+})
+
+test('what it leaves is whole, also where the vote was damaged', async () => {
+  for (const isDamaged of [false, true]) {
+    const disk = await survivor()
+    if (isDamaged) for (const offset of [0, 4096]) disk.flipBit(`${DATA}/vote`, offset)
+    await recover(ioOf(disk), QUIET, DATA, true)
+    const lines: unknown[] = []
+    expect(await verify(disk, DATA, (line) => lines.push(line))).toMatchObject({ damageCount: 0 })
   }
 })
 

@@ -10,6 +10,10 @@ import { checkedLine, readCheckedLine } from '../../protocol/checked-line.ts'
 
 const FORMAT = 1
 const COPY_COUNT = 2
+/** A backup is being restored here: without an identity it is no server's data yet. */
+export const RESTORING = 'restoring'
+/** What no new server is made beside. */
+const DATA_NAMES = ['vote', 'groups', RESTORING]
 
 export interface Identity {
   readonly serverId: string
@@ -26,7 +30,7 @@ export async function loadIdentity(
   const path = `${directory}/identity`
   const bytes = await disk.readFile(path)
   if (bytes === null) {
-    const data = (await disk.list(directory)).filter((name) => name === 'vote' || name === 'groups')
+    const data = (await disk.list(directory)).filter((name) => DATA_NAMES.includes(name))
     if (data.length > 0) {
       throw new Error(
         `${path}: missing, though ${directory}/${data[0]} is there; restore it, or move ${directory} away and start again as a new server`,
@@ -36,16 +40,37 @@ export async function loadIdentity(
     await saveIdentity(disk, directory, identity)
     return identity
   }
-  const copies = bytes.toString('latin1').split('\n').slice(0, COPY_COUNT)
-  const identities = copies.map(readIdentity)
-  const identity = identities.find((copy) => copy !== null)
+  const identity = decodeIdentity(bytes)
   if (!identity) {
     throw new Error(
       `${path}: damaged; move ${directory} away and start again as a new server, or restore the file`,
     )
   }
-  if (identities.includes(null)) await saveIdentity(disk, directory, identity)
+  const isWhole = readIdentityCopies(bytes).every((copy) => copy.identity !== null)
+  if (!isWhole) await saveIdentity(disk, directory, identity)
   return identity
+}
+
+export interface IdentityCopy {
+  readonly offset: number
+  /** null where the line does not verify. */
+  readonly identity: Identity | null
+}
+
+/** Both are of the same length: also where the line end between them rotted one of them reads. */
+export function readIdentityCopies(bytes: Buffer): IdentityCopy[] {
+  const text = bytes.toString('latin1')
+  const half = Math.ceil(text.length / COPY_COUNT)
+  const [first = ''] = text.split('\n')
+  return [
+    { offset: 0, identity: readIdentity(first) },
+    { offset: half, identity: readIdentity(text.slice(half)) },
+  ]
+}
+
+/** @returns null where no copy verifies. */
+export function decodeIdentity(bytes: Buffer): Identity | null {
+  return readIdentityCopies(bytes).find(({ identity }) => identity !== null)?.identity ?? null
 }
 
 function readIdentity(line: string): Identity | null {

@@ -26,9 +26,14 @@ export class VoteFile {
   }
 
   /** Creates the file, durable with its name. `owner` is the server id. */
-  static async create(disk: Disk, directory: string, owner: string): Promise<void> {
+  static async create(
+    disk: Disk,
+    directory: string,
+    owner: string,
+    hardState: HardState = { term: 0, vote: '' },
+  ): Promise<void> {
     const file = await disk.open(`${directory}/vote.tmp`, { create: true })
-    await new VoteFile(file, seedOf(owner)).write({ term: 0, vote: '' })
+    await new VoteFile(file, seedOf(owner)).write(hardState)
     await file.close()
     await disk.rename(`${directory}/vote.tmp`, `${directory}/vote`)
     await disk.syncDirectory(directory)
@@ -45,22 +50,15 @@ export class VoteFile {
     owner: string,
   ): Promise<{ file: VoteFile; hardState: HardState }> {
     const path = `${directory}/vote`
-    const seed = seedOf(owner)
     const file = await disk.open(path, { create: false })
-    let newest: HardState | null = null
-    let newestAt = 0
-    for (let at = 0; at < COPY_COUNT; at++) {
-      const copy = await file.read(at * COPY_BYTES, COPY_BYTES)
-      const found = decode(copy.toString('latin1'), seed)
-      if (!found || (newest && !isNewer(found, newest))) continue
-      newest = found
-      newestAt = at
-    }
+    const copies = await readVoteCopies(file, owner)
+    const newestAt = newestCopy(copies)
+    const newest = copies[newestAt]?.hardState
     if (!newest) {
       await file.close()
       throw new VoteDamagedError(`${path}: both copies are damaged`)
     }
-    const voteFile = new VoteFile(file, seed)
+    const voteFile = new VoteFile(file, seedOf(owner))
     await voteFile.#writeCopy(newest, 1 - newestAt)
     await voteFile.#writeCopy(newest, newestAt)
     return { file: voteFile, hardState: newest }
@@ -82,8 +80,38 @@ export class VoteFile {
   }
 }
 
-function decode(copy: string, seed: number): HardState | null {
-  const [word, term, vote] = readCheckedLine(copy.split('\n')[0] ?? '', seed)?.split(' ') ?? []
+export interface VoteCopy {
+  readonly offset: number
+  /** null where the line does not verify. */
+  readonly hardState: HardState | null
+  /** Whether the block is whole and blank behind the line, where nobody reads it. */
+  readonly isPadded: boolean
+}
+
+/** Reads both copies and changes nothing. */
+export async function readVoteCopies(file: DiskFile, owner: string): Promise<VoteCopy[]> {
+  const copies: VoteCopy[] = []
+  for (let offset = 0; offset < COPY_COUNT * COPY_BYTES; offset += COPY_BYTES) {
+    const text = (await file.read(offset, COPY_BYTES)).toString('latin1')
+    const line = text.split('\n')[0] ?? ''
+    const isPadded = text.length === COPY_BYTES && /^\n *\n$/.test(text.slice(line.length))
+    copies.push({ offset, hardState: decode(line, seedOf(owner)), isPadded })
+  }
+  return copies
+}
+
+/** Which copy counts; -1 where none verifies. */
+export function newestCopy(copies: readonly VoteCopy[]): number {
+  let newestAt = -1
+  for (const [at, { hardState }] of copies.entries()) {
+    const newest = copies[newestAt]?.hardState
+    if (hardState && (!newest || isNewer(hardState, newest))) newestAt = at
+  }
+  return newestAt
+}
+
+function decode(line: string, seed: number): HardState | null {
+  const [word, term, vote] = readCheckedLine(line, seed)?.split(' ') ?? []
   if (word !== 'vote') return null
   return { term: Number(term), vote: vote === '-' || vote === undefined ? '' : vote }
 }

@@ -1,5 +1,10 @@
 import { describe, expect, test } from 'vitest'
-import { type Identity, loadIdentity, saveIdentity } from '../../../src/server/log/identity.ts'
+import {
+  type Identity,
+  loadIdentity,
+  readIdentityCopies,
+  saveIdentity,
+} from '../../../src/server/log/identity.ts'
 import { CRASH_POLICIES, type CrashPolicy, MemoryDisk } from '../../io/memory-disk.ts'
 
 const PATH = 'data/identity'
@@ -41,7 +46,7 @@ test('an empty directory makes a new server, durably', async () => {
 test('what was saved is loaded', async () => {
   const disk = await emptyDisk()
   await saveIdentity(disk, 'data', JOINED)
-  expect(disk.bytes(PATH).toString()).toMatch(/^raftcached 1 00000001 c-1 [0-9a-f]{8}\n$/)
+  expect(disk.bytes(PATH).toString()).toMatch(/^(raftcached 1 00000001 c-1 [0-9a-f]{8}\n)\1$/)
   expect(await load(disk)).toEqual(JOINED)
   expect(await disk.list('data')).toEqual(['identity'])
 })
@@ -63,25 +68,40 @@ test('other files beside it do not matter', async () => {
   expect(await load(disk)).toEqual({ serverId: '00000001', clusterId: null })
 })
 
-test('damage of any bit is noticed', async () => {
+test('one of its two copies may be damaged at any bit, and is written again', async () => {
   const disk = await emptyDisk()
   await saveIdentity(disk, 'data', JOINED)
-  const { length } = disk.bytes(PATH)
-  for (let offset = 0; offset < length; offset++) {
+  const whole = disk.bytes(PATH)
+  for (let offset = 0; offset < whole.length; offset++) {
     for (let bit = 0; bit < 8; bit++) {
       const damaged = disk.crash(KEEP)
       damaged.flipBit(PATH, offset, bit)
-      await expect(load(damaged)).rejects.toThrow(/data\/identity: damaged; move data away/)
+      const copies = readIdentityCopies(damaged.bytes(PATH))
+      expect(copies.filter(({ identity }) => identity !== null)).toHaveLength(1)
+      expect(await load(damaged)).toEqual(JOINED)
+      expect(damaged.bytes(PATH)).toEqual(whole)
     }
   }
 })
 
-test('cut off anywhere it is damaged', async () => {
+test('damage of both copies is noticed', async () => {
+  const disk = await emptyDisk()
+  await saveIdentity(disk, 'data', JOINED)
+  const half = disk.bytes(PATH).length / 2
+  for (let offset = 0; offset < half - 1; offset++) {
+    const damaged = disk.crash(KEEP)
+    damaged.flipBit(PATH, offset)
+    damaged.flipBit(PATH, 2 * half - 2 - offset)
+    await expect(load(damaged)).rejects.toThrow(/data\/identity: damaged; move data away/)
+  }
+})
+
+test('cut off within its first copy it is damaged', async () => {
   const disk = await emptyDisk()
   await saveIdentity(disk, 'data', JOINED)
   const bytes = disk.bytes(PATH)
   // Nothing but the line end may be missing.
-  for (let length = 0; length < bytes.length - 1; length++) {
+  for (let length = 0; length < bytes.length / 2 - 1; length++) {
     const cut = await emptyDisk()
     cut.put(PATH, bytes.subarray(0, length))
     await expect(load(cut)).rejects.toThrow(/damaged/)

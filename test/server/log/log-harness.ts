@@ -74,6 +74,11 @@ export class LogHarness {
     return after(this.#state, this.#changes.slice(0, this.#stableCount))
   }
 
+  /** All that was appended, written or not, and still counts. */
+  get entries(): readonly LogEntry[] {
+    return this.#whole.entries
+  }
+
   /** Of all that was appended, written or not. */
   get lastIndex(): number {
     return lastOf(this.#whole).index

@@ -1,0 +1,120 @@
+/** `store backup`: all items of a live cluster, as of one entry of its log, into a file. */
+import { basename, dirname } from 'node:path'
+import { fetchBackup } from '../src/client/backup-client.ts'
+import type { Address, Disk, Io } from '../src/io/io.ts'
+import type { ClusterStatus } from '../src/protocol/status.ts'
+import { type KeystoreHeader, readKeystore } from '../src/server/keystore/keystore-file.ts'
+import { Progress } from './output.ts'
+import { fetchStatus } from './status.ts'
+
+export interface BackupOptions {
+  readonly path: string
+  /** Of servers; where none is named, a load balancer knows some. */
+  readonly server: Address | undefined
+  readonly balancers: readonly Address[]
+  /** Whether a file that is there may be replaced. */
+  readonly isForced: boolean
+}
+
+export async function backUp(io: Io, options: BackupOptions): Promise<void> {
+  const { path, server, balancers, isForced } = options
+  const directory = dirname(path)
+  const isThere = (await io.disk.list(directory)).includes(basename(path))
+  if (isThere && !isForced) throw new Error(`${path} is there already: add --force to replace it`)
+  const servers = server ? [server] : serversOf(await fetchStatus(io, balancers))
+  const part = `${path}.tmp`
+  const removal = removeAtSignal(io.disk, part)
+  try {
+    const fetched = await fetchFromAny(io, servers, part)
+    const { header, itemCount } = await check(io.disk, part, path)
+    await io.disk.rename(part, path)
+    await io.disk.syncDirectory(directory)
+    const { host, port } = fetched.from
+    const asOf = `as of entry ${header.index}, ${itemCount} item${itemCount === 1 ? '' : 's'}`
+    process.stdout.write(`server ${host}:${port}, ${asOf}, ${fetched.bytes} bytes\n`)
+  } catch (error) {
+    await io.disk.remove(part).catch(() => {})
+    throw error
+  } finally {
+    removal.cancel()
+  }
+}
+
+/** Followers first: the leader has enough to do. */
+function serversOf({ leader, members, whyNoLeader }: ClusterStatus): Address[] {
+  const able = members.filter(({ alive, cluster }) => alive !== false && cluster !== null)
+  if (able.length === 0) throw new Error(`no server is known: ${whyNoLeader ?? 'none answers'}`)
+  const rank = ({ id, voter }: ClusterStatus['members'][number]) =>
+    id === leader ? 1 : voter ? 0 : 2
+  return able
+    .sort((a, b) => rank(a) - rank(b))
+    .map(({ cip, cport }) => ({ host: cip, port: cport }))
+}
+
+interface Fetched {
+  readonly from: Address
+  readonly bytes: number
+}
+
+/** @throws Error with what each of them said. */
+async function fetchFromAny(io: Io, servers: readonly Address[], path: string): Promise<Fetched> {
+  const failures: string[] = []
+  for (const from of servers) {
+    const file = await io.disk.open(path, { create: true })
+    const progress = new Progress(io.clock)
+    let offset = 0
+    try {
+      const failure = await fetchBackup(io, from, {
+        begin: (bytes) => progress.begin(bytes),
+        async write(piece) {
+          await file.write([piece], offset)
+          offset += piece.length
+          progress.add(piece.length)
+        },
+      }).then(
+        () => null,
+        (error: Error) => error,
+      )
+      // A disk that fails does so whoever sends.
+      if (failure && 'code' in failure) throw failure
+      if (!failure) {
+        await file.datasync()
+        return { from, bytes: offset }
+      }
+      failures.push(failure.message)
+    } finally {
+      progress.clear()
+      await file.close()
+    }
+  }
+  throw new Error(failures.join('; '))
+}
+
+/** Reads all of it. @throws Error where it is damaged. */
+async function check(
+  disk: Disk,
+  part: string,
+  path: string,
+): Promise<{ header: KeystoreHeader; itemCount: number }> {
+  let itemCount = 0
+  const header = await readKeystore(disk, part, () => itemCount++).catch((error: Error) => {
+    throw new Error(`what came is damaged, and ${path} was not written: ${error.message}`)
+  })
+  if (!header) throw new Error(`${part} is gone`)
+  return { header, itemCount }
+}
+
+/** A command that is interrupted leaves nothing half. */
+function removeAtSignal(disk: Disk, path: string): { cancel(): void } {
+  const end = () => {
+    const exit = () => process.exit(1)
+    disk.remove(path).then(exit, exit)
+  }
+  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+  for (const signal of signals) process.once(signal, end)
+  return {
+    cancel() {
+      for (const signal of signals) process.off(signal, end)
+    },
+  }
+}

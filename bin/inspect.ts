@@ -1,0 +1,117 @@
+/** `store log` and `store keystore`: what a server's files hold, a line each. */
+import type { Io } from '../src/io/io.ts'
+import { parseCommand } from '../src/protocol/commands.ts'
+import { findData, isFile } from '../src/server/inspect/data-directory.ts'
+import { describeFinding } from '../src/server/inspect/finding.ts'
+import { LogSurvey } from '../src/server/inspect/log-survey.ts'
+import { printable } from '../src/server/inspect/printable.ts'
+import { readOnlyDisk } from '../src/server/inspect/read-only-disk.ts'
+import type { Item } from '../src/server/keystore/item-store.ts'
+import { readKeystore } from '../src/server/keystore/keystore-file.ts'
+import type { LogEntry } from '../src/server/log/record.ts'
+import { KEYSTORE, SNAPSHOT } from '../src/server/restore.ts'
+import { Progress, printing } from './output.ts'
+
+/** How keys and values are shown. */
+export const ESCAPES = `Keys and values are printed as they are, so that each entry stays one line with these
+exceptions: a backslash is \\\\, line ends and tabs are \\n, \\r and \\t, other control bytes
+\\xHH; in values that are not UTF-8 so is every byte past ASCII. bash's printf %b undoes it.`
+
+/** @throws Error where the log is damaged, once all that can be read is printed. */
+export function printLog(io: Io, directory: string, isFull: boolean): Promise<void> {
+  return printing(async (out) => {
+    const progress = new Progress(io.clock)
+    let isPrinting = false
+    const disk = readOnlyDisk(io.disk, (byteCount) => {
+      if (isPrinting) return out.maybeFlush()
+      progress.add(byteCount)
+    })
+    const { identity, group, logDirectory } = await findData(disk, directory)
+    const clusterId = identity?.clusterId ?? null
+    const log = await LogSurvey.run({ disk, directory: logDirectory, clusterId, group })
+    try {
+      progress.clear()
+      if (log.segmentCount === 0) throw new Error(`${logDirectory}: no log is there`)
+      isPrinting = true
+      await log.read((entry) => {
+        const line = isFull ? fullLine(entry) : writeLine(entry)
+        if (line !== null) out.line(line)
+      })
+    } finally {
+      await log.close()
+    }
+    const [damage] = log.findings.filter(({ kind }) => kind === 'damage')
+    if (damage) throw new Error(`${describeFinding(damage)}; store verify tells more`)
+    if (log.beginning) {
+      const { index } = log.beginning.base
+      process.stderr.write(
+        `store log: entries up to ${index} are not in the log; store verify tells more\n`,
+      )
+    }
+  })
+}
+
+/** null for entries that write no value. */
+function writeLine({ index, body }: LogEntry): string | null {
+  if (!isStore(body)) return null
+  const command = parseCommand(body)
+  if (command.verb === 'delete') return null
+  return `${index} ${printableKey(command.key)} ${printable(command.value)}`
+}
+
+function fullLine({ index, term, timeMs, body }: LogEntry): string {
+  const lineEnd = body.indexOf('\r\n')
+  const line = printable(body.subarray(0, lineEnd))
+  const value = isStore(body) ? ` ${printable(body.subarray(lineEnd + 2, -2))}` : ''
+  return `${index} ${term} ${isoTime(timeMs)} ${line}${value}`
+}
+
+function isStore(body: Buffer): boolean {
+  return /^(set|add|cas) $/.test(body.toString('latin1', 0, 4))
+}
+
+/**
+ * @param named A server's directory, or one file of items, such as a backup.
+ * @throws Error where there is no keystore file, or it is damaged: then what was printed may be wrong.
+ */
+export function printKeystore(io: Io, named: string, isFull: boolean): Promise<void> {
+  return printing(async (out) => {
+    const disk = readOnlyDisk(io.disk, () => out.maybeFlush())
+    const onItem = (key: string, item: Item) => {
+      const fields = isFull ? itemFields(item) : ''
+      out.line(`${printableKey(key)} ${fields}${printable(item.value)}`)
+    }
+    if (await isFile(disk, named)) {
+      await readKeystore(disk, named, onItem)
+      return
+    }
+    const { path, groupDirectory } = await findData(disk, named)
+    if (
+      groupDirectory === null ||
+      (await readKeystore(disk, `${groupDirectory}/${KEYSTORE}`, onItem)) === null
+    ) {
+      throw new Error(
+        `${path} holds no keystore file; one is written when a server stops in order, and now and then: see store log for the writes`,
+      )
+    }
+    if ((await disk.list(groupDirectory)).includes(SNAPSHOT)) {
+      const what = 'it may be newer, and a start uses the newer one'
+      process.stderr.write(`store keystore: ${groupDirectory}/${SNAPSHOT} is there too: ${what}\n`)
+    }
+  })
+}
+
+function itemFields({ flags, expiresAtMs, casUnique }: Item): string {
+  return `${flags} ${expiresAtMs === 0 ? '-' : isoTime(expiresAtMs)} ${casUnique} `
+}
+
+/** Keys are strings of bytes. */
+function printableKey(key: string): string {
+  return printable(Buffer.from(key, 'latin1'))
+}
+
+/** The number itself where no calendar goes that far. */
+function isoTime(timeMs: number): string {
+  const time = new Date(timeMs)
+  return Number.isNaN(time.getTime()) ? String(timeMs) : time.toISOString()
+}

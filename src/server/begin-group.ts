@@ -1,0 +1,58 @@
+/**
+ * A group's directory that begins with items from elsewhere: a keystore file, and a log
+ * whose first entry, behind it, is a configuration of one server. What an attempt before
+ * has left is written over; nothing counts before the identity names the cluster.
+ */
+import type { Disk, Io } from '../io/io.ts'
+import type { ItemStore } from './keystore/item-store.ts'
+import { writeKeystore } from './keystore/keystore-file.ts'
+import { groupDirectory } from './log/group-directory.ts'
+import { LogStore } from './log/log-store.ts'
+import { type LogEntry, RecordWriter } from './log/record.ts'
+import type { Config, EntryId } from './raft/types.ts'
+
+export interface GroupBeginning {
+  /** The server's. */
+  readonly directory: string
+  readonly clusterId: string
+  readonly group: number
+  /** The items are as of this entry. */
+  readonly last: EntryId
+  /** Log time of that. */
+  readonly timeMs: number
+  readonly config: Config
+}
+
+/** @returns the first entry of the log, which is of a term of its own. */
+export async function beginGroup(
+  { disk, clock, timers }: Io,
+  { directory, clusterId, group, last, timeMs, config }: GroupBeginning,
+  items: ItemStore,
+): Promise<EntryId> {
+  const at = groupDirectory(directory, group, clusterId)
+  await disk.makeDirectory(`${at}/log`)
+  await clear(disk, `${at}/log`)
+  const header = { clusterId, group, ...last, timeMs, config }
+  await writeKeystore(disk, at, header, items.view())
+  const logOptions = { disk, timers, directory: `${at}/log`, clusterId, group, covered: last }
+  const { log } = await LogStore.open(logOptions)
+  const id: EntryId = { index: last.index + 1, term: last.term + 1 }
+  log.commitIndex = id.index
+  const nowMs = Math.max(timeMs, Math.floor(clock.wallMs()))
+  const payload = { kind: 'config', config } as const
+  await append(log, new RecordWriter(clusterId).createEntry(id, nowMs, payload))
+  await log.close()
+  return id
+}
+
+async function clear(disk: Disk, directory: string): Promise<void> {
+  for (const name of await disk.list(directory)) await disk.remove(`${directory}/${name}`)
+}
+
+function append(log: LogStore, entry: LogEntry): Promise<void> {
+  return new Promise((resolve, reject) => {
+    log.onStable = () => resolve()
+    log.onFailure = reject
+    log.append([entry])
+  })
+}
