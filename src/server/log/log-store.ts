@@ -160,7 +160,7 @@ export class LogStore {
    * @returns the first damage.
    */
   async scrub(through: (file: DiskFile) => DiskFile): Promise<LogDamage | null> {
-    await this.#endSegment()
+    await this.endSegment()
     this.#readerCount++
     try {
       const segments = this.#segments.map((segment) => ({
@@ -212,7 +212,7 @@ export class LogStore {
   }
 
   /** Where the newest segment holds anything, another one follows. */
-  async #endSegment(): Promise<void> {
+  async endSegment(): Promise<void> {
     await this.#beginWriting()
     const isEmpty = this.#last.index < this.#firstIndex
     if (!this.#failure && !this.#isClosed && !isEmpty) await this.#beginSegment()
