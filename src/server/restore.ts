@@ -6,8 +6,9 @@
  * to the newest index known to be committed. A snapshot that a leader sent and that
  * was complete before this server stopped takes the keystore's place.
  *
- * Damage that the keystore covers costs nothing. Else what is missing comes from
- * peers: the log says what it owes. Only where there are none the start is refused.
+ * Damage costs nothing where the keystore covers all that stands behind it, too. Else
+ * what is missing comes from peers: the log says what it owes. Only where there are
+ * none the start is refused, before anything is changed.
  */
 import type { Io } from '../io/io.ts'
 import type { Logger } from '../io/logger.ts'

@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { checkedLine } from '../../../src/protocol/checked-line.ts'
 import {
   LogDamagedError,
   LogStore,
@@ -485,6 +486,15 @@ describe('reopening', () => {
       /000000000001\.log: belongs to cluster cluster-1, group 0/,
     )
     await expect(LogStore.open({ ...options, group: 1 })).rejects.toThrow(LogDamagedError)
+  })
+
+  test('a log of another format is refused, and named', async () => {
+    const harness = await opened()
+    await harness.close()
+    harness.disk.put(segmentPath(1), Buffer.from(checkedLine('log 1 cluster-1 0 1')))
+    await expect(harness.openOnly()).rejects.toThrow(
+      `${segmentPath(1)} is of format 1, this version reads format 2 only`,
+    )
   })
 
   test('configurations and times come back, those replaced do not', async () => {
