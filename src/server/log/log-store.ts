@@ -528,7 +528,7 @@ export class LogStore {
         continue
       }
       const file = await disk.open(path, { create: false })
-      const { header, end: start } = await readSegmentHeader(file)
+      const { header, end: start } = await readSegmentHeader(file, path)
       if (header && (header.clusterId !== clusterId || header.group !== group)) {
         throw new LogDamagedError(
           `${path}: belongs to cluster ${header.clusterId}, group ${header.group}`,
