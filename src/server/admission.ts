@@ -8,7 +8,7 @@
  * knows of its own disk it tells the leader as its `Condition`.
  */
 import { parseCommand } from '../protocol/commands.ts'
-import { itemCost } from './keystore/item-store.ts'
+import { itemBytes } from './keystore/item-store.ts'
 import { quorumSize } from './raft/config.ts'
 
 export interface Limits {
@@ -116,14 +116,14 @@ export interface Memory {
  */
 export function lacksMemory(command: Buffer, memory: Memory): boolean {
   const roomBytes = memory.limitBytes - memory.heldBytes - memory.inFlightBytes
-  if (itemCost(command.length, 0) <= roomBytes) return false // counted with its whole line
+  if (itemBytes(command.length, 0) <= roomBytes) return false // counted with its whole line
   const parsed = parseCommand(command)
   if (parsed.verb === 'delete') return false
   const { key, value } = parsed
-  const cost = itemCost(key.length, value.length)
+  const cost = itemBytes(key.length, value.length)
   if (cost <= roomBytes) return false
   const valueBytes = memory.valueBytes(key)
-  return valueBytes === undefined || cost > itemCost(key.length, valueBytes)
+  return valueBytes === undefined || cost > itemBytes(key.length, valueBytes)
 }
 
 // ---------------------------------------------------------------- slow disks

@@ -30,7 +30,7 @@ import {
   type SlownessRules,
 } from './admission.ts'
 import { DiskWatch } from './disk-watch.ts'
-import { itemCost } from './keystore/item-store.ts'
+import { itemBytes } from './keystore/item-store.ts'
 import { writeKeystore } from './keystore/keystore-file.ts'
 import type { StateMachine } from './keystore/state-machine.ts'
 import { groupDirectory } from './log/group-directory.ts'
@@ -289,6 +289,9 @@ export class Node {
       clusterId,
       send: (message) => void send({ ...message, ...signed() }),
       onReceived: (snapshot) => this.#receiveSnapshot(snapshot),
+      onKnown: ({ index, term, config, timeMs }) => {
+        this.raft.snapshotReceived({ last: { index, term }, config, timeMs })
+      },
       onFailure: (error) => this.#fail(asError(error)),
     })
     this.#scrubber = new Scrubber({
@@ -985,7 +988,7 @@ export class Node {
     if (this.#disk.room !== 'enough' || this.#isQuorumShort) return 'disk'
     const { unappliedBytes, log } = this.raft
     // A record holds its key and value, and every entry might be a new item.
-    const overheadBytes = (log.lastIndex - this.machine.appliedIndex) * itemCost(0, 0)
+    const overheadBytes = (log.lastIndex - this.machine.appliedIndex) * itemBytes(0, 0)
     const isLacking = lacksMemory(command, {
       limitBytes: (this.#options.limits ?? DEFAULT_LIMITS).memoryBytes,
       heldBytes: this.machine.items.bytes,
@@ -1198,9 +1201,13 @@ export class Node {
       timeMs: this.machine.timeMs,
       config: log.configAt(index),
     }
-    const items = this.machine.items.view()
+    const view = this.machine.items.view()
     this.#grownBytes = 0
-    this.#keystoreBytes = await writeKeystore(io.disk, this.#groupDirectory, header, items)
+    try {
+      this.#keystoreBytes = await writeKeystore(io.disk, this.#groupDirectory, header, view)
+    } finally {
+      view.close()
+    }
     this.#keystoreIndex = index
     if (!this.#isStopped) this.raft.compact(this.#store.cutTo(index))
   }

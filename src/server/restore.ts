@@ -11,7 +11,6 @@
  */
 import type { Io } from '../io/io.ts'
 import type { Logger } from '../io/logger.ts'
-import { MapItemStore } from './keystore/item-store.ts'
 import {
   KeystoreDamagedError,
   type KeystoreHeader,
@@ -137,7 +136,7 @@ async function loadFile(
   } catch (error) {
     if (!(error instanceof KeystoreDamagedError)) throw error
     log.warn({}, `${error.message}; its items are taken from the log or from another server`)
-    return { machine: new StateMachine(new MapItemStore()), header: null, bytes: 0 }
+    return { machine: new StateMachine(), header: null, bytes: 0 }
   }
 }
 
@@ -151,7 +150,7 @@ export async function loadKeystore(
   path: string,
   clusterId: string | null,
 ): Promise<Loaded> {
-  const machine = new StateMachine(new MapItemStore())
+  const machine = new StateMachine()
   const header = await readKeystore(disk, path, (key, item) => machine.restoreItem(key, item))
   if (!header) return { machine, header, bytes: 0 }
   if (clusterId !== null && header.clusterId !== clusterId) {
@@ -175,13 +174,14 @@ function configsOf(header: KeystoreHeader | null, { configs, base }: LogSummary)
   return before ? known : [{ index, config }, ...known]
 }
 
-function report({ log }: RestoreOptions, { damage, owed }: LogSummary): void {
-  if (!damage) return
-  const { path, offset, index } = damage
-  const where = `${path}: damaged at byte ${offset}, entry ${index}`
-  if (owed.index === 0) return log.warn({}, `${where}; the keystore has what it held`)
-  log.warn(
-    {},
-    `${where}; entries ${index} to ${owed.index} are missing until another server brings them`,
-  )
+function report({ log }: RestoreOptions, { damage, owed, lastIndex }: LogSummary): void {
+  const isOwing = owed.index > 0
+  if (!damage && !isOwing) return
+  const where = damage
+    ? `${damage.path}: damaged at byte ${damage.offset}, entry ${damage.index}`
+    : `the log was damaged before and ends at entry ${lastIndex}`
+  const what = isOwing
+    ? `what it had up to entry ${owed.index} of term ${owed.term} has to come from another server`
+    : 'nothing that counts is missing'
+  log.warn({}, `${where}; ${what}`)
 }

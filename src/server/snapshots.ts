@@ -198,6 +198,8 @@ export interface ReceiverOptions {
   readonly send: (message: Unsigned<SnapResp>) => void
   /** Resolves when it is installed, or was not needed. */
   readonly onReceived: (snapshot: ReceivedSnapshot) => Promise<void>
+  /** The leader offers again what was received: it has not heard of that. */
+  readonly onKnown: (header: KeystoreHeader) => void
   /** This server's disk failed. */
   readonly onFailure: (error: unknown) => void
 }
@@ -209,7 +211,8 @@ interface Arrival {
   file: DiskFile | null
   offset: number
   isBusy: boolean
-  isDone: boolean
+  /** Set when all of it is here, and installed. */
+  header: KeystoreHeader | null
 }
 
 export class SnapshotReceiver {
@@ -229,13 +232,16 @@ export class SnapshotReceiver {
     if (known?.from !== from || known.id !== id || known.size !== size) {
       // What is being loaded is not thrown away for another one.
       if (known?.isBusy) return
-      const arrival = { from, id, size, file: null, offset: 0, isBusy: true, isDone: false }
+      const arrival = { from, id, size, file: null, offset: 0, isBusy: true, header: null }
       this.#arrival = arrival
       this.#run(arrival, () => this.#begin(arrival, known))
     } else if (!known.isBusy && piece.length > 0 && offset === known.offset && known.file) {
       known.isBusy = true
       this.#run(known, () => this.#take(known, piece))
-    } else this.#answer(known)
+    } else {
+      if (known.header) this.#options.onKnown(known.header)
+      this.#answer(known)
+    }
   }
 
   async stop(): Promise<void> {
@@ -258,14 +264,9 @@ export class SnapshotReceiver {
     )
   }
 
-  #answer({ from, id, offset, isDone }: Arrival, state = isDone ? 'done' : 'more'): void {
-    this.#options.send({
-      type: 'snapResp',
-      to: from,
-      id,
-      offset,
-      state: state as SnapResp['state'],
-    })
+  #answer(arrival: Arrival, state: SnapResp['state'] = arrival.header ? 'done' : 'more'): void {
+    const { from, id, offset } = arrival
+    this.#options.send({ type: 'snapResp', to: from, id, offset, state })
   }
 
   async #begin(arrival: Arrival, before: Arrival | null): Promise<void> {
@@ -293,6 +294,6 @@ export class SnapshotReceiver {
     await disk.syncDirectory(directory)
     if (this.#isStopped) return
     await this.#options.onReceived({ machine, header, bytes: arrival.size })
-    arrival.isDone = true
+    arrival.header = header
   }
 }

@@ -6,7 +6,7 @@ import {
   DEFAULT_SLOWNESS,
   type Limits,
 } from '../../src/server/admission.ts'
-import { itemCost } from '../../src/server/keystore/item-store.ts'
+import { itemBytes } from '../../src/server/keystore/item-store.ts'
 import { createLane } from '../../src/server/node.ts'
 import type { WriteOutcome } from '../../src/server/peer-messages.ts'
 import type { Payload } from '../../src/server/raft/types.ts'
@@ -246,7 +246,7 @@ test('a slow follower keeps nobody waiting', async () => {
 // ---------------------------------------------------------------- memory
 
 test('what would take items past the limit is refused; deletes and overwriting go on', async () => {
-  const memoryBytes = 2 * itemCost(1, 100)
+  const memoryBytes = 2 * itemBytes(1, 100)
   const leading = await Leading.start({ ...KEPT, memoryBytes })
   const { items } = leading.member.node.machine
   const value = 'x'.repeat(100)
@@ -254,14 +254,14 @@ test('what would take items past the limit is refused; deletes and overwriting g
   expect(await leading.set('b', value)).toMatchObject({ reply: 'STORED' })
   expect(items.bytes).toBe(memoryBytes)
   expect(await leading.set('c', 'x')).toEqual(NO_MEMORY)
-  expect(await leading.set('a', `${value}x`)).toEqual(NO_MEMORY)
+  expect(await leading.set('a', `${value}${value}`)).toEqual(NO_MEMORY)
   expect(await leading.set('a', value)).toMatchObject({ reply: 'STORED' })
   await leading.member.hearForward('b', 3, 'theirs')
   const [answer] = leading.member.sent('forwardResp')
   expect(answer?.results.map(({ outcome }) => outcome)).toEqual([NO_MEMORY])
   expect(await leading.outcomeOf('delete a\r\n')).toMatchObject({ reply: 'DELETED' })
   expect(await leading.set('c', 'x')).toMatchObject({ reply: 'STORED' })
-  expect(items.bytes).toBe(itemCost(1, 100) + itemCost(1, 1))
+  expect(items.bytes).toBe(itemBytes(1, 100) + itemBytes(1, 1))
 })
 
 test('what is in flight counts', async () => {

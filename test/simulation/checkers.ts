@@ -265,11 +265,9 @@ export function fail(checker: string, what: string): never {
 }
 
 export function digestOf({ items }: StateMachine): number {
-  const lines = items
-    .view()
-    .map(([key, { flags, expiresAtMs, casUnique, value }]) => {
-      return `${key} ${flags} ${expiresAtMs} ${casUnique} ${crc32(value)}`
-    })
-    .sort()
-  return crc32(lines.join('\n'))
+  const lines: string[] = []
+  for (const [key, { flags, expiresAtMs, casUnique, value }] of items) {
+    lines.push(`${key} ${flags} ${expiresAtMs} ${casUnique} ${crc32(value)}`)
+  }
+  return crc32(lines.sort().join('\n'))
 }

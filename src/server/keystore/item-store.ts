@@ -1,66 +1,157 @@
-/** Where items live in memory; the state machine is the only one that changes them. */
+/**
+ * The items in memory: records in an arena, found by an index of their hashes.
+ * The state machine is the only one that changes them.
+ *
+ * No call moves more than a page of the index or a bounded part of a segment,
+ * however many items there are: what is to be cleaned up is cleaned up a little
+ * with each change. What it holds depends only on the calls made; where it holds
+ * it is nobody's business.
+ */
+import { Arena, type Item, isLarge, type Records, recordBytes } from './arena.ts'
+import { HashIndex, locationsIn, type Page } from './hash-index.ts'
+import { hashOf } from './key-hash.ts'
 
-export interface Item {
-  readonly flags: number
-  /** Log time in Unix milliseconds at which it is gone; 0 for never. */
-  readonly expiresAtMs: number
-  /** The log index that wrote it. */
-  readonly casUnique: number
-  readonly value: Buffer
+export type { Item } from './arena.ts'
+
+export type KeyedItem = readonly [key: string, item: Item]
+
+/** The hashes are swept in so many parts. */
+export const SLICES = 256
+const SLICE_WIDTH = 2 ** 32 / SLICES
+/** What an item costs in the index, between the most and the least its pages are filled. */
+const INDEX_BYTES = 16
+/** What an item counts in `bytes`. */
+export function itemBytes(keyLength: number, valueLength: number): number {
+  return recordBytes(keyLength, valueLength) + INDEX_BYTES
 }
 
-/** Besides its key and value an item takes about this. */
-const ITEM_OVERHEAD_BYTES = 64
-
-/** The accounted size of an item in memory. */
-export function itemCost(keyBytes: number, valueBytes: number): number {
-  return keyBytes + valueBytes + ITEM_OVERHEAD_BYTES
-}
-
-/** Items are never changed in place: a view taken of them stays as it was. */
-export interface ItemStore {
-  get(key: string): Item | undefined
-  set(key: string, item: Item): void
-  delete(key: string): boolean
-  readonly count: number
-  /** What all items take, by `itemCost`. */
-  readonly bytes: number
-  /** All items as of now, in no particular order, while the store goes on. */
-  view(): readonly (readonly [key: string, item: Item])[]
-}
-
-export class MapItemStore implements ItemStore {
-  readonly #items = new Map<string, Item>()
+export class ItemStore {
+  readonly #arena = new Arena()
+  readonly #index = new HashIndex(this.#arena)
+  #count = 0
+  #expiringCount = 0
   #bytes = 0
 
-  get(key: string): Item | undefined {
-    return this.#items.get(key)
-  }
-
-  set(key: string, item: Item): void {
-    this.#bytes += itemCost(key.length, item.value.length) - this.#costOf(key)
-    this.#items.set(key, item)
-  }
-
-  delete(key: string): boolean {
-    this.#bytes -= this.#costOf(key)
-    return this.#items.delete(key)
-  }
-
   get count(): number {
-    return this.#items.size
+    return this.#count
   }
 
+  /** Whether any item has an expiry. */
+  get hasExpiring(): boolean {
+    return this.#expiringCount > 0
+  }
+
+  /** The sum of `itemBytes`; what is really held is up to a third more. */
   get bytes(): number {
     return this.#bytes
   }
 
-  view(): readonly (readonly [string, Item])[] {
-    return [...this.#items]
+  /** All memory held for records, for tests and measurements. */
+  get heldBytes(): number {
+    return this.#arena.heldBytes
   }
 
-  #costOf(key: string): number {
-    const item = this.#items.get(key)
-    return item ? itemCost(key.length, item.value.length) : 0
+  get(key: string): Item | undefined {
+    const item = this.peek(key)
+    if (!item) return undefined
+    const { flags, expiresAtMs, casUnique, value } = item
+    return { flags, expiresAtMs, casUnique, value: isLarge(value) ? value : Buffer.from(value) }
+  }
+
+  /** For a look now: the value is good only until the next change. */
+  peek(key: string): Item | undefined {
+    const location = this.#index.get(hashOf(key), key)
+    return location === 0 ? undefined : this.#arena.item(location)
+  }
+
+  /** Copies what it is given. */
+  set(key: string, item: Item): void {
+    const before = this.#index.set(hashOf(key), key, this.#arena.append(key, item))
+    this.#count++
+    this.#bytes += itemBytes(key.length, item.value.length)
+    if (item.expiresAtMs !== 0) this.#expiringCount++
+    if (before !== 0) this.#forget(before)
+    this.#arena.clean(recordBytes(key.length, item.value.length), this.#index)
+  }
+
+  delete(key: string): boolean {
+    const location = this.#index.delete(hashOf(key), key)
+    if (location === 0) return false
+    this.#arena.clean(this.#forget(location), this.#index)
+    return true
+  }
+
+  /** Removes what has expired by `timeMs` from one of the `SLICES` parts of the hashes. */
+  sweep(slice: number, timeMs: number): void {
+    const first = slice * SLICE_WIDTH
+    let sweptBytes = 0
+    this.#index.sweep(first, first + SLICE_WIDTH - 1, (location) => {
+      const expiresAtMs = this.#arena.expiresAtMs(location)
+      if (expiresAtMs === 0 || expiresAtMs > timeMs) return false
+      sweptBytes += this.#forget(location)
+      return true
+    })
+    this.#arena.clean(sweptBytes, this.#index)
+  }
+
+  /** All items, in no particular order, for as long as nothing changes. */
+  *[Symbol.iterator](): Generator<KeyedItem> {
+    for (const location of this.#index.locations()) {
+      yield [this.#arena.key(location), this.#arena.item(location)]
+    }
+  }
+
+  /** All items as of now, in no particular order, while the store goes on. To be closed. */
+  view(): ItemsView {
+    return new ItemsView(this.#count, this.#index.snapshot(), this.#arena.openView(), () =>
+      this.#arena.closeView(),
+    )
+  }
+
+  /** @returns the size of the record. */
+  #forget(location: number): number {
+    if (this.#arena.expiresAtMs(location) !== 0) this.#expiringCount--
+    const size = this.#arena.release(location)
+    this.#count--
+    this.#bytes -= size + INDEX_BYTES
+    return size
+  }
+}
+
+/**
+ * Keeps what has changed since in memory until it is closed. What is read of it
+ * is good until then.
+ */
+export class ItemsView implements Iterable<KeyedItem> {
+  readonly count: number
+  #pages: readonly Page[]
+  #records: Records | null
+  readonly #onClose: () => void
+
+  constructor(count: number, pages: readonly Page[], records: Records, onClose: () => void) {
+    this.count = count
+    this.#pages = pages
+    this.#records = records
+    this.#onClose = onClose
+  }
+
+  *[Symbol.iterator](): Generator<KeyedItem> {
+    for (const location of locationsIn(this.#pages)) {
+      const records = this.#open()
+      yield [records.key(location), records.item(location)]
+    }
+    this.#open()
+  }
+
+  #open(): Records {
+    if (!this.#records) throw new Error('this view of the items is closed')
+    return this.#records
+  }
+
+  close(): void {
+    if (!this.#records) return
+    this.#records = null
+    this.#pages = []
+    this.#onClose()
   }
 }

@@ -7,17 +7,25 @@
  */
 import { basename, dirname } from 'node:path'
 import { crc32 } from 'node:zlib'
-import type { Disk } from '../../io/io.ts'
+import type { Disk, DiskFile } from '../../io/io.ts'
 import { replaceFile } from '../../io/replace-file.ts'
 import { checkedLine, crcHex, readCheckedLine } from '../../protocol/checked-line.ts'
+import { KEY_BYTES_MAX } from '../../protocol/commands.ts'
 import type { Config } from '../raft/types.ts'
-import type { Item } from './item-store.ts'
+import type { Item } from './arena.ts'
 
 const FORMAT = 1
 const NAME = 'keystore'
-const WRITE_CHUNK_BYTES = 256 * 1024
-const READ_CHUNK_BYTES = 1024 * 1024
+/** What is encoded, or read and parsed, before others have their turn; one item may be more. */
+const PIECE_BYTES = 128 * 1024
+/** Four numbers, the blanks and line ends: what an item takes besides key and value, at the most. */
+const FRAMING_BYTES = 80
+/** A key and the numbers behind it. */
+const LINE_BYTES_MAX = KEY_BYTES_MAX + FRAMING_BYTES
 const LF = 10
+const CR = 13
+const BLANK = 32
+const ZERO = 48
 
 export interface KeystoreHeader {
   readonly clusterId: string
@@ -33,46 +41,66 @@ export interface KeystoreHeader {
 
 export class KeystoreDamagedError extends Error {}
 
+/** As many items as `count` says, which stay as they are while they are written. */
+export interface Items extends Iterable<readonly [key: string, item: Item]> {
+  readonly count: number
+}
+
 /** @returns the file's size in bytes. */
 export async function writeKeystore(
   disk: Disk,
   directory: string,
   header: KeystoreHeader,
-  items: readonly (readonly [key: string, item: Item])[],
+  items: Items,
 ): Promise<number> {
   return replaceFile(disk, directory, NAME, encode(header, items))
 }
 
-function* encode(
-  header: KeystoreHeader,
-  items: readonly (readonly [key: string, item: Item])[],
-): Generator<Buffer> {
+function* encode(header: KeystoreHeader, items: Items): Generator<Buffer> {
   const { clusterId, group, index, term, timeMs, config } = header
-  const fields = [FORMAT, clusterId, group, index, term, timeMs, items.length]
-  let pieces: Buffer[] = [
-    Buffer.from(checkedLine(`keystore ${fields.join(' ')} ${JSON.stringify(config)}`)),
-  ]
-  let bytes = pieces[0]?.length ?? 0
-  let crc = 0
+  const fields = [FORMAT, clusterId, group, index, term, timeMs, items.count]
+  const first = Buffer.from(checkedLine(`keystore ${fields.join(' ')} ${JSON.stringify(config)}`))
+  yield first
+  let crc = crc32(first)
+  let piece = Buffer.allocUnsafe(PIECE_BYTES)
+  let length = 0
   for (const [key, { flags, expiresAtMs, casUnique, value }] of items) {
+    const bytesMax = key.length + value.length + FRAMING_BYTES
+    if (length + bytesMax > piece.length) {
+      const full = piece.subarray(0, length)
+      crc = crc32(full, crc)
+      yield full
+      if (bytesMax > piece.length) piece = Buffer.allocUnsafe(bytesMax)
+      length = 0
+    }
     const line = `${key} ${flags} ${expiresAtMs} ${casUnique} ${value.length}\r\n`
-    pieces.push(Buffer.from(line, 'latin1'), value, Buffer.from('\r\n'))
-    bytes += line.length + value.length + 2
-    if (bytes < WRITE_CHUNK_BYTES) continue
-    const chunk = Buffer.concat(pieces)
-    crc = crc32(chunk, crc)
-    yield chunk
-    pieces = []
-    bytes = 0
+    length += piece.write(line, length, 'latin1')
+    piece.set(value, length)
+    length += value.length
+    piece[length++] = CR
+    piece[length++] = LF
   }
-  const chunk = Buffer.concat(pieces)
-  yield chunk
-  yield Buffer.from(`end ${crcHex(crc32(chunk, crc))}\n`)
+  const last = piece.subarray(0, length)
+  yield last
+  yield Buffer.from(`end ${crcHex(crc32(last, crc))}\n`)
 }
 
 /**
- * Reads a keystore file, item by item.
- * @param onItem May have been called for a file that then turns out to be damaged.
+ * Reads the first line of the keystore file at `path`.
+ * @returns null where there is no such file.
+ * @throws KeystoreDamagedError
+ */
+export async function readKeystoreHeader(
+  disk: Pick<Disk, 'list' | 'open'>,
+  path: string,
+): Promise<KeystoreHeader | null> {
+  return withReader(disk, path, async (reader) => (await reader.readHeader()).header)
+}
+
+/**
+ * Reads the keystore file at `path`, item by item.
+ * @param onItem May have been called for a file that then turns out to be damaged. The value is a
+ *   view of a piece of the file: who keeps it, keeps that.
  * @returns null where there is no such file.
  * @throws KeystoreDamagedError
  */
@@ -81,68 +109,55 @@ export async function readKeystore(
   path: string,
   onItem: (key: string, item: Item) => void,
 ): Promise<KeystoreHeader | null> {
+  return withReader(disk, path, async (reader) => {
+    const { header, count } = await reader.readHeader()
+    await reader.readItems(count, onItem)
+    return header
+  })
+}
+
+async function withReader<T>(
+  disk: Pick<Disk, 'list' | 'open'>,
+  path: string,
+  use: (reader: Reader) => Promise<T>,
+): Promise<T | null> {
   if (!(await disk.list(dirname(path))).includes(basename(path))) return null
   const file = await disk.open(path, { create: false })
-  let crc = 0
-  let offset = 0
-  let rest = Buffer.alloc(0)
-
-  /** `rest` with more of the file behind it. */
-  const more = async (): Promise<boolean> => {
-    const chunk = await file.read(offset, READ_CHUNK_BYTES)
-    offset += chunk.length
-    rest = rest.length === 0 ? (chunk as typeof rest) : Buffer.concat([rest, chunk])
-    return chunk.length > 0
-  }
-  const damaged = (what: string) =>
-    new KeystoreDamagedError(`${path}: ${what} before byte ${offset}`)
-  const lineEnd = async (from: number): Promise<number> => {
-    for (;;) {
-      const end = rest.indexOf(LF, from)
-      if (end !== -1) return end
-      if (!(await more())) throw damaged('cut short')
-    }
-  }
-
   try {
-    const headerEnd = (await lineEnd(0)) + 1
-    const text = readCheckedLine(rest.toString('utf8', 0, headerEnd))
-    const match = /^keystore (\d+) (\S+) (\d+) (\d+) (\d+) (\d+) (\d+) (.*)$/.exec(text ?? '')
-    if (!match || Number(match[1]) !== FORMAT) throw damaged('first line damaged')
-    const [, , clusterId = '', group, index, term, timeMs, itemCount, configJson = ''] = match
-    let at = headerEnd
-    const consume = () => {
-      crc = crc32(rest.subarray(0, at), crc)
-      rest = rest.subarray(at)
-      at = 0
-    }
+    return await use(new Reader(file, path, await file.size()))
+  } finally {
+    await file.close()
+  }
+}
 
-    for (let left = Number(itemCount); left > 0; left--) {
-      if (at > READ_CHUNK_BYTES) consume()
-      const end = await lineEnd(at)
-      const [key, flags, expiresAtMs, casUnique, bytes, extra] = rest
-        .toString('latin1', at, end - 1)
-        .split(' ')
-      const length = Number(bytes)
-      if (key === undefined || extra !== undefined || !Number.isSafeInteger(length)) {
-        throw damaged('an item damaged')
-      }
-      const valueStart = end + 1
-      while (rest.length < valueStart + length + 2) {
-        if (!(await more())) throw damaged('cut short')
-      }
-      onItem(key, {
-        flags: Number(flags),
-        expiresAtMs: Number(expiresAtMs),
-        casUnique: Number(casUnique),
-        value: Buffer.from(rest.subarray(valueStart, valueStart + length)),
-      })
-      at = valueStart + length + 2
-    }
-    consume()
-    const end = await lineEnd(0)
-    if (rest.toString('latin1', 0, end) !== `end ${crcHex(crc)}`) throw damaged('checksum wrong')
-    return {
+class Reader {
+  readonly #file: DiskFile
+  readonly #path: string
+  readonly #size: number
+  /** Up to where the file was read. */
+  #offset = 0
+  /** What was read of it, and from where on it is still to be parsed. */
+  #piece: Buffer = Buffer.alloc(0)
+  #at = 0
+  /** What `#piece` must have from `#at` on for the next step. */
+  #wanted = 0
+  /** Within an item. */
+  #cursor = 0
+  /** Of all that was parsed and has left `#piece`. */
+  #crc = 0
+
+  constructor(file: DiskFile, path: string, size: number) {
+    this.#file = file
+    this.#path = path
+    this.#size = size
+  }
+
+  async readHeader(): Promise<{ header: KeystoreHeader; count: number }> {
+    const text = readCheckedLine((await this.#readLine()).toString('utf8'))
+    const match = /^keystore (\d+) (\S+) (\d+) (\d+) (\d+) (\d+) (\d+) (.*)$/.exec(text ?? '')
+    if (!match || Number(match[1]) !== FORMAT) throw this.#damaged('first line damaged')
+    const [, , clusterId = '', group, index, term, timeMs, count, configJson = ''] = match
+    const header = {
       clusterId,
       group: Number(group),
       index: Number(index),
@@ -150,7 +165,95 @@ export async function readKeystore(
       timeMs: Number(timeMs),
       config: JSON.parse(configJson) as Config,
     }
-  } finally {
-    await file.close()
+    return { header, count: Number(count) }
+  }
+
+  async readItems(count: number, onItem: (key: string, item: Item) => void): Promise<void> {
+    for (let left = count; left > 0; ) {
+      if (this.#takeItem(onItem)) left--
+      else await this.#readMore()
+    }
+    this.#crc = crc32(this.#piece.subarray(0, this.#at), this.#crc)
+    const end = `end ${crcHex(this.#crc)}\n`
+    if ((await this.#readLine()).toString('latin1') !== end) throw this.#damaged('checksum wrong')
+  }
+
+  /** @returns false where `#piece` ends before the next item does. */
+  #takeItem(onItem: (key: string, item: Item) => void): boolean {
+    const piece = this.#piece
+    const start = this.#at
+    let keyEnd = start
+    while (keyEnd < piece.length && piece[keyEnd] !== BLANK) keyEnd++
+    this.#cursor = keyEnd + 1
+    const flags = this.#number(BLANK)
+    const expiresAtMs = this.#number(BLANK)
+    const casUnique = this.#number(BLANK)
+    const valueBytes = this.#number(CR)
+    const valueStart = this.#cursor + 1 // past the LF
+    if (valueStart > piece.length) {
+      if (piece.length - start > LINE_BYTES_MAX) throw this.#damaged('an item damaged')
+      this.#wanted = LINE_BYTES_MAX
+      return false
+    }
+    const keyLength = keyEnd - start
+    const end = valueStart + valueBytes + 2
+    const isWithinFile = this.#offset - piece.length + end <= this.#size
+    if (keyLength === 0 || keyLength > KEY_BYTES_MAX || !isWithinFile) {
+      throw this.#damaged('an item damaged')
+    }
+    if (end > piece.length) {
+      this.#wanted = end - start
+      return false
+    }
+    const value = piece.subarray(valueStart, valueStart + valueBytes)
+    const key = piece.toString('latin1', start, keyEnd)
+    onItem(key, { flags, expiresAtMs, casUnique, value })
+    this.#at = end
+    return true
+  }
+
+  /** The digits from `#cursor` up to `end`; where `#piece` ends first, the cursor is past it. */
+  #number(end: number): number {
+    const piece = this.#piece
+    let number = 0
+    let at = this.#cursor
+    for (; at < piece.length; at++) {
+      const digit = (piece[at] as number) - ZERO
+      if (digit >= 0 && digit <= 9) number = 10 * number + digit
+      else if (piece[at] === end) break
+      else throw this.#damaged('an item damaged')
+    }
+    this.#cursor = at + 1
+    return number
+  }
+
+  /** The next line, with its end. */
+  async #readLine(): Promise<Buffer> {
+    for (;;) {
+      const end = this.#piece.indexOf(LF, this.#at) + 1
+      if (end > 0) {
+        const line = this.#piece.subarray(this.#at, end)
+        this.#at = end
+        return line
+      }
+      this.#wanted = this.#piece.length - this.#at + 1
+      await this.#readMore()
+    }
+  }
+
+  /** Reads on; what is parsed already is let go. */
+  async #readMore(): Promise<void> {
+    this.#crc = crc32(this.#piece.subarray(0, this.#at), this.#crc)
+    const rest = this.#piece.subarray(this.#at)
+    const length = Math.max(PIECE_BYTES, this.#wanted - rest.length)
+    const read = await this.#file.read(this.#offset, length)
+    if (read.length === 0) throw this.#damaged('cut short')
+    this.#offset += read.length
+    this.#piece = rest.length === 0 ? read : Buffer.concat([rest, read])
+    this.#at = 0
+  }
+
+  #damaged(what: string): KeystoreDamagedError {
+    return new KeystoreDamagedError(`${this.#path}: ${what} before byte ${this.#offset}`)
   }
 }

@@ -7,7 +7,7 @@
  * applied; items expire by that alone.
  */
 import { parseCommand, type StoreCommand } from '../../protocol/commands.ts'
-import type { Item, ItemStore } from './item-store.ts'
+import { type Item, ItemStore, SLICES } from './item-store.ts'
 
 /** What an entry of the log is to the state machine. */
 export interface AppliedEntry {
@@ -19,16 +19,13 @@ export interface AppliedEntry {
 /** Exptimes up to 30 days count from now, later ones are Unix time. */
 const RELATIVE_EXPTIME_MAX_SECONDS = 30 * 24 * 60 * 60
 
+/** One entry pays for no more than this, however far the time has gone; the rest has its next turn. */
+const SWEEPS_MAX = 2
+
 export class StateMachine {
-  readonly #items: ItemStore
+  readonly #items = new ItemStore()
   #appliedIndex = 0
   #timeMs = 0
-  /** Keys by the second, rounded up, in which they expire. */
-  readonly #expiries = new Map<number, Set<string>>()
-
-  constructor(items: ItemStore) {
-    this.#items = items
-  }
 
   get appliedIndex(): number {
     return this.#appliedIndex
@@ -45,13 +42,12 @@ export class StateMachine {
 
   /** Whether time passing can change anything. */
   get hasExpiring(): boolean {
-    return this.#expiries.size > 0
+    return this.#items.hasExpiring
   }
 
   /** The live item under `key`, as of the newest entry applied. */
   get(key: string): Item | undefined {
-    const item = this.#items.get(key)
-    return item && this.#isLive(item) ? item : undefined
+    return this.#ifLive(this.#items.get(key))
   }
 
   /** Takes over a state as of `index`: items are put in with `restoreItem`. */
@@ -61,7 +57,7 @@ export class StateMachine {
   }
 
   restoreItem(key: string, item: Item): void {
-    this.#put(key, item)
+    this.#items.set(key, item)
   }
 
   /** @returns memcached's reply line without its end; empty for entries no client sent. */
@@ -80,75 +76,49 @@ export class StateMachine {
   }
 
   #applyDelete(key: string): string {
-    const isFound = this.get(key) !== undefined
-    this.#remove(key)
+    const isFound = this.#peek(key) !== undefined
+    this.#items.delete(key)
     return isFound ? 'DELETED' : 'NOT_FOUND'
   }
 
   #applyStore(command: StoreCommand, { index, timeMs }: AppliedEntry): string {
     const { verb, key, flags, exptime, casUnique, value } = command
-    const current = this.get(key)
-    if (verb === 'add' && current) return 'NOT_STORED'
+    if (verb === 'add' && this.#peek(key)) return 'NOT_STORED'
     if (verb === 'cas') {
+      const current = this.#peek(key)
       if (!current) return 'NOT_FOUND'
       if (current.casUnique !== casUnique) return 'EXISTS'
     }
     const expiresAtMs = expiryOf(exptime, timeMs)
-    // The command's bytes belong to the log; a copy lets go of them.
-    if (expiresAtMs !== 0 && expiresAtMs <= timeMs) this.#remove(key)
-    else this.#put(key, { flags, expiresAtMs, casUnique: index, value: Buffer.from(value) })
+    if (expiresAtMs !== 0 && expiresAtMs <= timeMs) this.#items.delete(key)
+    else this.#items.set(key, { flags, expiresAtMs, casUnique: index, value })
     return 'STORED'
   }
 
-  #isLive(item: Item): boolean {
-    return item.expiresAtMs === 0 || item.expiresAtMs > this.#timeMs
+  #peek(key: string): Item | undefined {
+    return this.#ifLive(this.#items.peek(key))
   }
 
-  #put(key: string, item: Item): void {
-    this.#forgetExpiry(key)
-    this.#items.set(key, item)
-    if (item.expiresAtMs === 0) return
-    const second = expirySecond(item)
-    const keys = this.#expiries.get(second)
-    if (keys) keys.add(key)
-    else this.#expiries.set(second, new Set([key]))
+  #ifLive(item: Item | undefined): Item | undefined {
+    const isGone = item && item.expiresAtMs !== 0 && item.expiresAtMs <= this.#timeMs
+    return isGone ? undefined : item
   }
 
-  #remove(key: string): void {
-    this.#forgetExpiry(key)
-    this.#items.delete(key)
-  }
-
-  #forgetExpiry(key: string): void {
-    if (this.#expiries.size === 0) return
-    const item = this.#items.get(key)
-    if (!item || item.expiresAtMs === 0) return
-    const second = expirySecond(item)
-    const keys = this.#expiries.get(second)
-    keys?.delete(key)
-    if (keys?.size === 0) this.#expiries.delete(second)
-  }
-
+  /**
+   * Expired items are hidden at once; the memory of each part of them is reclaimed when its
+   * second comes. Which that is depends on nothing but the times before and after, so that a
+   * replica that begins with a keystore file goes on like one that wrote it.
+   */
   #advanceTime(timeMs: number): void {
     const fromSecond = Math.floor(this.#timeMs / 1000)
     const toSecond = Math.floor(timeMs / 1000)
     this.#timeMs = timeMs
-    if (this.#expiries.size === 0 || fromSecond === toSecond) return
-    if (toSecond - fromSecond < this.#expiries.size) {
-      for (let second = fromSecond + 1; second <= toSecond; second++) this.#expire(second)
-    } else {
-      for (const second of this.#expiries.keys()) if (second <= toSecond) this.#expire(second)
+    if (!this.#items.hasExpiring) return
+    const first = Math.max(fromSecond + 1, toSecond - SWEEPS_MAX + 1)
+    for (let second = first; second <= toSecond; second++) {
+      this.#items.sweep(second % SLICES, timeMs)
     }
   }
-
-  #expire(second: number): void {
-    for (const key of this.#expiries.get(second) ?? []) this.#items.delete(key)
-    this.#expiries.delete(second)
-  }
-}
-
-function expirySecond(item: Item): number {
-  return Math.ceil(item.expiresAtMs / 1000)
 }
 
 /** Unix milliseconds at which an item with this exptime is gone; 0 for never. */

@@ -120,12 +120,18 @@ export class LogStore {
 
   /**
    * Reads what is there, and makes a new segment to go on with.
-   * @throws LogDamagedError where this is not the log of the keystore or of the cluster.
+   * @throws LogDamagedError where this is not the log of the keystore or of the cluster;
+   * nothing has changed then.
    */
   static async open(options: LogStoreOptions): Promise<{ log: LogStore; summary: LogSummary }> {
     const log = new LogStore(options)
-    const summary = await log.#open()
-    return { log, summary }
+    try {
+      const summary = await log.#open()
+      return { log, summary }
+    } catch (error) {
+      for (const { file } of log.#segments) await file.close()
+      throw error
+    }
   }
 
   /** Queues entries to be made durable. */
@@ -161,7 +167,7 @@ export class LogStore {
         file: segment === this.#segment ? emptied(segment) : through(segment.file),
       }))
       const base = (segments[0]?.header?.firstIndex ?? 1) - 1
-      return (await scanLog(segments, base, this.#reader, () => {})).damage
+      return (await scanLog(segments, base, base, this.#reader, () => {})).damage
     } finally {
       await this.#endRead()
     }
@@ -187,18 +193,21 @@ export class LogStore {
     const kept = this.#segments[keptAt]?.header
     if (keptAt <= 0 || !kept || this.#isOwing) return []
     this.#terms.cutTo(Math.max(this.#terms.base.index, kept.firstIndex - 1))
-    this.#marks.splice(0, this.#markAt(kept.firstIndex))
-    return this.#segments.splice(0, keptAt)
+    const removed = this.#segments.splice(0, keptAt)
+    this.#marks = this.#marks.filter(({ segment }) => !removed.includes(segment))
+    return removed
   }
 
   /** The log starts anew, durably, behind an entry that a snapshot holds; `cutTo` then removes the old. */
   async reset(base: EntryId): Promise<void> {
     this.#queue = []
     await this.#beginWriting()
-    this.#startAnew(base)
-    await this.#beginSegment()
+    if (!this.#isPoisoned) {
+      this.#startAnew(base)
+      await this.#beginSegment()
+    }
     this.#becomeIdle()
-    if (this.#isPoisoned) throw new Error('the log could not be begun anew')
+    if (this.#isPoisoned) throw new Error('the log has failed')
   }
 
   /** Where the newest segment holds anything, another one follows. */
@@ -463,7 +472,7 @@ export class LogStore {
 
   async #open(): Promise<LogSummary> {
     await this.#findSegments()
-    const { covered = NO_ENTRY } = this.#options
+    const { covered = NO_ENTRY, isCoverNews } = this.#options
     if (this.#segments.length === 0) {
       this.#startAnew(covered)
       await this.#startSegment([])
@@ -472,29 +481,37 @@ export class LogStore {
     const scanned = await scanLog(
       this.#segments,
       covered.index,
+      isCoverNews ? 0 : covered.index,
       this.#reader,
       (entry, segment, offset) => this.#markEntry(entry, segment, offset),
     )
+    const { configs, lastTimeMs, lastIndex, unsealedFirst, damage, terms } = scanned
+    const isHeld = this.#holds(covered, scanned)
+    if (isHeld) {
+      this.#terms = terms
+      this.#last = this.#entryId(lastIndex)
+      this.commitIndex = scanned.commitIndex
+    } else this.#startAnew(covered)
     this.#owed = scanned.owed
-    const { lastIndex, unsealedFirst, damage, terms } = scanned
-    if (!this.#holds(covered, scanned)) {
-      this.#startAnew(covered)
-      await this.#startSegment([])
-      if (!this.#isOwing) this.#owed = NO_ENTRY
-      return this.#summary(damage, [], 0, covered.index)
-    }
-    this.#terms = terms
-    this.#last = this.#entryId(lastIndex)
-    this.commitIndex = scanned.commitIndex
-    // Always a new file: after a failed sync even the last seal may be readable and not durable,
-    // and what is appended behind it would vouch for it.
+    if (!this.#isOwing) this.#owed = NO_ENTRY
+    if (isHeld) await this.#goOn(unsealedFirst)
+    else await this.#startSegment([])
+    return isHeld
+      ? this.#summary(damage, configs, lastTimeMs, scanned.commitIndex)
+      : this.#summary(damage, [], 0, covered.index)
+  }
+
+  /**
+   * Always in a new file: after a failed sync even the last seal may be readable and not durable,
+   * and what is appended behind it would vouch for it.
+   */
+  async #goOn(unsealedFirst: number | null): Promise<void> {
     const tail =
-      unsealedFirst === null ? [] : await this.read(unsealedFirst, lastIndex, Number.MAX_VALUE)
+      unsealedFirst === null ? [] : await this.read(unsealedFirst, this.#last.index, Infinity)
     await this.#startSegment(tail)
     await this.#writeAll([this.#takeSeal([])])
     if (!this.#isOwing) await this.#removeSuperseded()
-    await this.#remove(this.#cut(covered.index))
-    return this.#summary(damage, scanned.configs, scanned.lastTimeMs, scanned.commitIndex)
+    await this.#remove(this.#cut(this.#options.covered?.index ?? 0))
   }
 
   async #findSegments(): Promise<void> {

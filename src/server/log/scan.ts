@@ -10,8 +10,9 @@
  * counts any more. Each following one must say the term of the entry that the
  * walk has before its first: then, by Raft's log matching, all before it is what
  * it was when that segment was begun, and what else stands before it is a torn
- * tail, or was superseded. Behind the last record of the last segment a torn tail
- * may stand as well; where a seal follows, it is damage.
+ * tail, was superseded, or is damage that a start before this one has met already.
+ * Behind the last record of the last segment a torn tail may stand as well; where
+ * a seal follows, or a keystore holds more, it is damage.
  *
  * Damage ends the walk. What stands behind it is looked through for how far the
  * log had come (`owed`), because that much may have been acknowledged.
@@ -20,7 +21,7 @@ import type { DiskFile } from '../../io/io.ts'
 import { furthest, isUpToDate, NO_ENTRY, TermRuns } from '../raft/term-runs.ts'
 import type { Config, EntryId } from '../raft/types.ts'
 import type { LogEntry, RecordReader } from './record.ts'
-import { findLastSeal, type SegmentHeader, scanSegment } from './segment.ts'
+import { findFirst, findLastSeal, type SegmentHeader, scanSegment } from './segment.ts'
 
 export interface Segment {
   readonly sequence: number
@@ -55,9 +56,11 @@ export interface ScannedLog {
 
 export type OnEntry = (entry: LogEntry, segment: Segment, offset: number) => void
 
+/** @param hadIndex Up to here the log was durable once: where that is missing, it was not a crash. */
 export async function scanLog(
   segments: readonly Segment[],
   coveredIndex: number,
+  hadIndex: number,
   reader: RecordReader,
   onEntry: OnEntry,
 ): Promise<ScannedLog> {
@@ -68,19 +71,17 @@ export async function scanLog(
   )
   const walk = new Walk(segments[from]?.header ?? null)
   let damage: LogDamage | null = null
+  const isTorn = async ({ file }: Segment, end: number) =>
+    walk.lastIndex >= hadIndex && !(await findLastSeal(file, end, reader))
   if (from === -1) {
     const path = segments[0]?.path ?? ''
     damage = { path, offset: 0, index: coveredIndex + 1 }
     owed = furthest(owed, await reachOf(segments, 0, 0, reader))
   }
-  for (let at = from; at !== -1 && at < segments.length && !damage; at++) {
+  for (let at = from, next = from; at !== -1 && at < segments.length; at = next) {
     const segment = segments[at]
-    if (!segment) break
-    if (!segment.header || !walk.begin(segment.header)) {
-      damage = { path: segment.path, offset: 0, index: walk.lastIndex + 1 }
-      owed = furthest(owed, await reachOf(segments, at, 0, reader))
-      break
-    }
+    if (!segment?.header) break
+    walk.begin(segment.header)
     const end = await scanSegment(segment.file, segment.start, reader, {
       onEntry: (entry, offset) => {
         if (!walk.add(entry)) return false
@@ -89,12 +90,18 @@ export async function scanLog(
       },
       onSeal: (seal) => walk.seal(seal.index, seal.commitIndex),
     })
-    const next = segments[at + 1]
+    // What goes on from here does so with all that counts, whatever stands in between.
+    next = segments.findIndex(
+      ({ header }, after) => after > at && header && walk.isFollowedBy(header),
+    )
+    if (next !== -1) continue
     const isWhole = end === (await segment.file.size())
-    if (isWhole || (next?.header && walk.isFollowedBy(next.header))) continue
-    if (!next && !(await findLastSeal(segment.file, end, reader))) continue
-    damage = { path: segment.path, offset: end, index: walk.lastIndex + 1 }
-    owed = furthest(owed, await reachOf(segments, at, end, reader))
+    const isLast = at + 1 === segments.length
+    if (isLast && (isWhole || (await isTorn(segment, end)))) break
+    const [bad, offset] = isWhole ? [segments[at + 1] ?? segment, 0] : [segment, end]
+    damage = { path: bad.path, offset, index: walk.lastIndex + 1 }
+    owed = furthest(owed, await reachOf(segments, segments.indexOf(bad), offset, reader))
+    break
   }
   const { terms, configs, lastIndex, lastTimeMs, unsealedFirst } = walk
   const commitIndex = Math.min(walk.commitIndex, lastIndex)
@@ -116,8 +123,9 @@ async function reachOf(
   }
   for (const [at, { file, header, start }] of segments.entries()) {
     if (at < first) continue
-    if (header && at > first) reached({ term: header.termBefore, index: header.firstIndex - 1 })
-    const from = at === first ? Math.max(offset, start) : start
+    const isAll = at > first || offset === 0
+    if (header && isAll) reached({ term: header.termBefore, index: header.firstIndex - 1 })
+    const from = header ? Math.max(isAll ? 0 : offset, start) : await findFirst(file, reader)
     const last = await findLastSeal(file, from, reader)
     if (last) reached(last.seal)
     // What was written last may be durable, and acknowledged, though no seal says so yet.
@@ -153,12 +161,10 @@ class Walk {
     return this.terms.termAt(before) === termBefore
   }
 
-  /** A segment supersedes everything from its first index on, even before its first record. */
-  begin(header: SegmentHeader): boolean {
-    if (!this.isFollowedBy(header)) return false
+  /** A segment that follows supersedes everything from its first index on, even before its first record. */
+  begin(header: SegmentHeader): void {
     this.#truncateFrom(header.firstIndex)
     this.unsealedFirst = null
-    return true
   }
 
   /** @returns false where the entry leaves a gap or replaces what was committed. */

@@ -14,7 +14,7 @@
 import type { DiskFile } from '../../io/io.ts'
 import { checkedLine, readCheckedLine } from '../../protocol/checked-line.ts'
 import type { EntryId } from '../raft/types.ts'
-import type { LogEntry, RecordReader, Seal } from './record.ts'
+import { BODY_BYTES_MAX, type LogEntry, type RecordReader, type Seal } from './record.ts'
 
 const FORMAT = 2
 const HEADER_BYTES_MAX = 200
@@ -101,6 +101,16 @@ export async function scanSegment(
     wanted = at === 0 ? 2 * wanted : SCAN_CHUNK_BYTES
     position += at
   }
+}
+
+/** Where records start behind a first line that is damaged, its end too perhaps. */
+export async function findFirst(file: DiskFile, reader: RecordReader): Promise<number> {
+  const bytes = await file.read(0, 2 * HEADER_BYTES_MAX + BODY_BYTES_MAX)
+  for (let at = 0; at < Math.min(bytes.length, HEADER_BYTES_MAX); at++) {
+    const read = reader.read(bytes, at)
+    if (read.kind === 'entry' || (read.kind === 'seal' && read.seal.offset === at)) return at
+  }
+  return 0
 }
 
 /** The last seal that stands at or after `offset`, and where it ends; null where none does. */

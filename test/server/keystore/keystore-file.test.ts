@@ -1,10 +1,11 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import type { Item } from '../../../src/server/keystore/item-store.ts'
+import { type Item, ItemStore } from '../../../src/server/keystore/item-store.ts'
 import {
   KeystoreDamagedError,
   type KeystoreHeader,
   readKeystore,
+  readKeystoreHeader,
   writeKeystore,
 } from '../../../src/server/keystore/keystore-file.ts'
 import { CRASH_POLICIES, type CrashPolicy, MemoryDisk } from '../../io/memory-disk.ts'
@@ -42,17 +43,20 @@ async function emptyDisk(): Promise<MemoryDisk> {
   return disk
 }
 
+function write(disk: MemoryDisk, header: KeystoreHeader, items: Items): Promise<number> {
+  const counted = { count: items.length, [Symbol.iterator]: () => items[Symbol.iterator]() }
+  return writeKeystore(disk, DIRECTORY, header, counted)
+}
+
 async function written(items: Items, header = HEADER): Promise<MemoryDisk> {
   const disk = await emptyDisk()
-  await writeKeystore(disk, DIRECTORY, header, items)
+  await write(disk, header, items)
   return disk
 }
 
 async function read(disk: MemoryDisk) {
   const items: [string, Item][] = []
-  const header = await readKeystore(disk, `${DIRECTORY}/keystore`, (key, item) =>
-    items.push([key, item]),
-  )
+  const header = await readKeystore(disk, PATH, (key, item) => items.push([key, item]))
   return header && { header, items }
 }
 
@@ -133,10 +137,75 @@ describe('round trip', () => {
     },
   )
 
-  test('the values read are copies: the file is not kept in memory', async () => {
-    const got = await read(await written([['k', item(Buffer.alloc(100_000))], ...SMALL]))
-    const small = got?.items[1]?.[1].value
-    expect(small?.buffer.byteLength).toBeLessThan(50_000)
+  test('a store, by way of the file', async () => {
+    const store = new ItemStore()
+    for (let at = 0; at < 10_000; at++) store.set(`key${at}`, item(`value${at}`, { flags: at }))
+    const disk = await emptyDisk()
+    await writeKeystore(disk, DIRECTORY, HEADER, store.view())
+    const loaded = new ItemStore()
+    await readKeystore(disk, PATH, (key, each) => loaded.set(key, each))
+    expect(new Map(loaded.view())).toEqual(new Map(store.view()))
+  })
+
+  test('what is written is what was there when it began', async () => {
+    const store = new ItemStore()
+    for (let at = 0; at < 5000; at++) store.set(`key${at}`, item(Buffer.alloc(200, 'a')))
+    const disk = await emptyDisk()
+    disk.onMutation = ({ kind }) => {
+      if (kind !== 'write') return
+      for (let at = 0; at < 5000; at++) store.set(`key${at}`, item(Buffer.alloc(200, 'b')))
+      store.set(`new${disk.mutationCount}`, item(''))
+      store.delete(`key${disk.mutationCount}`)
+    }
+    await writeKeystore(disk, DIRECTORY, HEADER, store.view())
+    const got = await read(disk)
+    expect(new Set(got?.items.map(([key]) => key)).size).toBe(5000)
+    const values = got?.items.map(([, { value }]) => value.toString())
+    expect(new Set(values)).toEqual(new Set(['a'.repeat(200)]))
+  })
+
+  test('values are as large as they like', async () => {
+    const items: Items = [
+      ['a', item(Buffer.alloc(1_000_000, 'a'))],
+      ['b', item('b')],
+      ['c', item(Buffer.alloc(5_000_000, 'c'))],
+    ]
+    const got = await read(await written(items))
+    const isSame = items.map(([, { value }], at) => got?.items[at]?.[1].value.equals(value))
+    expect(isSame).toEqual([true, true, true])
+  })
+
+  test('pieces are bounded, whatever there is', async () => {
+    const disk = await emptyDisk()
+    const lengths: number[] = []
+    disk.onMutation = ({ bytes }) => lengths.push(bytes?.length ?? 0)
+    const items: Items = Array.from({ length: 20_000 }, (_, at) => [`k${at}`, item('x'.repeat(99))])
+    await write(disk, HEADER, items)
+    expect(lengths.length).toBeGreaterThan(10)
+    expect(Math.max(...lengths)).toBeLessThanOrEqual(256 * 1024)
+  })
+})
+
+describe('the first line alone', () => {
+  test('is read without the rest', async () => {
+    const disk = await written(SMALL)
+    const bytes = disk.bytes(PATH)
+    disk.put(PATH, bytes.subarray(0, bytes.indexOf('\n') + 1))
+    expect(await readKeystoreHeader(disk, PATH)).toEqual(HEADER)
+  })
+
+  test('is null where no file is', async () => {
+    expect(await readKeystoreHeader(await emptyDisk(), PATH)).toBeNull()
+  })
+
+  test('damaged or cut, it is an error', async () => {
+    const disk = await written(SMALL)
+    const bytes = disk.bytes(PATH)
+    disk.put(PATH, bytes.subarray(0, bytes.indexOf('\n')))
+    await expect(readKeystoreHeader(disk, PATH)).rejects.toThrow(KeystoreDamagedError)
+    disk.put(PATH, bytes)
+    disk.flipBit(PATH, 12)
+    await expect(readKeystoreHeader(disk, PATH)).rejects.toThrow(KeystoreDamagedError)
   })
 })
 
@@ -222,7 +291,7 @@ describe('replacing', () => {
     for (let haltAt = 1, isThrough = false; !isThrough; haltAt++) {
       const disk = start.crash(KEEP)
       disk.haltAt = haltAt
-      const writing = writeKeystore(disk, DIRECTORY, newHeader, newItems)
+      const writing = write(disk, newHeader, newItems)
       await Promise.race([writing, disk.halted])
       isThrough = disk.mutationCount < haltAt
       for (const policy of [...CRASH_POLICIES, ...CRASH_POLICIES]) {
@@ -233,7 +302,7 @@ describe('replacing', () => {
         else expect(got).toEqual({ header: HEADER, items: SMALL })
         found.add(got?.header.index ?? 0)
         // What it left behind is in nobody's way.
-        await writeKeystore(after, DIRECTORY, newHeader, newItems)
+        await write(after, newHeader, newItems)
         expect((await read(after.crash(LOSE)))?.header.index).toBe(50)
         expect(await after.crash(LOSE).list(DIRECTORY)).toEqual(['keystore'])
       }
@@ -246,7 +315,7 @@ describe('replacing', () => {
     for (let haltAt = 1, isThrough = false; !isThrough; haltAt++) {
       const disk = start.crash(KEEP)
       disk.haltAt = haltAt
-      const writing = writeKeystore(disk, DIRECTORY, newHeader, newItems)
+      const writing = write(disk, newHeader, newItems)
       await Promise.race([writing, disk.halted])
       isThrough = disk.mutationCount < haltAt
       for (const policy of CRASH_POLICIES) {
@@ -261,7 +330,7 @@ describe('replacing', () => {
     async (kind) => {
       const disk = await written(SMALL)
       disk.fail(kind)
-      const writing = writeKeystore(disk, DIRECTORY, newHeader, newItems)
+      const writing = write(disk, newHeader, newItems)
       await expect(writing).rejects.toMatchObject({ code: 'EIO' })
       const got = await read(disk.crash(LOSE))
       expect(got).toEqual({ header: HEADER, items: SMALL })

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { beforeEach, describe, expect, test } from 'vitest'
-import { type Item, MapItemStore } from '../../../src/server/keystore/item-store.ts'
+import { type Item, SLICES } from '../../../src/server/keystore/item-store.ts'
 import { StateMachine } from '../../../src/server/keystore/state-machine.ts'
 
 const START_MS = 1_700_000_000_500
@@ -10,7 +10,7 @@ let machine: StateMachine
 let timeMs: number
 
 beforeEach(() => {
-  machine = new StateMachine(new MapItemStore())
+  machine = new StateMachine()
   timeMs = START_MS
 })
 
@@ -31,6 +31,11 @@ function set(key: string, value: string, exptime = 0): string {
 function pass(ms: number): void {
   timeMs += ms
   expect(apply('time\r\n')).toBe('')
+}
+
+/** Lets every part of what has expired have its second, and somewhat more. */
+function passSweeps(): void {
+  for (let second = 0; second < SLICES; second++) pass(1000)
 }
 
 function valueAt(key: string): string | undefined {
@@ -200,13 +205,13 @@ describe('exptime', () => {
 
   test('for commands an item that has expired is not there', () => {
     for (const key of ['a', 'c', 'd']) set(key, 'old', 2)
-    // Within the second that is not reclaimed yet.
+    // Hidden at once, though none is reclaimed yet.
     pass(2000)
     expect(machine.items.count).toBe(3)
     expect(store('cas', 'c', 'x', 0, '2')).toBe('NOT_FOUND')
     expect(apply('delete d\r\n')).toBe('NOT_FOUND')
     expect(store('add', 'a', 'new')).toBe('STORED')
-    pass(10_000)
+    passSweeps()
     expect(valueAt('a')).toBe('new')
     expect(machine.items.count).toBe(1)
   })
@@ -226,26 +231,42 @@ describe('exptime', () => {
 })
 
 describe('reclaiming', () => {
-  test('what has expired leaves memory within a second', () => {
-    for (let at = 0; at < 100; at++) set(`k${at}`, 'x', 1 + (at % 10))
-    for (let second = 1; second <= 10; second++) {
+  test('what has expired leaves memory a part at a time, all of it once round', () => {
+    for (let at = 0; at < 1000; at++) set(`k${at}`, 'x', 1 + (at % 10))
+    set('later', 'x', 2 * SLICES)
+    pass(10_000)
+    for (let at = 0; at < 1000; at++) expect(machine.get(`k${at}`)).toBeUndefined()
+    let before = machine.items.count
+    for (let second = 0; second < SLICES; second++) {
       pass(1000)
-      // Those of this second and a half are gone, at the latest by the next.
-      expect(machine.items.count).toBeLessThanOrEqual(100 - 10 * (second - 1))
-      expect(machine.items.count).toBeGreaterThanOrEqual(100 - 10 * second)
+      expect(before - machine.items.count).toBeLessThan(30)
+      before = machine.items.count
     }
-    pass(1000)
+    expect(machine.items.count).toBe(1)
+    expect(machine.hasExpiring).toBe(true)
+    for (let second = 0; second < 2 * SLICES; second++) pass(1000)
     expect(machine.items.count).toBe(0)
     expect(machine.hasExpiring).toBe(false)
   })
 
-  test('after a long time at once', () => {
-    for (let at = 0; at < 100; at++) set(`k${at}`, 'x', 1 + at * 7)
+  test('after a long time at once: hidden all, and reclaimed in as many parts', () => {
+    for (let at = 0; at < 1000; at++) set(`k${at}`, 'x', 1 + at * 7)
     set('stays', 'x')
-    set('later', 'x', 2000)
-    pass(1000 * 1000)
-    expect([...machine.items.view()].map(([key]) => key).sort()).toEqual(['later', 'stays'])
+    set('later', 'x', 20_000)
+    pass(10_000 * 1000)
+    expect(machine.items.count).toBeGreaterThan(900)
+    for (let at = 0; at < 1000; at++) expect(machine.get(`k${at}`)).toBeUndefined()
+    passSweeps()
+    expect([...machine.items].map(([key]) => key).sort()).toEqual(['later', 'stays'])
     expect(machine.hasExpiring).toBe(true)
+  })
+
+  test('seconds that are never seen make no difference in the end', () => {
+    for (let at = 0; at < 1000; at++) set(`k${at}`, 'x', 1)
+    for (let count = 0; count < SLICES; count++) pass(2500)
+    expect(machine.items.count).toBeLessThan(200)
+    passSweeps()
+    expect(machine.items.count).toBe(0)
   })
 
   test('an item written again does not expire by its old exptime', () => {
@@ -260,6 +281,7 @@ describe('reclaiming', () => {
     pass(4000)
     expect(valueAt('k')).toBe('two')
     expect(valueAt('l')).toBeUndefined()
+    passSweeps()
     expect(machine.items.count).toBe(1)
   })
 
@@ -277,7 +299,7 @@ describe('reclaiming', () => {
     store('cas', 'k', 'y', 0, String(machine.appliedIndex))
     expect(machine.hasExpiring).toBe(false)
     set('k', 'x', 1)
-    pass(2000)
+    passSweeps()
     expect(machine.hasExpiring).toBe(false)
   })
 
@@ -291,6 +313,7 @@ describe('reclaiming', () => {
     expect(machine.get('a')).toBeUndefined()
     pass(61_000)
     expect(machine.get('b')).toBeUndefined()
+    passSweeps()
     expect(machine.items.count).toBe(1)
     expect(machine.hasExpiring).toBe(false)
   })
@@ -301,8 +324,8 @@ describe('reclaiming', () => {
     const view = machine.items.view()
     set('a', 'two')
     pass(5000)
-    const values = view.map(([key, { value }]) => [key, value.toString()])
-    expect(values).toEqual([
+    const values = [...view].map(([key, { value }]) => [key, value.toString()])
+    expect(values.sort()).toEqual([
       ['a', 'one'],
       ['b', 'one'],
     ])
@@ -317,7 +340,7 @@ describe('against a model', () => {
     key,
     exptime,
     back: fc.nat(3),
-    passMs: fc.constantFrom(0, 0, 1, 499, 500, 1000, 2500, 60_000),
+    passMs: fc.constantFrom(0, 0, 1, 499, 500, 1000, 1000, 2500, 60_000),
   })
 
   interface ModelItem {
@@ -330,15 +353,15 @@ describe('against a model', () => {
       fc.array(action, { maxLength: 40 }),
       fc.nat(40),
       (actions, half) => {
-        const whole = new StateMachine(new MapItemStore())
+        const whole = new StateMachine()
         let restored: StateMachine | null = null
         const model = new Map<string, ModelItem>()
         let nowMs = START_MS
 
         for (const [at, { verb, key, exptime, back, passMs }] of actions.entries()) {
           if (at === half) {
-            restored = new StateMachine(new MapItemStore())
-            for (const [key, item] of whole.items.view()) restored.restoreItem(key, item)
+            restored = new StateMachine()
+            for (const [key, item] of whole.items) restored.restoreItem(key, item)
             restored.restore(whole.appliedIndex, whole.timeMs)
           }
           const index = at + 1
@@ -360,18 +383,71 @@ describe('against a model', () => {
             expect(whole.get(each)?.casUnique).toBe(model.get(each)?.index)
             if (restored) expect(restored.get(each)).toEqual(whole.get(each))
           }
-          // What is dead and not reclaimed yet is of this second.
-          for (const [, { expiresAtMs }] of whole.items.view()) {
-            expect(expiresAtMs === 0 || expiresAtMs > Math.floor(nowMs / 1000) * 1000).toBe(true)
-          }
-          const isAnyExpiring = whole.items.view().some(([, { expiresAtMs }]) => expiresAtMs !== 0)
+          const items = sorted(whole)
+          const isAnyExpiring = items.some(([, { expiresAtMs }]) => expiresAtMs !== 0)
           expect(whole.hasExpiring).toBe(isAnyExpiring)
-          if (restored) expect(restored.items.count).toBe(whole.items.count)
+          // Those that have expired and are still there as well.
+          if (restored) expect(sorted(restored)).toEqual(items)
         }
       },
     )
     fc.assert(property, { seed: 1, numRuns: 500 })
   })
+
+  function sorted({ items }: StateMachine): (readonly [string, Item])[] {
+    return [...items].sort(([a], [b]) => (a < b ? -1 : 1))
+  }
+
+  test('replicas restored at any moment hold the same as one that was not', () => {
+    const step = fc.record({
+      firstKey: fc.nat(3000),
+      keyCount: fc.nat(1500),
+      exptime: fc.constantFrom(0, 1, 2, 30, 200, 1000),
+      seconds: fc.nat(40),
+      millis: fc.constantFrom(0, 1, 500, 999),
+      isRestored: fc.boolean(),
+    })
+    const property = fc.property(fc.array(step, { maxLength: 20 }), (steps) => {
+      let replicas = [new StateMachine(), new StateMachine()]
+      let nowMs = START_MS
+      let index = 0
+      const applyAll = (body: string) => {
+        index++
+        for (const each of replicas) each.apply({ index, timeMs: nowMs, body: Buffer.from(body) })
+      }
+      for (const { firstKey, keyCount, exptime, seconds, millis, isRestored } of steps) {
+        for (let key = firstKey; key < firstKey + keyCount; key++) {
+          applyAll(key % 7 === 0 ? `delete k${key}\r\n` : `set k${key} 0 ${exptime} 1\r\nx\r\n`)
+        }
+        const [whole = new StateMachine(), other = whole] = replicas
+        if (isRestored) {
+          const restored = new StateMachine()
+          for (const [key, item] of other.items) restored.restoreItem(key, item)
+          restored.restore(other.appliedIndex, other.timeMs)
+          replicas = [whole, restored]
+        }
+        for (let second = 0; second < seconds; second++) {
+          nowMs += 1000
+          applyAll('time\r\n')
+        }
+        nowMs += millis + 1000 * (seconds % 5)
+        applyAll('time\r\n')
+        const [, compared = other] = replicas
+        expect(contentsOf(compared)).toEqual(contentsOf(whole))
+        expect(compared.items.count).toBe(whole.items.count)
+        expect(compared.items.bytes).toBe(whole.items.bytes)
+        expect(compared.hasExpiring).toBe(whole.hasExpiring)
+      }
+    })
+    fc.assert(property, { seed: 1, numRuns: 40 })
+  })
+
+  function contentsOf(machine: StateMachine): string {
+    const lines = sorted(machine).map(([key, { casUnique, expiresAtMs }]) => {
+      return `${key} ${casUnique} ${expiresAtMs}`
+    })
+    return lines.join('\n')
+  }
 
   function expectedReply(verb: string, current: ModelItem | undefined, cas: number): string {
     switch (verb) {

@@ -1,14 +1,19 @@
 /**
  * One log on a disk in memory, beside what it should hold.
  *
- * The model is an array of entries and the list of all that was appended since
- * the log was opened, in order. After a crash the log must hold the array with
- * the first `n` of that list applied to it, for some `n` that is not less than
- * what was reported stable.
+ * The model is a state (the entry the log starts behind, and the entries) and the
+ * list of all that was done to it since it was opened, in order: an entry appended,
+ * or a reset. After a crash the log must hold the state with the first `n` of that
+ * list applied to it, for some `n` that is not less than what was reported stable;
+ * of entries that a keystore covers any number may be gone.
+ *
+ * Damage may take more, if the log says that it owes what it lacks. `heal` brings
+ * that back as a leader would.
  */
 import { expect } from 'vitest'
 import { LogStore, type LogSummary } from '../../../src/server/log/log-store.ts'
 import { type LogEntry, RecordWriter } from '../../../src/server/log/record.ts'
+import { isUpToDate, NO_ENTRY, TermRuns } from '../../../src/server/raft/term-runs.ts'
 import type { Config, EntryId } from '../../../src/server/raft/types.ts'
 import { ManualTimers, settle } from '../../io/manual-timers.ts'
 import { MemoryDisk, seededRandom } from '../../io/memory-disk.ts'
@@ -21,6 +26,14 @@ export function segmentPath(sequence: number): string {
   return `${DIRECTORY}/${String(sequence).padStart(12, '0')}.log`
 }
 
+/** What a log holds: the entries behind `base`. */
+interface State {
+  readonly base: EntryId
+  readonly entries: readonly LogEntry[]
+}
+
+type Change = LogEntry | { readonly resetTo: EntryId }
+
 export class LogHarness {
   disk: MemoryDisk
   timers = new ManualTimers()
@@ -29,18 +42,23 @@ export class LogHarness {
   failures: Error[] = []
   /** Calls of `onStable`, over all openings. */
   readonly reports: EntryId[] = []
+  readonly segmentBytes: number | undefined
+  /** As of which entry a keystore holds everything, and whether that came as a snapshot just now. */
+  covered: EntryId = NO_ENTRY
+  #isCoverNews = false
   readonly #writer = new RecordWriter(CLUSTER)
   #log: LogStore | null = null
-  #base: readonly LogEntry[] = []
-  #appended: LogEntry[] = []
+  #state: State = { base: NO_ENTRY, entries: [] }
+  #changes: Change[] = []
   #stableCount = 0
   #term = 1
   #createdCount = 0
   /** The newest commit index ever set: nothing up to it is superseded. */
   #commitIndex = 0
 
-  constructor(disk = new MemoryDisk({ random: seededRandom(1) })) {
+  constructor(disk = new MemoryDisk({ random: seededRandom(1) }), segmentBytes?: number) {
     this.disk = disk
+    this.segmentBytes = segmentBytes
   }
 
   get log(): LogStore {
@@ -48,17 +66,35 @@ export class LogHarness {
     return this.#log
   }
 
-  /** What the log holds once all that was appended is written. */
-  get entries(): LogEntry[] {
-    return after(this.#base, this.#appended)
+  get #whole(): State {
+    return after(this.#state, this.#changes)
   }
 
+  get #stable(): State {
+    return after(this.#state, this.#changes.slice(0, this.#stableCount))
+  }
+
+  /** What the log holds behind its base once all that was appended is written. */
+  get entries(): readonly LogEntry[] {
+    return this.#whole.entries
+  }
+
+  /** Of all that was appended, written or not. */
   get lastIndex(): number {
-    return this.entries.length
+    return lastOf(this.#whole).index
   }
 
-  get stableEntries(): LogEntry[] {
-    return after(this.#base, this.#appended.slice(0, this.#stableCount))
+  get stableLast(): EntryId {
+    return lastOf(this.#stable)
+  }
+
+  get stableIndex(): number {
+    return this.stableLast.index
+  }
+
+  /** The entry that the log starts behind, or did before it was cut. */
+  get base(): EntryId {
+    return this.#stable.base
   }
 
   get commitIndex(): number {
@@ -74,9 +110,11 @@ export class LogHarness {
 
   /** A copy that goes on with another disk. */
   fork(disk: MemoryDisk): LogHarness {
-    const copy = new LogHarness(disk)
-    copy.#base = this.#base
-    copy.#appended = [...this.#appended]
+    const copy = new LogHarness(disk, this.segmentBytes)
+    copy.covered = this.covered
+    copy.#isCoverNews = this.#isCoverNews
+    copy.#state = this.#state
+    copy.#changes = [...this.#changes]
     copy.#stableCount = this.#stableCount
     copy.#term = this.#term
     copy.#createdCount = this.#createdCount
@@ -97,8 +135,11 @@ export class LogHarness {
     this.timers = new ManualTimers()
     this.failures = []
     const { disk, timers } = this
-    const options = { disk, timers, directory: DIRECTORY, clusterId: CLUSTER, group: 0 }
-    const { log, summary } = await LogStore.open(options)
+    const { log, summary } = await LogStore.open({
+      ...{ disk, timers, directory: DIRECTORY, clusterId: CLUSTER, group: 0 },
+      ...{ covered: this.covered, isCoverNews: this.#isCoverNews },
+      ...(this.segmentBytes ? { segmentBytes: this.segmentBytes } : {}),
+    })
     this.#log = log
     this.summary = summary
     log.onStable = (id) => this.#onStable(id)
@@ -124,9 +165,32 @@ export class LogHarness {
 
   /** As the core does: what is committed here is durable here. */
   commit(index: number): void {
-    if (index > this.stableEntries.length) throw new Error(`${index} is not stable`)
+    if (index > this.stableIndex) throw new Error(`${index} is not stable`)
     this.#commitIndex = Math.max(this.#commitIndex, index)
     this.log.commitIndex = this.#commitIndex
+  }
+
+  /** A keystore file is written as of a committed entry, and the log cut to it. */
+  cut(index: number): void {
+    if (index > this.#commitIndex) throw new Error(`${index} is not committed`)
+    if (index <= this.covered.index) return
+    this.covered = idAt(this.#stable, index)
+    this.log.cutTo(index)
+  }
+
+  /** A snapshot as of `index`, which no log here has, is durable and takes the log's place. */
+  async reset(index: number): Promise<void> {
+    if (index <= this.#commitIndex) throw new Error(`${index} is committed`)
+    const base = { term: ++this.#term, index }
+    this.covered = base
+    this.#isCoverNews = true
+    this.#commitIndex = index
+    this.#changes.push({ resetTo: base })
+    this.#stableCount = this.#changes.length
+    await this.log.reset(base)
+    this.#isCoverNews = false
+    this.log.cutTo(index)
+    this.log.commitIndex = index
   }
 
   async close(): Promise<void> {
@@ -144,18 +208,47 @@ export class LogHarness {
 
   /** The log that was just opened holds what it must; from now on exactly that. */
   async check(): Promise<void> {
-    const { lastIndex } = this.summary
-    const found = lastIndex === 0 ? [] : await this.log.read(1, lastIndex, Infinity)
-    expect(found.map(({ index }) => index)).toEqual(Array.from(found, (_, at) => at + 1))
-    expect(found).toHaveLength(lastIndex)
-    this.#checkSummary(found)
-    this.#adopt(found)
+    expect(this.summary).toMatchObject({ damage: null, owed: NO_ENTRY })
+    this.#adopt(await this.#readAll())
+  }
+
+  /**
+   * The log that was opened after damage to one of its files lacks nothing, or says
+   * so, and gets it back from a leader that has it all.
+   * @returns whether anything was missing.
+   */
+  async heal(): Promise<boolean> {
+    const { base, entries } = await this.#readAll()
+    const model = this.#stable
+    const isWhole = sameEntries(entries, entriesAfter(model, base.index))
+    if (isWhole && !isUpToDate(NO_ENTRY, this.summary.owed)) throw new Error('nothing is owed')
+    if (isWhole) {
+      this.#adopt({ base, entries })
+      return false
+    }
+    expect(isUpToDate(this.summary.owed, this.stableLast)).toBe(true)
+    const agreed = entries.findIndex(
+      (entry) => !idsEqual(entry, idAt(model, entry.index)) && entry.index > model.base.index,
+    )
+    const from = agreed === -1 ? lastOf({ base, entries }).index + 1 : (entries[agreed]?.index ?? 0)
+    if (from <= model.base.index) {
+      await this.log.reset(model.base)
+      this.log.append(model.entries)
+    } else this.log.append(entriesAfter(model, from - 1))
+    this.#changes = []
+    this.#stableCount = 0
+    this.#state = model
+    this.log.onStable = () => {}
+    await settle()
+    this.log.onStable = (id) => this.#onStable(id)
+    this.log.commitIndex = this.#commitIndex
+    return true
   }
 
   /** Reads and compares `first` to `last`. */
   async checkRead(first: number, last: number, bytesMax = Infinity): Promise<void> {
     const found = await this.log.read(first, last, bytesMax)
-    const wanted = this.stableEntries.slice(first - 1, last)
+    const wanted = entriesAfter(this.#stable, first - 1).filter(({ index }) => index <= last)
     let bytes = 0
     const fitting = wanted.findIndex((entry, at) => {
       bytes += entry.bytes
@@ -166,36 +259,59 @@ export class LogHarness {
     expect(sameEntries(found, expected)).toBe(true)
   }
 
+  /** Everything behind the base that the log says it has; it must fit the rest of what it says. */
+  async #readAll(): Promise<State> {
+    const { base, lastIndex } = this.summary
+    const first = base.index + 1
+    const entries = lastIndex < first ? [] : await this.log.read(first, lastIndex, Infinity)
+    expect(entries.map(({ index }) => index)).toEqual(
+      Array.from({ length: lastIndex - base.index }, (_, at) => first + at),
+    )
+    this.#checkSummary(entries)
+    return { base, entries }
+  }
+
   #checkSummary(found: readonly LogEntry[]): void {
-    const { termRuns, configs, lastTimeMs, commitIndex } = this.summary
-    const runs = found.filter(({ term }, at) => term !== found[at - 1]?.term)
-    expect(termRuns).toEqual(runs.map(({ term, index }) => ({ term, index })))
+    const { base, termRuns, configs, lastTimeMs, commitIndex } = this.summary
+    const terms = new TermRuns(base, termRuns)
+    expect(found.map(({ index }) => terms.termAt(index))).toEqual(found.map(({ term }) => term))
     // It may be later, that of an entry cut since: log time only must not go back.
     expect(lastTimeMs).toBeGreaterThanOrEqual(found.at(-1)?.timeMs ?? 0)
     const withConfig = found.filter(({ config }) => config !== undefined)
-    expect(configs).toEqual(withConfig.map(({ index, config }) => ({ index, config })))
+    expect(configs.filter(({ index }) => index > base.index)).toEqual(
+      withConfig.map(({ index, config }) => ({ index, config })),
+    )
     expect(commitIndex).toBeLessThanOrEqual(this.#commitIndex)
   }
 
   /** Takes what was found as what the log holds, where the model allows it. */
-  #adopt(found: readonly LogEntry[]): void {
-    let isAllowed = false
-    for (let count = this.#stableCount; count <= this.#appended.length; count++) {
-      isAllowed ||= sameEntries(found, after(this.#base, this.#appended.slice(0, count)))
+  #adopt(found: State): void {
+    const { base } = found
+    for (let count = this.#stableCount; count <= this.#changes.length; count++) {
+      const state = after(this.#state, this.#changes.slice(0, count))
+      if (base.index < state.base.index || base.index > lastOf(state).index) continue
+      if (base.index > Math.max(state.base.index, this.covered.index)) continue
+      if (!idsEqual(base, idAt(state, base.index))) continue
+      if (!sameEntries(found.entries, entriesAfter(state, base.index))) continue
+      // Entries that are cut stay in the model: a segment may hold them still.
+      this.#state = state
+      this.#changes = []
+      this.#stableCount = 0
+      return
     }
-    if (!isAllowed) {
-      const text = `stable ${describeEntries(this.stableEntries)}, all ${describeEntries(this.entries)}`
-      throw new Error(`the log holds ${describeEntries(found)}; ${text}`)
-    }
-    this.#base = found
-    this.#appended = []
-    this.#stableCount = 0
+    const text = `stable ${describeState(this.#stable)}, all ${describeState(this.#whole)}`
+    throw new Error(`the log holds ${describeState(found)}; ${text}`)
   }
 
   #onStable(id: EntryId): void {
     this.reports.push(id)
-    const isSame = (entry: LogEntry) => entry.index === id.index && entry.term === id.term
-    const at = this.#appended.findIndex((entry, at) => at >= this.#stableCount && isSame(entry))
+    const isSame = (change: Change) => 'index' in change && idsEqual(change, id)
+    const at = this.#changes.findIndex((change, at) => at >= this.#stableCount && isSame(change))
+    // A write that was on its way when the log was reset ends as any other.
+    const isBeforeReset = this.#changes.some(
+      (change, at) => isSame(change) && at < this.#stableCount,
+    )
+    if (at === -1 && isBeforeReset && this.#changes.some((change) => 'resetTo' in change)) return
     if (at === -1) throw new Error(`reported ${id.term}/${id.index}, which does not wait for it`)
     this.#stableCount = at + 1
   }
@@ -212,7 +328,7 @@ export class LogHarness {
   }
 
   #append(entries: readonly LogEntry[]): void {
-    this.#appended.push(...entries)
+    this.#changes.push(...entries)
     this.log.append(entries)
   }
 
@@ -252,9 +368,12 @@ export async function run(harness: LogHarness, story: readonly Step[]): Promise<
 }
 
 /** The story cut off at each of its changes of the disk in turn: written, renamed, synced, ... */
-export async function* runToEachChange(story: readonly Step[]): AsyncGenerator<LogHarness> {
+export async function* runToEachChange(
+  story: readonly Step[],
+  segmentBytes?: number,
+): AsyncGenerator<LogHarness> {
   for (let haltAt = 1; ; haltAt++) {
-    const harness = new LogHarness()
+    const harness = new LogHarness(undefined, segmentBytes)
     harness.disk.haltAt = haltAt
     await run(harness, story)
     yield harness
@@ -262,13 +381,37 @@ export async function* runToEachChange(story: readonly Step[]): AsyncGenerator<L
   }
 }
 
-function after(base: readonly LogEntry[], appended: readonly LogEntry[]): LogEntry[] {
-  const entries = [...base]
-  for (const entry of appended) {
-    entries.length = entry.index - 1
-    entries.push(entry)
+function after(state: State, changes: readonly Change[]): State {
+  let { base } = state
+  let entries = [...state.entries]
+  for (const change of changes) {
+    if ('resetTo' in change) {
+      base = change.resetTo
+      entries = []
+    } else {
+      entries.length = change.index - base.index - 1
+      entries.push(change)
+    }
   }
-  return entries
+  return { base, entries }
+}
+
+function lastOf({ base, entries }: State): EntryId {
+  return entries.at(-1) ?? base
+}
+
+/** 0/0 where there is none. */
+function idAt({ base, entries }: State, index: number): EntryId {
+  const { term, index: found } = entries[index - base.index - 1] ?? base
+  return found === index ? { term, index } : NO_ENTRY
+}
+
+function entriesAfter({ entries }: State, index: number): LogEntry[] {
+  return entries.filter((entry) => entry.index > index)
+}
+
+function idsEqual(a: EntryId, b: EntryId): boolean {
+  return a.index === b.index && a.term === b.term
 }
 
 function sameEntries(left: readonly LogEntry[], right: readonly LogEntry[]): boolean {
@@ -282,6 +425,6 @@ function describeEntry({ term, index, bytes }: LogEntry): string {
   return `${term}/${index}:${bytes}`
 }
 
-function describeEntries(entries: readonly LogEntry[]): string {
-  return `[${entries.map(describeEntry).join(' ')}]`
+function describeState({ base, entries }: State): string {
+  return `${base.term}/${base.index} [${entries.map(describeEntry).join(' ')}]`
 }

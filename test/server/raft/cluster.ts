@@ -13,6 +13,7 @@
  */
 import { Raft } from '../../../src/server/raft/raft.ts'
 import type { RaftLogState } from '../../../src/server/raft/raft-log.ts'
+import { furthest, NO_ENTRY } from '../../../src/server/raft/term-runs.ts'
 import type {
   Config,
   EntryId,
@@ -46,6 +47,8 @@ interface Server {
   hardState: HardState
   /** What is durable. */
   disk: TestEntry[]
+  /** What was durable before damage cut the log short. */
+  owed: EntryId
   isDiskSlow: boolean
   /** On their way to a slow disk, oldest first. */
   writes: (readonly TestEntry[])[]
@@ -83,6 +86,8 @@ export class Cluster {
       case 'start':
       case 'restart':
         return this.#boot(this.#server(id), Number(rest[0] ?? 0))
+      case 'damage':
+        return this.#damage(this.#server(id), Number(rest[0]), Number(rest[1] ?? 0))
       case 'stop':
         return this.#stop(this.#server(id))
       case 'tick':
@@ -188,6 +193,7 @@ export class Cluster {
       wallMs: WALL_MS,
       hardState: { term: 0, vote: '' },
       disk: [],
+      owed: NO_ENTRY,
       isDiskSlow: false,
       writes: [],
       logReads: [],
@@ -216,12 +222,19 @@ export class Cluster {
     server.raft = new Raft<TestEntry>({
       id,
       hardState,
-      log: logState(server.disk, commitIndex),
+      log: { ...logState(server.disk, commitIndex), owed: server.owed },
       nowMs,
       wallMs,
       random: () => (Number(id) - 1) / 5,
       createEntry,
     })
+  }
+
+  /** It starts again, with what was durable there only up to `lastIndex`, and owing the rest. */
+  #damage(server: Server, lastIndex: number, commitIndex: number): void {
+    server.owed = furthest(server.owed, server.disk.at(-1) ?? NO_ENTRY)
+    server.disk = server.disk.slice(0, lastIndex)
+    this.#boot(server, commitIndex)
   }
 
   /** Gives a server, from entry 2 on, a log of a past that the script does not tell. */
@@ -495,11 +508,12 @@ function describeRole(raft: Raft<TestEntry>): string {
   return `${role} term=${term}${leader}`
 }
 
-/** `2 follower term=2 leader=1 commit=2 last=2/3`; `stable` where it is behind. */
+/** `2 follower term=2 leader=1 commit=2 last=2/3`; `stable` where it is behind, `(owing)` where damage cut it short. */
 function describeStatus({ id, raft }: Server): string {
   if (!raft) return `${id} stopped`
   const { last, commitIndex, stableIndex } = raft.log
   const stable = stableIndex < last.index ? ` stable=${stableIndex}` : ''
   const learner = raft.isVoter ? '' : ' (no vote)'
-  return `${id} ${describeRole(raft)} commit=${commitIndex} last=${describeId(last)}${stable}${learner}`
+  const owing = raft.log.isOwing ? ' (owing)' : ''
+  return `${id} ${describeRole(raft)} commit=${commitIndex} last=${describeId(last)}${stable}${learner}${owing}`
 }

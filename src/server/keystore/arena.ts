@@ -1,0 +1,390 @@
+/**
+ * Where the records of items lie: flat segments of memory, appended to and not
+ * changed while anything in them is live. A segment in which nothing is live any
+ * more is used again, or given back little by little: to free hundreds of MiB at
+ * once, as the collector does, stalls, and so does to touch new ones. So what is
+ * read of a segment is good only until the next change, or copied, or
+ * in a view, for which segments are set aside while it is open.
+ *
+ * Large values are in buffers of their own, which are the collector's.
+ *
+ * A location is a number: which segment, and where in it in units of 16 bytes;
+ * or, with the highest bit, which of the large ones. 0 is none. A record:
+ *
+ *     value bytes, u32 | flags, u32 | CAS unique, double
+ *     expires at, double | key bytes, u8 | key | value | padding
+ */
+import { hashOf, hashOfBytes } from './key-hash.ts'
+
+export interface Item {
+  readonly flags: number
+  /** Log time in Unix milliseconds at which it is gone; 0 for never. */
+  readonly expiresAtMs: number
+  /** The log index that wrote it. */
+  readonly casUnique: number
+  readonly value: Buffer
+}
+
+/** Who knows which records are live, and needs to know when one has moved. */
+export interface Owner {
+  holds(hash: number, location: number): boolean
+  move(hash: number, from: number, to: number): void
+}
+
+const UNIT_BYTES = 16
+const UNIT_WORDS = UNIT_BYTES / 4
+const UNIT_DOUBLES = UNIT_BYTES / 8
+const OFFSET_BITS = 18
+const OFFSET_MASK = 2 ** OFFSET_BITS - 1
+const LARGE = 2 ** 31
+/** Those of a small store are small, and each new one as large as all before it together. */
+const SEGMENT_BYTES_MIN = 16 * 1024
+const SEGMENT_BYTES_MAX = UNIT_BYTES * 2 ** OFFSET_BITS
+/** They hold 32 GiB. */
+const SEGMENTS_MAX = 2 ** (31 - OFFSET_BITS)
+/** Longer values are large. */
+const SMALL_VALUE_BYTES_MAX = 64 * 1024
+const KEY_LENGTH_OFFSET = 24
+const KEY_OFFSET = KEY_LENGTH_OFFSET + 1
+const KEY_LENGTH_MAX = 255
+/** Cleaned up is what is dead above this share. */
+const DEAD_SHARE = 1 / 4
+/** How many bytes are looked at and copied for one that is written: so many, */
+const CLEAN_FACTOR_MIN = 4
+/** and, were all dead, so many more. */
+const CLEAN_FACTOR_GROWTH = 24
+/** At the most at once. */
+const CLEAN_WORK_MAX = 256 * 1024
+/** What it takes to find out whether a record is live, as if it were bytes to copy. */
+const LOOK_WORK = 128
+/** Up to here a loop copies faster than a call. */
+const LOOP_COPY_BYTES = 512
+/** Of the empty segments this many are kept, and this share of those in use. */
+const SPARE_COUNT = 2
+const SPARE_SHARE = 1 / 8
+/** Of those too many, one is given back at every so-manieth change. */
+const GIVE_BACK_CHANGES = 2048
+
+interface Segment {
+  readonly bytes: Buffer
+  /** The same memory. */
+  readonly words: Uint32Array
+  readonly doubles: Float64Array
+  usedBytes: number
+  /** Of those, what no item needs any more. */
+  deadBytes: number
+}
+
+interface Large {
+  readonly key: string
+  readonly item: Item
+}
+
+/** A segment that is being emptied, and how far. */
+interface Victim {
+  readonly id: number
+  offset: number
+}
+
+/** What a record takes, be it large or not. */
+export function recordBytes(keyLength: number, valueLength: number): number {
+  return (KEY_OFFSET + keyLength + valueLength + UNIT_BYTES - 1) & -UNIT_BYTES
+}
+
+/** Whether a value is in a buffer of its own, and stays as it is. */
+export function isLarge(value: Buffer): boolean {
+  return value.length > SMALL_VALUE_BYTES_MAX
+}
+
+/** What is needed to read records. */
+export class Records {
+  protected readonly segments: (Segment | undefined)[]
+  protected readonly larges: (Large | undefined)[]
+
+  constructor(segments: (Segment | undefined)[], larges: (Large | undefined)[]) {
+    this.segments = segments
+    this.larges = larges
+  }
+
+  key(location: number): string {
+    if (location >= LARGE) return this.large(location).key
+    const { bytes } = this.segment(location)
+    const start = (location & OFFSET_MASK) * UNIT_BYTES + KEY_OFFSET
+    return bytes.toString('latin1', start, start + (bytes[start - 1] as number))
+  }
+
+  /** The value is good as long as the segment is not used again. */
+  item(location: number): Item {
+    if (location >= LARGE) return this.large(location).item
+    const { bytes, words, doubles } = this.segment(location)
+    const unit = location & OFFSET_MASK
+    const keyStart = unit * UNIT_BYTES + KEY_OFFSET
+    const start = keyStart + (bytes[keyStart - 1] as number)
+    return {
+      flags: words[UNIT_WORDS * unit + 1] as number,
+      expiresAtMs: doubles[UNIT_DOUBLES * unit + 2] as number,
+      casUnique: doubles[UNIT_DOUBLES * unit + 1] as number,
+      value: bytes.subarray(start, start + (words[UNIT_WORDS * unit] as number)),
+    }
+  }
+
+  protected segment(location: number): Segment {
+    return this.segments[location >>> OFFSET_BITS] as Segment
+  }
+
+  protected large(location: number): Large {
+    return this.larges[location - LARGE] as Large
+  }
+}
+
+export class Arena extends Records {
+  /** Places of those let go. */
+  readonly #vacant: number[] = []
+  readonly #vacantLarges: number[] = []
+  /** The segment that is appended to. */
+  #active: Segment | undefined
+  #activeId = 0
+  /** Of all but the active one. */
+  #sealedBytes = 0
+  #sealedDeadBytes = 0
+  #heldBytes = 0
+  /** The one that is being emptied. */
+  #victim: Victim | undefined
+  /** Empty ones of the largest size. */
+  readonly #spare: Segment[] = []
+  /** The same, that open views may still need. */
+  readonly #setAside: Segment[] = []
+  #viewCount = 0
+  #changeCount = 0
+
+  constructor() {
+    super([undefined], [])
+  }
+
+  /** All memory held for records, in use or not. */
+  get heldBytes(): number {
+    return this.#heldBytes
+  }
+
+  append(key: string, item: Item): number {
+    const { length } = key
+    if (length > KEY_LENGTH_MAX) throw new RangeError(`a key of ${length} bytes`)
+    const { value } = item
+    if (isLarge(value)) return this.#appendLarge(key, item)
+    const location = this.#take(recordBytes(length, value.length))
+    const { bytes, words, doubles } = this.segment(location)
+    const unit = location & OFFSET_MASK
+    words[UNIT_WORDS * unit] = value.length
+    words[UNIT_WORDS * unit + 1] = item.flags
+    doubles[UNIT_DOUBLES * unit + 1] = item.casUnique
+    doubles[UNIT_DOUBLES * unit + 2] = item.expiresAtMs
+    let offset = unit * UNIT_BYTES + KEY_LENGTH_OFFSET
+    bytes[offset++] = length
+    for (let at = 0; at < length; at++) bytes[offset++] = key.charCodeAt(at)
+    bytes.set(value, offset)
+    return location
+  }
+
+  /**
+   * Nothing needs this record any more.
+   * @returns its size.
+   */
+  release(location: number): number {
+    const size = this.#sizeAt(location)
+    if (location >= LARGE) {
+      this.larges[location - LARGE] = undefined
+      this.#vacantLarges.push(location - LARGE)
+      this.#heldBytes -= size
+      return size
+    }
+    const segment = this.segment(location)
+    segment.deadBytes += size
+    if (segment !== this.#active) {
+      this.#sealedDeadBytes += size
+      this.#maybeLetGo(location >>> OFFSET_BITS, segment)
+    }
+    return size
+  }
+
+  isKeyAt(location: number, key: string): boolean {
+    if (location >= LARGE) return this.large(location).key === key
+    const { bytes } = this.segment(location)
+    const start = (location & OFFSET_MASK) * UNIT_BYTES + KEY_OFFSET
+    const { length } = key
+    if (bytes[start - 1] !== length) return false
+    for (let at = 0; at < length; at++) if (bytes[start + at] !== key.charCodeAt(at)) return false
+    return true
+  }
+
+  expiresAtMs(location: number): number {
+    if (location >= LARGE) return this.large(location).item.expiresAtMs
+    const { doubles } = this.segment(location)
+    return doubles[UNIT_DOUBLES * (location & OFFSET_MASK) + 2] as number
+  }
+
+  // ---------------------------------------------------------------- views
+
+  /** What is there now, unchanged until the view is closed. */
+  openView(): Records {
+    this.#viewCount++
+    return new Records(this.segments.slice(), this.larges.slice())
+  }
+
+  closeView(): void {
+    if (--this.#viewCount > 0) return
+    for (const segment of this.#setAside) this.#spare.push(segment)
+    this.#setAside.length = 0
+  }
+
+  // ---------------------------------------------------------------- cleaning
+
+  /**
+   * While more than a quarter of the full segments is dead, moves what is live
+   * out of the sparsest one; it is let go with the last of that.
+   * @param bytes What has been written or released. A multiple of that is looked at and
+   *   copied: what keeps the dead at a quarter when their share is so much, more when it is more.
+   */
+  clean(bytes: number, owner: Owner): void {
+    if (++this.#changeCount % GIVE_BACK_CHANGES === 0) this.#maybeGiveBack()
+    const excess = this.#sealedDeadBytes / this.#sealedBytes - DEAD_SHARE
+    if (!(excess > 0)) return
+    const factor = CLEAN_FACTOR_MIN + CLEAN_FACTOR_GROWTH * excess
+    for (let left = Math.min(factor * bytes, CLEAN_WORK_MAX); left > 0; ) {
+      const victim = this.#victim ?? this.#chooseVictim()
+      if (!victim) return
+      const location = this.#location(victim.id, victim.offset)
+      const size = this.#sizeAt(location)
+      victim.offset += size
+      left -= LOOK_WORK
+      const hash = this.#hashAt(location)
+      if (!owner.holds(hash, location)) continue
+      owner.move(hash, location, this.#copy(location, size))
+      this.release(location)
+      left -= size
+    }
+  }
+
+  #chooseVictim(): Victim | undefined {
+    // If more than that is dead of all, some segment is as sparse.
+    if (this.#sealedDeadBytes <= DEAD_SHARE * this.#sealedBytes) return undefined
+    let share = 0
+    for (const [id, segment] of this.segments.entries()) {
+      if (!segment || segment === this.#active) continue
+      const deadShare = segment.deadBytes / segment.usedBytes
+      if (deadShare <= share) continue
+      share = deadShare
+      this.#victim = { id, offset: 0 }
+    }
+    return this.#victim
+  }
+
+  /** Writes a record again elsewhere. */
+  #copy(location: number, size: number): number {
+    const from = this.segment(location)
+    const fromWord = UNIT_WORDS * (location & OFFSET_MASK)
+    const copied = this.#take(size)
+    const to = this.segment(copied)
+    const toWord = UNIT_WORDS * (copied & OFFSET_MASK)
+    const count = size / 4
+    if (size > LOOP_COPY_BYTES) {
+      to.words.set(from.words.subarray(fromWord, fromWord + count), toWord)
+    } else {
+      for (let at = 0; at < count; at++) to.words[toWord + at] = from.words[fromWord + at] as number
+    }
+    return copied
+  }
+
+  /** Memory that is transferred belongs to a young object, and is freed with the next young ones. */
+  #maybeGiveBack(): void {
+    const kept = SPARE_COUNT + SPARE_SHARE * (this.segments.length - this.#vacant.length)
+    if (this.#spare.length <= kept) return
+    const { buffer, length } = (this.#spare.pop() as Segment).bytes
+    structuredClone(buffer, { transfer: [buffer as ArrayBuffer] })
+    this.#heldBytes -= length
+  }
+
+  // ---------------------------------------------------------------- inside
+
+  #sizeAt(location: number): number {
+    if (location >= LARGE) {
+      const { key, item } = this.large(location)
+      return recordBytes(key.length, item.value.length)
+    }
+    const { bytes, words } = this.segment(location)
+    const unit = location & OFFSET_MASK
+    const keyLength = bytes[unit * UNIT_BYTES + KEY_LENGTH_OFFSET] as number
+    return recordBytes(keyLength, words[UNIT_WORDS * unit] as number)
+  }
+
+  #hashAt(location: number): number {
+    if (location >= LARGE) return hashOf(this.large(location).key)
+    const { bytes } = this.segment(location)
+    const start = (location & OFFSET_MASK) * UNIT_BYTES + KEY_OFFSET
+    return hashOfBytes(bytes, start, start + (bytes[start - 1] as number))
+  }
+
+  #location(id: number, offset: number): number {
+    return (id << OFFSET_BITS) | (offset / UNIT_BYTES)
+  }
+
+  #appendLarge(key: string, { flags, expiresAtMs, casUnique, value }: Item): number {
+    const copy = Buffer.allocUnsafeSlow(value.length)
+    copy.set(value)
+    const id = this.#vacantLarges.pop() ?? this.larges.length
+    this.larges[id] = { key, item: { flags, expiresAtMs, casUnique, value: copy } }
+    this.#heldBytes += recordBytes(key.length, value.length)
+    return LARGE + id
+  }
+
+  #take(size: number): number {
+    let active = this.#active
+    if (!active || active.usedBytes + size > active.bytes.length) active = this.#begin(size)
+    const location = this.#location(this.#activeId, active.usedBytes)
+    active.usedBytes += size
+    return location
+  }
+
+  #begin(size: number): Segment {
+    const full = this.#active
+    this.#active = undefined
+    if (full) {
+      this.#sealedBytes += full.usedBytes
+      this.#sealedDeadBytes += full.deadBytes
+      this.#maybeLetGo(this.#activeId, full)
+    }
+    const id = this.#vacant.pop() ?? this.segments.length
+    if (id >= SEGMENTS_MAX) throw new Error(`more than ${SEGMENTS_MAX} segments of items`)
+    let capacity = SEGMENT_BYTES_MIN
+    const wanted = Math.min(SEGMENT_BYTES_MAX, Math.max(this.#sealedBytes, size))
+    while (capacity < wanted) capacity *= 2
+    const spare = capacity === SEGMENT_BYTES_MAX ? this.#spare.pop() : undefined
+    const segment = spare ?? this.#create(capacity)
+    segment.usedBytes = 0
+    segment.deadBytes = 0
+    this.segments[id] = segment
+    this.#active = segment
+    this.#activeId = id
+    return segment
+  }
+
+  #create(capacity: number): Segment {
+    this.#heldBytes += capacity
+    const bytes = Buffer.allocUnsafeSlow(capacity)
+    const words = new Uint32Array(bytes.buffer)
+    const doubles = new Float64Array(bytes.buffer)
+    return { bytes, words, doubles, usedBytes: 0, deadBytes: 0 }
+  }
+
+  #maybeLetGo(id: number, segment: Segment): void {
+    if (segment.deadBytes < segment.usedBytes) return
+    if (this.#victim?.id === id) this.#victim = undefined
+    this.#sealedBytes -= segment.usedBytes
+    this.#sealedDeadBytes -= segment.usedBytes
+    this.segments[id] = undefined
+    this.#vacant.push(id)
+    const { length } = segment.bytes
+    if (length < SEGMENT_BYTES_MAX) this.#heldBytes -= length
+    else if (this.#viewCount > 0) this.#setAside.push(segment)
+    else this.#spare.push(segment)
+  }
+}
