@@ -33,7 +33,8 @@ export async function beginGroup(
   await disk.makeDirectory(`${at}/log`)
   await clear(disk, `${at}/log`)
   const header = { clusterId, group, ...last, timeMs, config }
-  await writeKeystore(disk, at, header, items.view())
+  const view = items.view()
+  await writeKeystore(disk, at, header, view).finally(() => view.close())
   const logOptions = { disk, timers, directory: `${at}/log`, clusterId, group, covered: last }
   const { log } = await LogStore.open(logOptions)
   const id: EntryId = { index: last.index + 1, term: last.term + 1 }

@@ -66,8 +66,8 @@ export async function recover(
         ...{ last: { term: lastTerm, index: lastIndex }, timeMs: lastTimeMs },
       }
       const { term } = await beginGroup(io, beginning, restored.machine.items)
-      await raiseVote(disk, directory, serverId, term)
       await saveIdentity(disk, directory, { serverId, clusterId: newClusterId })
+      await raiseVote(disk, directory, serverId, term)
     }
     await restored.store.close()
     return { serverId, clusterId, newClusterId, commitIndex, lastIndex, lastTimeMs }
@@ -86,7 +86,7 @@ async function applyAll({ machine, store, raftLog }: Restored): Promise<void> {
   }
 }
 
-/** The vote is never behind the log. What it was counts for nothing in the new epoch. */
+/** The vote is never behind the log. What it was counts for nothing in the new epoch, and only there. */
 async function raiseVote(
   disk: Disk,
   directory: string,

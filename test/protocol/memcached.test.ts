@@ -45,6 +45,23 @@ function group(name: string, rows: readonly [string, string, ...string[]][]): [s
 }
 
 const GROUPS: readonly [string, readonly Case[]][] = [
+  group('questions about the cluster', [
+    [
+      'each is one line',
+      'get-servers\r\nstatus\nremove-server a\r\n',
+      'cluster',
+      'cluster',
+      'remove',
+    ],
+    [
+      'backup, with others around it',
+      'version\r\nbackup\r\nget a\r\n',
+      'version',
+      'backup',
+      'get a',
+    ],
+    ['backup is no key', 'get backup\r\n', 'get backup'],
+  ]),
   group('get and gets', [
     ['get, one key', 'get a\r\n', 'get a'],
     ['get, several keys in the order asked', 'get b a c\r\n', 'get b a c'],

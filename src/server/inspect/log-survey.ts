@@ -11,6 +11,8 @@
  * file or a snapshot holds: what stands before is not in effect. Where damage is the
  * reason that none does, what stands before it stays.
  *
+ * Segments between one and the next that goes on from it count no more, whatever is in them.
+ *
  * Memory: a few numbers for each segment, term and run. A run is a piece of a
  * segment that holds neighbouring entries; another begins with each segment and
  * with each entry that supersedes others. So the entries of a log of any size can
@@ -173,9 +175,9 @@ export class LogSurvey {
         if (error.code !== 'ENOENT') throw error
       })
       if (!file) continue
-      const { header, end: start } = await readSegmentHeader(file).catch(async (error: Error) => {
+      const { header, end: start } = await readSegmentHeader(file, path).catch(async (error) => {
         await file.close()
-        throw new Error(`${path}: ${error.message}`)
+        throw error
       })
       this.#segments.push({ sequence, path, file, header, start })
     }
@@ -183,19 +185,48 @@ export class LogSurvey {
 
   async #walk(): Promise<void> {
     let owed = NO_ENTRY
+    let next = Math.max(0, this.#nextAfter(-1))
     for (const [at, segment] of this.#segments.entries()) {
       if (segment.header) owed = furthest(owed, segment.header.owed)
       const knownCount = this.findings.length
-      const report = await this.#walkSegment(segment, at)
+      const isPassedOver = at < next
+      const report = await (isPassedOver ? this.#passOver(segment) : this.#walkSegment(segment, at))
+      if (!isPassedOver) next = Math.max(at + 1, this.#nextAfter(at))
       this.#options.onSegment?.(report, this.findings.slice(knownCount))
     }
     if (!isUpToDate({ term: this.lastTerm, index: this.lastIndex }, owed)) this.owed = owed
   }
 
+  /** The segment that goes on with all that counts up to now; -1 where none does. */
+  #nextAfter(at: number): number {
+    return this.#segments.findIndex(
+      ({ header }, after) => after > at && header && this.#isFollowedBy(header),
+    )
+  }
+
+  /** What stands between a segment and the one that goes on from there counts no more. */
+  async #passOver({ path, file, header, start }: Segment): Promise<SegmentReport> {
+    const bytes = await file.size()
+    const report = emptyReport(path, bytes)
+    const reader = new RecordReader(header?.clusterId ?? '')
+    const end = await scanSegment(file, header ? start : 0, reader, {
+      onEntry: ({ index }) => {
+        count(report, index)
+        return true
+      },
+      onSeal: () => report.sealCount++,
+    })
+    if (end < bytes) {
+      const what = `no whole ${header ? 'record' : 'first line'} stands here; ${REPLACED}`
+      this.findings.push({ kind: 'note', path, offset: header ? end : 0, what })
+    }
+    return report
+  }
+
   async #walkSegment(segment: Segment, at: number): Promise<SegmentReport> {
     const { path, file, header, start } = segment
     const bytes = await file.size()
-    const report = { path, bytes, entryCount: 0, sealCount: 0, lowestIndex: 0, highestIndex: 0 }
+    const report = emptyReport(path, bytes)
     if (!header) {
       const what = `its first line does not verify${this.#remedy(at)}`
       this.#breakOff({ path, offset: 0, index: this.lastIndex + 1, what })
@@ -261,7 +292,8 @@ export class LogSurvey {
   }
 
   /** Whether what stands up to now goes on with this segment. */
-  #isFollowedBy({ firstIndex, termBefore }: SegmentHeader): boolean {
+  #isFollowedBy({ clusterId, firstIndex, termBefore }: SegmentHeader): boolean {
+    if (this.clusterId !== null && clusterId !== this.clusterId) return false
     const before = firstIndex - 1
     if (before > this.lastIndex || before < this.#terms.base.index) return false
     return this.#terms.termAt(before) === termBefore
@@ -319,25 +351,24 @@ export class LogSurvey {
     refusal: string | null,
   ): Promise<void> {
     const { path = '', file } = this.#segments[at] ?? {}
-    const next = this.#segments[at + 1]
+    const isLast = at + 1 === this.#segments.length
     const place = { path, offset: end, index: this.lastIndex + 1 }
-    const isReplaced = next?.header ? this.#isFollowedBy(next.header) : false
+    const isReplaced = this.#nextAfter(at) !== -1
     const lastSeal = file ? await findLastSeal(file, end, reader) : null
     const remedy = this.#remedy(at, lastSeal?.seal.index)
     if (refusal !== null) {
       this.#breakOff({ ...place, what: refusal + remedy })
     } else if (isReplaced && lastSeal) {
-      const what =
-        'no whole record stands here, and a seal further on says there was one; the next segment takes its place'
+      const what = `no whole record stands here, and a seal further on says there was one; ${REPLACED}`
       this.findings.push({ kind: 'note', ...place, what })
     } else if (lastSeal) {
       const what = 'no whole record stands here, and a seal further on says there was one'
       this.#breakOff({ ...place, what: what + remedy })
-    } else if (isReplaced || !next) {
+    } else if (isReplaced || isLast) {
       const what = `the ${bytes - end} bytes from here on are no whole record and no seal vouches for them: the torn tail of a crash, or of a copy made while it was written; a start cuts it`
       this.findings.push({ kind: 'note', ...place, what })
     } else {
-      const what = 'no whole record stands here, and the next segment does not follow on what does'
+      const what = 'no whole record stands here, and no later segment goes on from here'
       this.#breakOff({ ...place, what: what + remedy })
     }
   }
@@ -358,6 +389,12 @@ export class LogSurvey {
     this.#isAfterDamage = true
     this.findings.push({ kind: 'damage', ...finding })
   }
+}
+
+const REPLACED = 'a later segment takes its place'
+
+function emptyReport(path: string, bytes: number): Mutable<SegmentReport> {
+  return { path, bytes, entryCount: 0, sealCount: 0, lowestIndex: 0, highestIndex: 0 }
 }
 
 function count(report: Mutable<SegmentReport>, index: number): void {

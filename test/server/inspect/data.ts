@@ -1,7 +1,7 @@
 /** A small server's data: identity, vote, keystore, and a log of three segments. */
 import type { Disk, Timers } from '../../../src/io/io.ts'
 import type { Item } from '../../../src/server/keystore/item-store.ts'
-import { writeKeystore } from '../../../src/server/keystore/keystore-file.ts'
+import { type Items, writeKeystore } from '../../../src/server/keystore/keystore-file.ts'
 import { groupDirectory } from '../../../src/server/log/group-directory.ts'
 import { saveIdentity } from '../../../src/server/log/identity.ts'
 import { LogStore } from '../../../src/server/log/log-store.ts'
@@ -50,6 +50,11 @@ export const ITEMS: readonly (readonly [string, Item])[] = [
   ['soon', { flags: 0, expiresAtMs: START_MS, casUnique: 4, value: Buffer.from('a\nb') }],
 ]
 
+const itemsOf = (items: typeof ITEMS): Items => ({
+  count: items.length,
+  [Symbol.iterator]: () => items[Symbol.iterator](),
+})
+
 export interface Made {
   readonly keystore?: { readonly index: number; readonly term: number; clusterId?: string } | null
   readonly vote?: { readonly term: number; readonly vote: string }
@@ -81,7 +86,7 @@ export async function makeData(disk: Disk, directory: string, made: Made = {}): 
   const { keystore = { index: 4, term: 1 } } = made
   if (!keystore) return
   const header = { clusterId, group: 0, timeMs: START_MS, config: CONFIG, ...keystore }
-  await writeKeystore(disk, group, header, Object.assign([...ITEMS], { count: ITEMS.length }))
+  await writeKeystore(disk, group, header, itemsOf(ITEMS))
 }
 
 /** Opens the log of server a once more, and writes these entries, of term 2. */

@@ -74,7 +74,7 @@ export class LogHarness {
     return after(this.#state, this.#changes.slice(0, this.#stableCount))
   }
 
-  /** All that was appended, written or not, and still counts. */
+  /** What the log holds behind its base once all that was appended is written. */
   get entries(): readonly LogEntry[] {
     return this.#whole.entries
   }
