@@ -26,8 +26,8 @@ import type { EntryId, Message, ServerId } from './raft/types.ts'
 /** What this version speaks; with a peer that says an older one in its hello, that. */
 export const PROTOCOL = 2
 
-/** Messages that came with a later version than the first; a peer of an earlier one would not know them. */
-const SINCE: Readonly<Record<string, number>> = { snap: 2, snapResp: 2, condition: 2 }
+/** Frames that came with a later version than the first; to a peer of an earlier one they would be junk. */
+const SINCE: Readonly<Record<string, number>> = { snap: 2, snapResp: 2 }
 
 export function protocolOf({ type }: PeerMessage): number {
   return SINCE[type] ?? 1

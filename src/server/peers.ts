@@ -135,13 +135,14 @@ export class Peers {
     const { to } = message
     const address = this.#addresses.get(to) ?? this.#introduced.get(to)
     if (!this.#codec || this.#isStopped || !address) return null
-    const protocol = Math.min(this.#advertised.protocol, this.#protocols.get(to) ?? 1)
-    if (protocolOf(message) > protocol) return null
     if (isDatagram(message)) {
       this.#socket?.send(this.#codec.encodeDatagram(message), address)
       return 0
     }
     const outgoing = this.#outgoing.get(to) ?? this.#connect(to, address)
+    // Where it is not known what the peer speaks, its hello will come: it answers ours.
+    const protocol = Math.min(this.#advertised.protocol, this.#protocols.get(to) ?? 1)
+    if (protocolOf(message) > protocol) return null
     if (!outgoing || outgoing.stream.bufferedBytes > STREAM_BYTES_MAX) return null
     outgoing.stream.writeAll(this.#codec.encodeFrame(message))
     outgoing.writtenMs = this.#io.clock.monotonicMs()
@@ -296,6 +297,8 @@ export class Peers {
     before?.destroy()
     this.#introduced.set(from, { host: sip, port: sport })
     this.#protocols.set(from, protocol)
+    if (!this.#outgoing.has(from))
+      this.#connect(from, this.#addresses.get(from) ?? { host: sip, port: sport })
     return true
   }
 }

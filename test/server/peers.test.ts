@@ -97,9 +97,9 @@ test('a stream whose hello comes later than that of a newer one is not taken', a
       { host: 'b', port: PORT },
       { onData: () => {}, onEnd: () => {}, onClose: () => {} },
     )
-    const hello = { type: 'hello', from: 'a', to: 'b', protocol: 1, sip: 'x', sport: 1 } as const
+    const hello = { type: 'hello', from: 'x', to: 'b', protocol: 1, sip: 'x', sport: 1 } as const
     one.writeAll(codec.encodeFrame({ ...hello, life: 'one', stream }))
-    one.writeAll(codec.encodeFrame({ ...ack, term: stream }))
+    one.writeAll(codec.encodeFrame({ ...ack, from: 'x', term: stream }))
     return one
   }
   expect(b).toBeDefined()
