@@ -298,7 +298,7 @@ export class Node {
       ...{ timers: io.timers, disk: io.disk, store },
       path: `${this.#groupDirectory}/${KEYSTORE}`,
       intervalMs: options.scrubIntervalMs ?? SCRUB_INTERVAL_MS,
-      onDamage: (what) => this.#repair(what),
+      onDamage: (what) => void this.#repair(what),
       onFailure: (error) => this.#fail(asError(error)),
     })
   }
@@ -1174,17 +1174,19 @@ export class Node {
       this.raft.entriesRead(to, entries)
     } catch (error) {
       if (!(error instanceof LogDamagedError)) return this.#fail(asError(error))
-      this.raft.entriesRead(to, [])
-      this.#repair(error.message)
+      await this.#repair(error.message)
+      this.raft.entriesRead(to, []) // then a snapshot is what it gets
     }
     this.#wake()
   }
 
   /** What rotted is in memory still: once a keystore file holds it, the log's copy is needed no more. */
-  #repair(what: string): void {
+  async #repair(what: string): Promise<void> {
     this.#options.log.warn({}, `${what}; a new keystore file takes its place`)
     this.#mendedCount++
+    await this.#store.endSegment() // what is written from now on need not go with it
     this.#beginKeystore()
+    await this.#keystoreWrite
   }
 
   async #writeKeystore(): Promise<void> {

@@ -6,8 +6,8 @@
  * to the newest index known to be committed. A snapshot that a leader sent and that
  * was complete before this server stopped takes the keystore's place.
  *
- * Damage that the keystore covers costs nothing. Else what is missing has to come from
- * peers: the log says what it owes.
+ * Damage costs nothing where the keystore covers all that stands behind it, too. Else
+ * what is missing has to come from peers: the log says what it owes.
  */
 import type { Io } from '../io/io.ts'
 import type { Logger } from '../io/logger.ts'

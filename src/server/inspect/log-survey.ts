@@ -175,9 +175,9 @@ export class LogSurvey {
         if (error.code !== 'ENOENT') throw error
       })
       if (!file) continue
-      const { header, end: start } = await readSegmentHeader(file).catch(async (error: Error) => {
+      const { header, end: start } = await readSegmentHeader(file, path).catch(async (error) => {
         await file.close()
-        throw new Error(`${path}: ${error.message}`)
+        throw error
       })
       this.#segments.push({ sequence, path, file, header, start })
     }

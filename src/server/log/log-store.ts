@@ -99,7 +99,8 @@ export class LogStore {
   #last: EntryId = NO_ENTRY
   #isSealed = true
   #sealTimer: { cancel(): void } | null = null
-  #isPoisoned = false
+  /** After it nothing is written any more. */
+  #failure: Error | null = null
   #isClosed = false
   #onIdle: (() => void)[] = []
   #readerCount = 0
@@ -137,7 +138,7 @@ export class LogStore {
   /** Queues entries to be made durable. */
   append(entries: readonly LogEntry[]): void {
     for (const entry of entries) this.#queue.push(entry)
-    if (!this.#isWriting && !this.#isPoisoned) void this.#writeQueue()
+    if (!this.#isWriting && !this.#failure) void this.#writeQueue()
   }
 
   /**
@@ -159,7 +160,7 @@ export class LogStore {
    * @returns the first damage.
    */
   async scrub(through: (file: DiskFile) => DiskFile): Promise<LogDamage | null> {
-    await this.#endSegment()
+    await this.endSegment()
     this.#readerCount++
     try {
       const segments = this.#segments.map((segment) => ({
@@ -202,19 +203,19 @@ export class LogStore {
   async reset(base: EntryId): Promise<void> {
     this.#queue = []
     await this.#beginWriting()
-    if (!this.#isPoisoned) {
+    if (!this.#failure) {
       this.#startAnew(base)
       await this.#beginSegment()
     }
     this.#becomeIdle()
-    if (this.#isPoisoned) throw new Error('the log has failed')
+    if (this.#failure) throw this.#failure
   }
 
   /** Where the newest segment holds anything, another one follows. */
-  async #endSegment(): Promise<void> {
+  async endSegment(): Promise<void> {
     await this.#beginWriting()
     const isEmpty = this.#last.index < this.#firstIndex
-    if (!this.#isPoisoned && !this.#isClosed && !isEmpty) await this.#beginSegment()
+    if (!this.#failure && !this.#isClosed && !isEmpty) await this.#beginSegment()
     this.#becomeIdle()
   }
 
@@ -230,7 +231,7 @@ export class LogStore {
   async close(): Promise<void> {
     this.#isClosed = true
     await this.#beginWriting()
-    if (!this.#isPoisoned) {
+    if (!this.#failure) {
       // A seal says that all before it is durable; one written while idle is not yet.
       if (this.#isSealed) await this.#segment.file.datasync()
       await this.#writeAll([this.#takeSeal([])])
@@ -256,14 +257,14 @@ export class LogStore {
       this.#poison(error)
     }
     this.#becomeIdle()
-    if (!this.#isPoisoned && !this.#isClosed) {
+    if (!this.#failure && !this.#isClosed) {
       this.#sealTimer = this.#options.timers.after(IDLE_SEAL_MS, () => this.#sealIdle())
     }
   }
 
   #becomeIdle(): void {
     this.#isWriting = false
-    if (this.#queue.length > 0 && !this.#isPoisoned) void this.#writeQueue()
+    if (this.#queue.length > 0 && !this.#failure) void this.#writeQueue()
     else for (const resolve of this.#onIdle.splice(0)) resolve()
   }
 
@@ -325,7 +326,7 @@ export class LogStore {
    * claim that these bytes are durable.
    */
   async #sealIdle(): Promise<void> {
-    if (this.#isWriting || this.#isSealed || this.#isPoisoned || this.#isClosed) return
+    if (this.#isWriting || this.#isSealed || this.#failure || this.#isClosed) return
     this.#isWriting = true
     try {
       const seal = this.#takeSeal([])
@@ -339,8 +340,8 @@ export class LogStore {
   }
 
   #poison(error: unknown): void {
-    this.#isPoisoned = true
-    this.onFailure(error instanceof Error ? error : new Error(String(error)))
+    this.#failure = error instanceof Error ? error : new Error(String(error))
+    this.onFailure(this.#failure)
   }
 
   async #writeAll(chunks: readonly Buffer[]): Promise<void> {
@@ -527,7 +528,7 @@ export class LogStore {
         continue
       }
       const file = await disk.open(path, { create: false })
-      const { header, end: start } = await readSegmentHeader(file)
+      const { header, end: start } = await readSegmentHeader(file, path)
       if (header && (header.clusterId !== clusterId || header.group !== group)) {
         throw new LogDamagedError(
           `${path}: belongs to cluster ${header.clusterId}, group ${header.group}`,

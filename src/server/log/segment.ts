@@ -52,6 +52,7 @@ export function encodeSegmentHeader(header: SegmentHeader): Buffer {
  */
 export async function readSegmentHeader(
   file: DiskFile,
+  path: string,
 ): Promise<{ header: SegmentHeader | null; end: number }> {
   const bytes = await file.read(0, HEADER_BYTES_MAX)
   const end = bytes.indexOf('\n') + 1
@@ -59,7 +60,7 @@ export async function readSegmentHeader(
   const [word, format, clusterId = '', ...rest] = text?.split(' ') ?? []
   if (word !== 'log') return { header: null, end }
   if (Number(format) !== FORMAT) {
-    throw new Error(`the log is of format ${format}, this version reads format ${FORMAT} only`)
+    throw new Error(`${path} is of format ${format}, this version reads format ${FORMAT} only`)
   }
   const [group = 0, firstIndex = 0, termBefore = 0, term = 0, index = 0] = rest.map(Number)
   return { header: { clusterId, group, firstIndex, termBefore, owed: { term, index } }, end }

@@ -218,31 +218,41 @@ export class LogHarness {
    * @returns whether anything was missing.
    */
   async heal(): Promise<boolean> {
-    const { base, entries } = await this.#readAll()
+    const found = await this.#readAll()
+    const { base, entries } = found
     const model = this.#stable
-    const isWhole = sameEntries(entries, entriesAfter(model, base.index))
-    if (isWhole && !isUpToDate(NO_ENTRY, this.summary.owed)) throw new Error('nothing is owed')
+    const hasBase =
+      base.index >= model.base.index || idsEqual(idAt(found, model.base.index), model.base)
+    const isWhole = hasBase && sameEntries(entries, entriesAfter(model, base.index))
     if (isWhole) {
-      this.#adopt({ base, entries })
+      expect(this.summary.owed).toEqual(NO_ENTRY)
+      this.#adopt(found)
       return false
     }
     expect(isUpToDate(this.summary.owed, this.stableLast)).toBe(true)
-    const agreed = entries.findIndex(
-      (entry) => !idsEqual(entry, idAt(model, entry.index)) && entry.index > model.base.index,
-    )
-    const from = agreed === -1 ? lastOf({ base, entries }).index + 1 : (entries[agreed]?.index ?? 0)
-    if (from <= model.base.index) {
+    this.log.onStable = () => {}
+    if (hasBase) {
+      const differs = (entry: LogEntry) => !idsEqual(entry, idAt(model, entry.index))
+      const { index } = lastOf(found)
+      this.log.append(entriesAfter(model, (entries.find(differs)?.index ?? index + 1) - 1))
+    } else {
       await this.log.reset(model.base)
+      this.covered = model.base
+      this.log.cutTo(model.base.index)
       this.log.append(model.entries)
-    } else this.log.append(entriesAfter(model, from - 1))
+    }
     this.#changes = []
     this.#stableCount = 0
     this.#state = model
-    this.log.onStable = () => {}
     await settle()
     this.log.onStable = (id) => this.#onStable(id)
     this.log.commitIndex = this.#commitIndex
     return true
+  }
+
+  /** The keystore file is damaged. */
+  loseKeystore(): void {
+    this.covered = NO_ENTRY
   }
 
   /** Reads and compares `first` to `last`. */
