@@ -111,7 +111,8 @@ test('a backup under load has all that was acknowledged before it, and a new clu
     sport,
   )
   expect([made.code, made.stderr]).toEqual([0, ''])
-  expect((await store('keystore', '--full', first.directory)).stdout).toBe(dump)
+  const { stdout: copied } = await store('keystore', '--full', first.directory)
+  expect(sorted(copied)).toEqual(sorted(dump))
   expect((await store('verify', first.directory)).code).toBe(0)
   restored.startBalancer()
   restored.startServer(first)
@@ -157,7 +158,7 @@ test('flags, expiry and cas unique are kept, and what expires meanwhile does', a
   ])
   await delay(soonSeconds * 1_000 + 100 - Date.now())
   expect((await store('restore', 'b', '--data', 'srv')).code).toBe(0)
-  expect((await store('keystore', '--full', 'srv')).stdout).toBe(stdout)
+  expect(sorted((await store('keystore', '--full', 'srv')).stdout)).toEqual(sorted(stdout))
   const restored = await TestCluster.prepare(2)
   clusters.push(restored)
   const [first, second] = restored.servers
