@@ -103,9 +103,11 @@ export class ItemStore {
 
   /** All items as of now, in no particular order, while the store goes on. To be closed. */
   view(): ItemsView {
-    return new ItemsView(this.#count, this.#index.snapshot(), this.#arena.openView(), () =>
-      this.#arena.closeView(),
-    )
+    const pages = this.#index.openSnapshot()
+    return new ItemsView(this.#count, pages, this.#arena.openView(), () => {
+      this.#index.closeSnapshot()
+      this.#arena.closeView()
+    })
   }
 
   /** @returns the size of the record. */
