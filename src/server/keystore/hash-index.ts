@@ -5,12 +5,15 @@
  * becomes twice as large, and from a certain size on two pages, so that no
  * operation moves more than a page.
  *
- * A snapshot shares its pages with the index; each is copied before its first
- * change after that.
+ * A snapshot shares its pages with the index; while it is open each is copied
+ * before its first change. Pages of the common size are cut from larger pieces
+ * of memory and used again, so that the collector has nothing to do with them.
  */
 
 const PAGE_SLOTS_MIN = 16
 const PAGE_SLOTS_MAX = 512
+const FRAME_LENGTH = 2 * PAGE_SLOTS_MAX
+const FRAMES_AT_ONCE = 64
 /** With so many pages, or where so many bits of the hashes are equal, pages grow instead. */
 const DEPTH_MAX = 17
 
@@ -20,7 +23,7 @@ export interface Page {
   count: number
   /** How many upper bits of the hash all in it share. */
   readonly depth: number
-  /** The snapshots that came before it do not have it. */
+  /** How many snapshots there had been: later ones have it too. */
   readonly epoch: number
 }
 
@@ -34,11 +37,17 @@ export class HashIndex {
   /** 2 ** depth of them; a page of a lesser depth stands there several times in a row. */
   #directory: Page[]
   #depth = 0
+  /** The snapshots so far, and how many of them are open. */
   #epoch = 0
+  #openCount = 0
+  /** Memory of pages of the common size that nobody needs. */
+  readonly #spare: Uint32Array[] = []
+  /** The same, that open snapshots may still need. */
+  readonly #setAside: Uint32Array[] = []
 
   constructor(keys: Keys) {
     this.#keys = keys
-    this.#directory = [createPage(PAGE_SLOTS_MIN, 0, 0)]
+    this.#directory = [this.#createPage(PAGE_SLOTS_MIN, 0)]
   }
 
   /** The location of `key`; 0 for none. */
@@ -104,10 +113,17 @@ export class HashIndex {
     return locationsIn(this.#directory)
   }
 
-  /** All pages as they are now, for `locationsIn`. */
-  snapshot(): readonly Page[] {
+  /** All pages as they are now, for `locationsIn`, until it is closed. */
+  openSnapshot(): readonly Page[] {
     this.#epoch++
+    this.#openCount++
     return this.#directory.slice()
+  }
+
+  closeSnapshot(): void {
+    if (--this.#openCount > 0) return
+    for (const slots of this.#setAside) this.#spare.push(slots)
+    this.#setAside.length = 0
   }
 
   // ---------------------------------------------------------------- inside
@@ -120,10 +136,13 @@ export class HashIndex {
   /** The page, not shared with a snapshot. */
   #ownPageOf(hash: number): Page {
     const page = this.#pageOf(hash)
-    if (page.epoch === this.#epoch) return page
-    const { slots, count, depth } = page
-    const own = { slots: slots.slice(), count, depth, epoch: this.#epoch }
+    if (page.epoch === this.#epoch || this.#openCount === 0) return page
+    const { count, depth } = page
+    const slots = this.#takeSlots(page.slots.length)
+    slots.set(page.slots)
+    const own = { slots, count, depth, epoch: this.#epoch }
     this.#replace(hash, depth, own)
+    this.#letGo(page)
     return own
   }
 
@@ -149,11 +168,12 @@ export class HashIndex {
     }
     const depth = page.depth + 1
     const bit = 2 ** (32 - depth)
-    const low = createPage(slotCount, depth, this.#epoch)
-    const high = createPage(slotCount, depth, this.#epoch)
+    const low = this.#createPage(slotCount, depth)
+    const high = this.#createPage(slotCount, depth)
     refill(page.slots, (each) => (each & bit ? high : low))
     this.#replace((hash & ~bit) >>> 0, depth, low)
     this.#replace((hash | bit) >>> 0, depth, high)
+    this.#letGo(page)
     return hash & bit ? high : low
   }
 
@@ -165,10 +185,37 @@ export class HashIndex {
   }
 
   #resize(page: Page, hash: number, slotCount: number): Page {
-    const resized = createPage(slotCount, page.depth, this.#epoch)
+    const resized = this.#createPage(slotCount, page.depth)
     refill(page.slots, () => resized)
     this.#replace(hash, page.depth, resized)
+    this.#letGo(page)
     return resized
+  }
+
+  #createPage(slotCount: number, depth: number): Page {
+    const slots = this.#takeSlots(2 * slotCount)
+    slots.fill(0)
+    return { slots, count: 0, depth, epoch: this.#epoch }
+  }
+
+  /** Memory for a page, with whatever is in it. */
+  #takeSlots(length: number): Uint32Array {
+    if (length !== FRAME_LENGTH) return new Uint32Array(length)
+    if (this.#spare.length === 0) {
+      const { buffer } = new Uint32Array(FRAMES_AT_ONCE * FRAME_LENGTH)
+      for (let at = 0; at < FRAMES_AT_ONCE; at++) {
+        this.#spare.push(new Uint32Array(buffer, at * 4 * FRAME_LENGTH, FRAME_LENGTH))
+      }
+    }
+    return this.#spare.pop() as Uint32Array
+  }
+
+  /** The index does not need this page any more. */
+  #letGo({ slots, epoch }: Page): void {
+    if (slots.length !== FRAME_LENGTH) return
+    const isShared = this.#openCount > 0 && epoch < this.#epoch
+    if (isShared) this.#setAside.push(slots)
+    else this.#spare.push(slots)
   }
 
   /** Puts `page` in all places of the one that `hash` has at `depth`. */
@@ -220,10 +267,6 @@ function doubled(directory: readonly Page[]): Page[] {
   const pages: Page[] = []
   for (const page of directory) pages.push(page, page)
   return pages
-}
-
-function createPage(slotCount: number, depth: number, epoch: number): Page {
-  return { slots: new Uint32Array(2 * slotCount), count: 0, depth, epoch }
 }
 
 function isFull({ slots, count }: Page): boolean {

@@ -20,6 +20,7 @@ export const SLICES = 256
 const SLICE_WIDTH = 2 ** 32 / SLICES
 /** What an item costs in the index, between the most and the least its pages are filled. */
 const INDEX_BYTES = 16
+
 /** What an item counts in `bytes`. */
 export function itemBytes(keyLength: number, valueLength: number): number {
   return recordBytes(keyLength, valueLength) + INDEX_BYTES
@@ -41,7 +42,7 @@ export class ItemStore {
     return this.#expiringCount > 0
   }
 
-  /** The sum of `itemBytes`; what is really held is up to a third more. */
+  /** The sum of `itemBytes`; what is really held is up to half more. */
   get bytes(): number {
     return this.#bytes
   }
@@ -103,9 +104,11 @@ export class ItemStore {
 
   /** All items as of now, in no particular order, while the store goes on. To be closed. */
   view(): ItemsView {
-    return new ItemsView(this.#count, this.#index.snapshot(), this.#arena.openView(), () =>
-      this.#arena.closeView(),
-    )
+    const pages = this.#index.openSnapshot()
+    return new ItemsView(this.#count, pages, this.#arena.openView(), () => {
+      this.#index.closeSnapshot()
+      this.#arena.closeView()
+    })
   }
 
   /** @returns the size of the record. */
