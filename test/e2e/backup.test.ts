@@ -165,7 +165,9 @@ test('flags, expiry and cas unique are kept, and what expires meanwhile does', a
   if (!first || !second) throw new Error('no servers')
   // At other addresses than it was restored for.
   restored.startBalancer()
-  restored.startServer({ ...first, directory: join(directory, 'srv') })
+  const moved = { ...first, directory: join(directory, 'srv') }
+  restored.servers[0] = moved
+  restored.startServer(moved)
   restored.startServer(second)
   await restored.ready()
   const client = await TextClient.connect(second.cport)
