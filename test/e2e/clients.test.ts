@@ -272,12 +272,12 @@ test('log and keystore are text: what a client wrote can be read off them', asyn
       .sort()
       .map((segment) => readFileSync(join(group, 'log', segment), 'utf8'))
       .join('')
-  expect(readLog()).toMatch(/^log 1 [0-9a-f]{16} 0 1 [0-9a-f]{8}\n/)
+  expect(readLog()).toMatch(/^log 2 [0-9a-f]{16} 0 1 0 0 0 [0-9a-f]{8}\n/)
   expect(readLog()).toMatch(
     /\n\d+ \d+ \d{13} 34 [0-9a-f]{8}\nset readable 7 0 11\r\nhello world\r\n/,
   )
   // An idle log is sealed after 10 ms.
-  await eventually('a seal', () => /\nseal \d+ \d+ \d+ [0-9a-f]{8}\n/.test(readLog()))
+  await eventually('a seal', () => /\nseal \d+ \d+ \d+ \d+ [0-9a-f]{8}\n/.test(readLog()))
 
   // The keystore file is written on a clean stop.
   await cluster.killServer(first, 'SIGTERM')

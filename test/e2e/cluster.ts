@@ -226,14 +226,22 @@ export class TestCluster {
       },
       timeoutMs,
     )
+    // Asked themselves: a load balancer takes a server that has just been killed for alive.
+    const isReady = async ({ place, cport }: ServerProcess) => {
+      const { members } = await fetchStatus(io, [{ host: place.cip, port: cport }], 'server')
+      const self = members.find((member) => member.cport === cport)
+      return self?.voter && (self.appliedIndex ?? 0) >= committed
+    }
     await eventually(
       'every server a voter and up to date',
+      async () => (await Promise.all(this.servers.map(isReady))).every(Boolean),
+      timeoutMs,
+    )
+    await eventually(
+      'the load balancer has heard of all of them',
       async () => {
         const { members } = await this.status()
-        const good = members.filter(
-          ({ alive, voter, appliedIndex }) => alive && voter && (appliedIndex ?? 0) >= committed,
-        )
-        return good.length === this.servers.length
+        return members.filter(({ alive, voter }) => alive && voter).length === this.servers.length
       },
       timeoutMs,
     )
