@@ -323,7 +323,7 @@ export class Node {
       )
     }
     const { file: voteFile, hardState } = await VoteFile.open(io.disk, directory, self.id)
-    const open = () => restore({ ...options, serverId: self.id })
+    const open = () => restore(options)
     let restored = await open()
     if (formAlone && restored.summary.lastIndex === 0 && !restored.summary.damage) {
       await bootstrap(options, restored.store)

@@ -50,8 +50,8 @@ export async function recover(
   try {
     const { serverId, clusterId } = await loadIdentity(disk, directory, io.random)
     if (clusterId === null) throw new Error(`${directory}: the server has joined no cluster yet`)
-    const options = { io, log, directory, group: GROUP, clusterId, serverId }
-    const restored = await restore(options)
+    const options = { io, log, directory, group: GROUP, clusterId }
+    const restored = await restore({ ...options, readOnly: true })
     const { commitIndex, lastIndex, lastTimeMs, configs } = restored.raftLog
     const config = configs.findLast((each) => memberOf(each.config, serverId))?.config
     const member = config && memberOf(config, serverId)

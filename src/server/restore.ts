@@ -9,8 +9,9 @@
  * Damage costs nothing where the keystore covers all that stands behind it, too. Else
  * what is missing has to come from peers: the log says what it owes.
  */
-import type { Io } from '../io/io.ts'
+import type { Disk, Io } from '../io/io.ts'
 import type { Logger } from '../io/logger.ts'
+import { readOnlyDisk } from './inspect/read-only-disk.ts'
 import {
   KeystoreDamagedError,
   type KeystoreHeader,
@@ -22,7 +23,7 @@ import { LogStore, type LogStoreOptions, type LogSummary } from './log/log-store
 import type { LogEntry } from './log/record.ts'
 import type { RaftLogState } from './raft/raft-log.ts'
 import { NO_ENTRY } from './raft/term-runs.ts'
-import type { Config, ServerId } from './raft/types.ts'
+import type { Config } from './raft/types.ts'
 
 /** A snapshot that is complete and not yet in the keystore's place. */
 export const SNAPSHOT = 'snapshot'
@@ -31,6 +32,7 @@ export const SNAPSHOT_PART = 'snapshot.part'
 export const KEYSTORE = 'keystore'
 
 const REPLAY_BYTES = 4 * 1024 * 1024
+const PROGRESS_MS = 1_000
 
 export interface RestoreOptions {
   readonly io: Io
@@ -38,8 +40,9 @@ export interface RestoreOptions {
   readonly directory: string
   readonly group: number
   readonly clusterId: string
-  readonly serverId: ServerId
   readonly segmentBytes?: number
+  /** Nothing is changed, and nothing can be appended to the log. */
+  readonly readOnly?: boolean
 }
 
 export interface Restored {
@@ -53,12 +56,12 @@ export interface Restored {
 }
 
 export async function restore(options: RestoreOptions): Promise<Restored> {
-  const { io, directory, group, clusterId } = options
+  const { io, directory, group, clusterId, segmentBytes, readOnly = false } = options
   const at = groupDirectory(directory, group, clusterId)
-  await io.disk.makeDirectory(at)
-  // The keystore's name must be as durable as the log is short.
-  await io.disk.syncDirectory(at)
-  const { machine, header, bytes: keystoreBytes, isNews } = await load(options, at)
+  const progress = new Progress(options)
+  if (!readOnly) await prepare(io.disk, at)
+  const { machine, header, bytes: keystoreBytes, isNews } = await load(options, at, progress)
+  let scannedBytes = 0
   const logOptions: LogStoreOptions = {
     disk: io.disk,
     timers: io.timers,
@@ -67,12 +70,17 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
     group,
     covered: header ? { term: header.term, index: header.index } : NO_ENTRY,
     isCoverNews: isNews,
-    ...(options.segmentBytes ? { segmentBytes: options.segmentBytes } : {}),
+    readOnly,
+    onScanned: ({ index, bytes }) => {
+      scannedBytes += bytes
+      progress.say(() => `read ${mib(scannedBytes)} of the log, to entry ${index}`)
+    },
+    ...(segmentBytes ? { segmentBytes } : {}),
   }
   const { log: store, summary } = await LogStore.open(logOptions)
   const configs = configsOf(header, summary)
   report(options, summary)
-  if (isNews) await adoptSnapshot(io.disk, at)
+  if (isNews && !readOnly) await adoptSnapshot(io.disk, at)
   let grownBytes = 0
   while (machine.appliedIndex < summary.commitIndex) {
     const first = machine.appliedIndex + 1
@@ -82,6 +90,7 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
       machine.apply(entry)
       grownBytes += entry.bytes
     }
+    progress.say(() => `applied entry ${machine.appliedIndex} of ${summary.commitIndex}`)
   }
   const commitIndex = machine.appliedIndex
   store.commitIndex = commitIndex
@@ -97,24 +106,29 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
 }
 
 /** From now on the snapshot that was received is the keystore. */
-export async function adoptSnapshot(disk: Io['disk'], at: string): Promise<void> {
+export async function adoptSnapshot(disk: Disk, at: string): Promise<void> {
   await disk.rename(`${at}/${SNAPSHOT}`, `${at}/${KEYSTORE}`)
   await disk.syncDirectory(at)
 }
 
-/** The newest whole file of items. */
-async function load(options: RestoreOptions, at: string) {
-  const { disk } = options.io
-  const names = await disk.list(at)
-  for (const name of names) {
+/** The keystore's name must be as durable as the log is short, and halves are no use. */
+async function prepare(disk: Disk, at: string): Promise<void> {
+  await disk.makeDirectory(at)
+  await disk.syncDirectory(at)
+  for (const name of await disk.list(at)) {
     if (name === SNAPSHOT_PART || name.endsWith('.tmp')) await disk.remove(`${at}/${name}`)
   }
-  const keystore = await loadFile(options, at, KEYSTORE)
-  if (!names.includes(SNAPSHOT)) return { ...keystore, isNews: false }
-  const snapshot = await loadFile(options, at, SNAPSHOT)
+}
+
+/** The newest whole file of items. */
+async function load(options: RestoreOptions, at: string, progress: Progress) {
+  const { disk } = options.io
+  const keystore = await loadFile(options, `${at}/${KEYSTORE}`, progress)
+  if (!(await disk.list(at)).includes(SNAPSHOT)) return { ...keystore, isNews: false }
+  const snapshot = await loadFile(options, `${at}/${SNAPSHOT}`, progress)
   const isNews = (snapshot.header?.index ?? 0) > (keystore.header?.index ?? 0)
   if (isNews) return { ...snapshot, isNews }
-  await disk.remove(`${at}/${SNAPSHOT}`)
+  if (!options.readOnly) await disk.remove(`${at}/${SNAPSHOT}`)
   return { ...keystore, isNews }
 }
 
@@ -127,12 +141,16 @@ interface Loaded {
 
 async function loadFile(
   { io, log, clusterId }: RestoreOptions,
-  at: string,
-  name: string,
+  path: string,
+  progress: Progress,
 ): Promise<Loaded> {
-  const path = `${at}/${name}`
+  let readBytes = 0
+  const disk = readOnlyDisk(io.disk, (bytes) => {
+    readBytes += bytes
+    progress.say(() => `read ${mib(readBytes)} of ${path}`)
+  })
   try {
-    return await loadKeystore(io.disk, path, clusterId)
+    return await loadKeystore(disk, path, clusterId)
   } catch (error) {
     if (!(error instanceof KeystoreDamagedError)) throw error
     log.warn({}, `${error.message}; its items are taken from the log or from another server`)
@@ -146,7 +164,7 @@ async function loadFile(
  * @throws KeystoreDamagedError
  */
 export async function loadKeystore(
-  disk: Io['disk'],
+  disk: Pick<Disk, 'list' | 'open'>,
   path: string,
   clusterId: string | null,
 ): Promise<Loaded> {
@@ -184,4 +202,26 @@ function report({ log }: RestoreOptions, { damage, owed, lastIndex }: LogSummary
     ? `what it had up to entry ${owed.index} of term ${owed.term} has to come from another server`
     : 'nothing that counts is missing'
   log.warn({}, `${where}; ${what}`)
+}
+
+/** Says now and then how far a start has come that takes long. */
+class Progress {
+  readonly #options: RestoreOptions
+  #saidMs: number
+
+  constructor(options: RestoreOptions) {
+    this.#options = options
+    this.#saidMs = options.io.clock.monotonicMs()
+  }
+
+  say(what: () => string): void {
+    const nowMs = this.#options.io.clock.monotonicMs()
+    if (nowMs - this.#saidMs < PROGRESS_MS) return
+    this.#saidMs = nowMs
+    this.#options.log.info({}, `starting: ${what()}`)
+  }
+}
+
+function mib(bytes: number): string {
+  return `${Math.round(bytes / 1024 / 1024)} MiB`
 }

@@ -69,7 +69,7 @@ async function expectRecovered(disk: MemoryDisk): Promise<void> {
   expect(await clusterOf(disk)).toBe('old.1-a')
   const restored = await restore({
     ...{ io: ioOf(disk), log: QUIET, directory: DATA, group: 0 },
-    ...{ clusterId: 'old.1-a', serverId: 'a' },
+    clusterId: 'old.1-a',
   })
   expect(restored.machine.get('k')).toMatchObject({ value: Buffer.from('v'), casUnique: 4 })
   expect(restored.summary).toMatchObject({ base: { term: 2, index: 4 }, lastIndex: 5 })
@@ -84,9 +84,11 @@ async function expectRecovered(disk: MemoryDisk): Promise<void> {
 
 test('without force nothing is changed, and it says what there is', async () => {
   const disk = await survivor()
+  const { mutationCount } = disk
   expect(await recover(ioOf(disk), QUIET, DATA, false)).toMatchObject({
     ...{ serverId: 'a', clusterId: 'old', newClusterId: 'old.1-a', lastIndex: 4 },
   })
+  expect(disk.mutationCount).toBe(mutationCount)
   expect(await clusterOf(disk)).toBe('old')
 })
 

@@ -132,7 +132,7 @@ async function start(disk: MemoryDisk) {
   const { hardState } = await VoteFile.open(disk, DATA, SELF)
   const restored = await restore({
     ...{ io, log: { info: () => {}, warn, error: () => {} }, directory: DATA, group: 0 },
-    ...{ clusterId: CLUSTER, serverId: SELF, segmentBytes: SEGMENT_BYTES },
+    ...{ clusterId: CLUSTER, segmentBytes: SEGMENT_BYTES },
   })
   return { ...restored, identity, hardState, warnings, log: new RaftLog(restored.raftLog) }
 }

@@ -71,6 +71,10 @@ export interface LogStoreOptions {
   readonly covered?: EntryId
   /** That file came from a leader: where the log does not have its entry, it starts behind it. */
   readonly isCoverNews?: boolean
+  /** Nothing is changed; then nothing can be appended. */
+  readonly readOnly?: boolean
+  /** Called for each entry that is found at the start. */
+  readonly onScanned?: (entry: LogEntry) => void
 }
 
 export const SEGMENT_BYTES = 64 * 1024 * 1024
@@ -231,7 +235,7 @@ export class LogStore {
   async close(): Promise<void> {
     this.#isClosed = true
     await this.#beginWriting()
-    if (!this.#failure) {
+    if (!this.#failure && !this.#options.readOnly) {
       // A seal says that all before it is durable; one written while idle is not yet.
       if (this.#isSealed) await this.#segment.file.datasync()
       await this.#writeAll([this.#takeSeal([])])
@@ -473,10 +477,10 @@ export class LogStore {
 
   async #open(): Promise<LogSummary> {
     await this.#findSegments()
-    const { covered = NO_ENTRY, isCoverNews } = this.#options
+    const { covered = NO_ENTRY, isCoverNews, readOnly, onScanned } = this.#options
     if (this.#segments.length === 0) {
       this.#startAnew(covered)
-      await this.#startSegment([])
+      if (!readOnly) await this.#startSegment([])
       return this.#summary(null, [], 0, 0)
     }
     const scanned = await scanLog(
@@ -484,7 +488,10 @@ export class LogStore {
       covered.index,
       isCoverNews ? 0 : covered.index,
       this.#reader,
-      (entry, segment, offset) => this.#markEntry(entry, segment, offset),
+      (entry, segment, offset) => {
+        onScanned?.(entry)
+        this.#markEntry(entry, segment, offset)
+      },
     )
     const { configs, lastTimeMs, lastIndex, unsealedFirst, damage, terms } = scanned
     const isHeld = this.#holds(covered, scanned)
@@ -495,8 +502,7 @@ export class LogStore {
     } else this.#startAnew(covered)
     this.#owed = scanned.owed
     if (!this.#isOwing) this.#owed = NO_ENTRY
-    if (isHeld) await this.#goOn(unsealedFirst)
-    else await this.#startSegment([])
+    if (!readOnly) await (isHeld ? this.#goOn(unsealedFirst) : this.#startSegment([]))
     return isHeld
       ? this.#summary(damage, configs, lastTimeMs, scanned.commitIndex)
       : this.#summary(damage, [], 0, covered.index)
@@ -516,18 +522,20 @@ export class LogStore {
   }
 
   async #findSegments(): Promise<void> {
-    const { disk, directory, clusterId, group } = this.#options
-    await disk.makeDirectory(directory)
-    // A name that is readable may not be durable, if the process before died in between.
-    await disk.syncDirectory(directory)
+    const { disk, directory, clusterId, group, readOnly = false } = this.#options
+    if (!readOnly) {
+      await disk.makeDirectory(directory)
+      // A name that is readable may not be durable, if the process before died in between.
+      await disk.syncDirectory(directory)
+    }
     for (const name of await disk.list(directory)) {
       const path = `${directory}/${name}`
       const sequence = segmentSequence(name)
       if (sequence === null) {
-        if (name.endsWith('.tmp')) await disk.remove(path)
+        if (name.endsWith('.tmp') && !readOnly) await disk.remove(path)
         continue
       }
-      const file = await disk.open(path, { create: false })
+      const file = await disk.open(path, { create: false, readOnly })
       const { header, end: start } = await readSegmentHeader(file, path)
       if (header && (header.clusterId !== clusterId || header.group !== group)) {
         throw new LogDamagedError(
