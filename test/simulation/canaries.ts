@@ -188,6 +188,32 @@ export const CANARIES: readonly Canary[] = [
       ],
     ],
   },
+  {
+    name: 'forgotten-debt',
+    what: 'a log that damage cut short forgets that it had more',
+    edits: [['server/log/log-store.js', 'this.#owed = scanned.owed;', 'this.#owed = NO_ENTRY;']],
+  },
+  {
+    name: 'not-alone',
+    what: 'a segment is begun while a batch is on its way to the one before',
+    edits: [['server/log/log-store.js', 'while (this.#isWriting)', 'while (false)']],
+  },
+  {
+    name: 'unheard-snapshot',
+    what: 'a snapshot that is no news is not acknowledged',
+    edits: [['server/raft/raft.js', 'this.#ackOwed = true;\n        const isHere', 'const isHere']],
+  },
+  {
+    name: 'cut-too-far',
+    what: 'the log is cut to what the next keystore file will hold',
+    edits: [
+      [
+        'server/node.js',
+        'this.#keystoreBytes = await writeKeystore(',
+        'this.raft.compact(this.#store.cutTo(index));\n            this.#keystoreBytes = await writeKeystore(',
+      ],
+    ],
+  },
 ]
 
 /**

@@ -3,6 +3,7 @@
  * something and, where it lasts, ends it; `stop` ends all of it.
  */
 import { EMPTY_CONFIG, voterIds } from '../../src/server/raft/config.ts'
+import type { Config } from '../../src/server/raft/types.ts'
 import { CRASH_POLICIES } from '../io/memory-disk.ts'
 import {
   type BalancerProcess,
@@ -55,6 +56,9 @@ const TURN_CRASHES_MAX = 30
 /** A run owes so many; where few could be carried out the next ones come sooner. */
 const FAULTS_PER_MS = 16 / 60_000
 
+/** A removal that was asked for may take so long. */
+const REMOVAL_MS = 6_000
+
 export class Faults {
   readonly counts = new Map<FaultKind, number>()
   readonly #world: World
@@ -64,6 +68,7 @@ export class Faults {
   readonly #hostNames: readonly string[]
   readonly #kinds: Readonly<Record<FaultKind, () => boolean>>
   readonly #meanMs: number
+  #removalUntilMs = 0
   /** How many of the turns end in a crash. */
   readonly #turnRatio: number
   /** When the last one happened. */
@@ -359,16 +364,28 @@ export class Faults {
     })
   }
 
-  /** Whether one more voter may be without what it had: the others are a quorum that has it. */
+  /**
+   * Whether one more voter may be without what it had: the others are a quorum that has it,
+   * also if a voter less is wanted at this very moment.
+   */
   get #mayLoseOne(): boolean {
     const configs = this.#servers.map(({ node }) => node?.raft.config ?? EMPTY_CONFIG)
     const isComplete = configs.some(({ members }) => members.length >= this.#servers.length)
     const voterCount = Math.min(...configs.map((config) => voterIds(config).length))
+    const lostCount = this.#lostCount(configs)
+    const isShrinking =
+      this.#world.nowMs < this.#removalUntilMs || configs.some(({ floor }) => floor < 3)
+    const isCalm = this.#servers.every(({ host }) => host.isUp && !host.isPaused)
+    if (!isComplete || isShrinking || (lostCount > 0 && !isCalm)) return false
+    return 2 * (lostCount + 1) < voterCount
+  }
+
+  /** Voters that are gone with their disk, and damaged ones. */
+  #lostCount(configs: readonly Config[]): number {
     const running = new Set(this.#servers.map(({ id }) => id))
     const isGone = (id: string) => !running.has(id)
     const goneCount = Math.max(...configs.map((config) => voterIds(config).filter(isGone).length))
-    const damagedCount = this.#servers.filter(({ isDamaged }) => isDamaged).length
-    return isComplete && 2 * (goneCount + damagedCount + 1) < voterCount
+    return goneCount + this.#servers.filter(({ isDamaged }) => isDamaged).length
   }
 
   /** Rot: in the log before a seal, or it can't be told from a torn tail. */
@@ -401,7 +418,11 @@ export class Faults {
 
   /** Somebody takes a server out of the cluster; started again, it comes back. */
   #remove(): boolean {
+    if (this.#lostCount(this.#servers.map(({ node }) => node?.raft.config ?? EMPTY_CONFIG)) > 0) {
+      return false // enough are missing
+    }
     const { id } = this.#world.pick(this.#servers)
+    this.#removalUntilMs = this.#world.nowMs + REMOVAL_MS
     return this.#onLeader(({ node }) => {
       if (id !== null) node?.remove(id)
       this.#world.after(1_000, () => {
