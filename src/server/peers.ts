@@ -210,6 +210,8 @@ export class Peers {
     const object = parseObject(bytes.toString())
     const message = this.#codec?.decodeDatagram(object)
     if (message && this.#isForMe(message)) {
+      // One that has lost all it knew can answer, and is told the rest.
+      if (!this.#introduced.has(message.from)) this.#introduced.set(message.from, from)
       this.#heard(message.from)
       return this.#handler.onMessage(message)
     }

@@ -142,3 +142,14 @@ test('a message of a later version leaves once the peer has said that it knows i
   await run(100)
   expect(take()).toEqual(['a appendResp', 'b snapResp'])
 })
+
+test('a server that knows nobody can answer who speaks to it', async () => {
+  const { a, b, run, take } = await start()
+  b.setAddresses(new Map())
+  expect(b.send(beat('b', 'a'))).toBe(null)
+  a.send(beat('a', 'b'))
+  await run(50)
+  expect(b.send(beat('b', 'a'))).toBe(0)
+  await run(50)
+  expect(take()).toEqual(['b heartbeatResp', 'a heartbeatResp'])
+})
