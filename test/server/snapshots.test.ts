@@ -1,0 +1,188 @@
+/** A snapshot on its way, over a link that may be cut, from and to disks in memory. */
+import { expect, test } from 'vitest'
+import type { Io, Timer } from '../../src/io/io.ts'
+import { ItemStore } from '../../src/server/keystore/item-store.ts'
+import { type KeystoreHeader, writeKeystore } from '../../src/server/keystore/keystore-file.ts'
+import type { Snap, SnapResp } from '../../src/server/peer-messages.ts'
+import {
+  type ReceivedSnapshot,
+  SnapshotReceiver,
+  SnapshotSender,
+} from '../../src/server/snapshots.ts'
+import { settle } from '../io/manual-timers.ts'
+import { MemoryDisk } from '../io/memory-disk.ts'
+
+const GROUP = 'data/groups/0'
+const PATH = `${GROUP}/keystore`
+const PIECE_BYTES = 1_000
+const STEP_MS = 100
+const HEADER: KeystoreHeader = {
+  ...{ clusterId: 'c', group: 0, index: 900, term: 3, timeMs: 5_000 },
+  config: { members: [], floor: 2 },
+}
+
+class Transfer {
+  readonly from = new MemoryDisk()
+  readonly to = new MemoryDisk()
+  readonly events: string[] = []
+  /** Offsets of the pieces that left. */
+  readonly pieces: number[] = []
+  received: ReceivedSnapshot | null = null
+  isCut = false
+  #nowMs = 0
+  #timers: { readonly atMs: number; readonly fn: () => void }[] = []
+  readonly sender: SnapshotSender
+  readonly receiver: SnapshotReceiver
+
+  constructor() {
+    const io: Io = {
+      clock: { monotonicMs: () => this.#nowMs, wallMs: () => this.#nowMs },
+      random: { float: () => 0, hex: () => 'f00d' },
+      timers: { after: (delayMs, fn) => this.#after(delayMs, fn), soon: setImmediate },
+      disk: this.from,
+      network: null as never,
+    }
+    this.sender = new SnapshotSender({
+      ...{ io, path: PATH, pieceBytes: PIECE_BYTES },
+      send: (message) => {
+        if (message.piece.length > 0) this.pieces.push(message.offset)
+        this.#pass(() => this.receiver.receive({ ...message, from: 'a', term: 3 } as Snap))
+      },
+      onMoved: () => {},
+      onEnded: () => void this.events.push('ended'),
+      onDamaged: () => void this.events.push('damaged'),
+    })
+    this.receiver = new SnapshotReceiver({
+      ...{ disk: this.to, directory: GROUP, clusterId: 'c' },
+      send: (message) =>
+        this.#pass(() => this.sender.answered({ ...message, from: 'b', term: 3 } as SnapResp)),
+      onReceived: async (snapshot) => {
+        this.received = snapshot
+        this.events.push('received')
+      },
+      onKnown: () => void this.events.push('known'),
+      onFailure: (error) => void this.events.push(`failed: ${error}`),
+    })
+  }
+
+  /** A keystore file of about this size. */
+  async prepare(itemCount = 100): Promise<number> {
+    const items = new ItemStore()
+    for (let at = 0; at < itemCount; at++) {
+      const value = Buffer.from(`${at}`.padEnd(200, 'v'))
+      items.set(`key-${at}`, { flags: 0, expiresAtMs: 0, casUnique: at + 1, value })
+    }
+    await this.from.makeDirectory(GROUP)
+    await this.to.makeDirectory(GROUP)
+    return writeKeystore(this.from, GROUP, HEADER, items.view())
+  }
+
+  async run(ms: number): Promise<void> {
+    for (const endMs = this.#nowMs + ms; this.#nowMs < endMs; this.#nowMs += STEP_MS) {
+      for (let round = 0; round < 10; round++) await settle()
+      const due = this.#timers.filter(({ atMs }) => atMs <= this.#nowMs)
+      this.#timers = this.#timers.filter((timer) => !due.includes(timer))
+      for (const { fn } of due) fn()
+    }
+  }
+
+  #after(delayMs: number, fn: () => void): Timer {
+    const timer = { atMs: this.#nowMs + delayMs, fn }
+    this.#timers.push(timer)
+    return {
+      cancel: () => {
+        this.#timers = this.#timers.filter((other) => other !== timer)
+      },
+    }
+  }
+
+  #pass(deliver: () => void): void {
+    if (!this.isCut) queueMicrotask(deliver)
+  }
+}
+
+test('the whole file arrives, in pieces, each sent once', async () => {
+  const transfer = new Transfer()
+  const bytes = await transfer.prepare()
+  transfer.sender.start('b')
+  await transfer.run(5_000)
+  expect(transfer.events).toEqual(['received', 'ended'])
+  expect(transfer.received?.header).toEqual(HEADER)
+  expect(transfer.received?.machine.items.count).toBe(100)
+  expect(transfer.to.bytes(`${GROUP}/snapshot`)).toEqual(transfer.from.bytes(PATH))
+  const count = Math.ceil(bytes / PIECE_BYTES)
+  expect(transfer.pieces).toEqual(Array.from({ length: count }, (_, at) => at * PIECE_BYTES))
+})
+
+test('after a cut it goes on where it was', async () => {
+  const transfer = new Transfer()
+  const bytes = await transfer.prepare(2_000)
+  transfer.sender.start('b')
+  await settle()
+  while (transfer.pieces.length < 10) await settle()
+  transfer.isCut = true
+  await transfer.run(2_000)
+  const sentCount = transfer.pieces.length
+  transfer.isCut = false
+  await transfer.run(60_000)
+  expect(transfer.events).toEqual(['received', 'ended'])
+  expect(transfer.pieces[sentCount]).toBeGreaterThanOrEqual(9 * PIECE_BYTES)
+  // At the most what was on its way is sent again.
+  expect(transfer.pieces.length).toBeLessThanOrEqual(Math.ceil(bytes / PIECE_BYTES) + 1)
+  expect(transfer.to.bytes(`${GROUP}/snapshot`)).toEqual(transfer.from.bytes(PATH))
+})
+
+test('a cut that lasts ends it', async () => {
+  const transfer = new Transfer()
+  await transfer.prepare(2_000)
+  transfer.sender.start('b')
+  await settle()
+  transfer.isCut = true
+  await transfer.run(7_000)
+  expect(transfer.events).toEqual(['ended'])
+  expect(await transfer.to.list(GROUP)).not.toContain('snapshot')
+})
+
+test('a newer file under its name does not mix with it', async () => {
+  const transfer = new Transfer()
+  await transfer.prepare(2_000)
+  const before = transfer.from.bytes(PATH)
+  transfer.sender.start('b')
+  while (transfer.pieces.length < 10) await settle()
+  await transfer.prepare(50)
+  await transfer.run(60_000)
+  expect(transfer.events).toEqual(['received', 'ended'])
+  expect(transfer.to.bytes(`${GROUP}/snapshot`)).toEqual(before)
+})
+
+test('a damaged file is refused, and its leader hears of it', async () => {
+  const transfer = new Transfer()
+  const bytes = await transfer.prepare()
+  transfer.from.flipBit(PATH, Math.floor(bytes / 2))
+  transfer.sender.start('b')
+  await transfer.run(5_000)
+  expect(transfer.events).toEqual(['damaged', 'ended'])
+  expect(transfer.received).toBe(null)
+  expect(await transfer.to.list(GROUP)).not.toContain('snapshot')
+})
+
+test('a disk that fails under it is reported', async () => {
+  const transfer = new Transfer()
+  await transfer.prepare()
+  transfer.to.fail('datasync')
+  transfer.sender.start('b')
+  await transfer.run(2_000)
+  expect(transfer.events[0]).toMatch(/^failed: Error: EIO/)
+})
+
+test('who leads no more sends no more', async () => {
+  const transfer = new Transfer()
+  await transfer.prepare(2_000)
+  transfer.sender.start('b')
+  while (transfer.pieces.length < 10) await settle()
+  transfer.sender.stop()
+  const sentCount = transfer.pieces.length
+  await transfer.run(10_000)
+  expect(transfer.pieces.length).toBeLessThanOrEqual(sentCount + 1)
+  expect(transfer.events).toEqual([])
+})
