@@ -112,11 +112,11 @@ export class World {
     this.#lose(id)
   }
 
-  /** One machine loses its power, and what it had not synced. */
-  kill(id: string): void {
+  /** One machine loses its power, and what it had not synced unless told otherwise. */
+  kill(id: string, policy = LOSE): void {
     const disk = this.disks.get(id) as MemoryDisk
     this.#lose(id)
-    this.disks.set(id, disk.crash(LOSE))
+    this.disks.set(id, disk.crash(policy))
     this.#timers = this.#timers.filter((timer) => timer.disk !== disk)
   }
 
