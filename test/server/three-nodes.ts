@@ -72,7 +72,7 @@ export class World {
     this.cut = new Promise((resolve) => {
       this.#resolveCut = resolve
     })
-    for (const disk of disks.values()) disk.onMutation = () => this.#count(disk)
+    for (const [id, disk] of disks) this.#mount(id, disk)
   }
 
   get leader(): Node | undefined {
@@ -116,7 +116,7 @@ export class World {
   kill(id: string, policy = LOSE): void {
     const disk = this.disks.get(id) as MemoryDisk
     this.#lose(id)
-    this.disks.set(id, disk.crash(policy))
+    this.#mount(id, disk.crash(policy))
     this.#timers = this.#timers.filter((timer) => timer.disk !== disk)
   }
 
@@ -152,6 +152,11 @@ export class World {
       if (waitedMs > PATIENCE_MS) throw new Error(`waited in vain for ${condition}`)
       await this.advance(STEP_MS)
     }
+  }
+
+  #mount(id: string, disk: MemoryDisk): void {
+    this.disks.set(id, disk)
+    disk.onMutation = () => this.#count(disk)
   }
 
   #lose(id: string): void {
