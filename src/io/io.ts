@@ -75,6 +75,11 @@ export interface Lock {
   release(): Promise<void>
 }
 
+/** Whether a read failed because the device has lost what was there. */
+export function isUnreadable(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'EIO'
+}
+
 export interface DiskFile {
   /** Up to `length` bytes from `offset`; fewer only at the end of the file. */
   read(offset: number, length: number): Promise<Buffer>

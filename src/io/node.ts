@@ -31,6 +31,8 @@ import type {
 /** How long the address of a host name is kept before it is looked up again. */
 const HOST_LOOKUP_TTL_MS = 5_000
 const HOST_CACHE_MAX = 1_000
+/** Node takes more for none at all. */
+const DELAY_MS_MAX = 2 ** 31 - 1
 
 export function createNodeIo(): Io {
   return {
@@ -41,7 +43,7 @@ export function createNodeIo(): Io {
     },
     timers: {
       after(delayMs, fn) {
-        const timer = setTimeout(fn, delayMs)
+        const timer = setTimeout(fn, Math.min(delayMs, DELAY_MS_MAX))
         return { cancel: () => clearTimeout(timer) }
       },
       soon: (fn) => void setImmediate(fn),

@@ -44,7 +44,7 @@ import {
   type MembershipRules,
   nextConfig,
 } from './membership.ts'
-import type { Forward, Lack, PeerMessage, WriteOutcome } from './peer-messages.ts'
+import type { Forward, Lack, PeerMessage, Snap, WriteOutcome } from './peer-messages.ts'
 import { memberOf, quorumValue, voterIds } from './raft/config.ts'
 import { DEFAULT_TIMING, Raft, type RaftTiming, type Refusal } from './raft/raft.ts'
 import type { Config, EntryId, HardState, LogRead, ServerId, Snapshot } from './raft/types.ts'
@@ -209,6 +209,8 @@ export class Node {
   /** The newest keystore file of this process has everything up to here. */
   #keystoreIndex = 0
   #keystoreWrite: Promise<void> | null = null
+  /** Files written. */
+  #keystoreCount = 0
   /** Places on the disk that had rotted. */
   #mendedCount = 0
   /** The log on this disk behind what it shall hold, and behind what a quorum of others holds. */
@@ -231,12 +233,14 @@ export class Node {
   readonly #snapshotsOut: SnapshotSender
   readonly #snapshotsIn: SnapshotReceiver
   readonly #scrubber: Scrubber
+  /** The last for which there was no room. */
+  #refusedSnapshot = ''
   /** One that the core has taken over, or will with the next batch of work. */
   #received: { readonly snapshot: ReceivedSnapshot; readonly done: () => void } | null = null
 
   private constructor(
     options: NodeOptions,
-    { machine, store, raftLog, grownBytes, keystoreBytes }: Restored,
+    { machine, store, raftLog, grownBytes, keystoreBytes, keystoreIndex }: Restored,
     disk: DiskWatch,
     voteFile: VoteFile,
     hardState: HardState,
@@ -252,6 +256,7 @@ export class Node {
     this.#machine = machine
     this.#grownBytes = grownBytes
     this.#keystoreBytes = keystoreBytes
+    this.#keystoreIndex = keystoreIndex
     this.raft = new Raft<LogEntry>({
       id: self.id,
       hardState,
@@ -281,7 +286,7 @@ export class Node {
         this.raft.snapshotFailed(to)
         this.#wake()
       },
-      onDamaged: () => this.#beginKeystore(),
+      onDamaged: () => void this.#repair('a peer found the keystore file damaged'),
     })
     this.#snapshotsIn = new SnapshotReceiver({
       disk: io.disk,
@@ -341,6 +346,7 @@ export class Node {
 
   start(): void {
     this.#disk.start()
+    if (this.#disk.room !== 'enough') this.#roomChanged()
     this.#wake()
   }
 
@@ -397,7 +403,10 @@ export class Node {
       case 'snap':
         this.#tick()
         if (message.from !== this.raft.leaderId || message.term !== this.raft.term) break
-        if (!this.#disk.hasRoomFor(message.size - message.offset)) break // as if lost on the way
+        if (!this.#disk.hasRoomFor(message.size - message.offset)) {
+          this.#refuseSnapshot(message)
+          break
+        }
         this.#disk.wrote(message.piece.length)
         this.#snapshotsIn.receive(message)
         break
@@ -976,6 +985,14 @@ export class Node {
 
   // ---------------------------------------------------------------- limits
 
+  /** As if lost on the way: the leader offers it again. */
+  #refuseSnapshot({ id, size }: Snap): void {
+    if (id === this.#refusedSnapshot) return
+    this.#refusedSnapshot = id
+    const { freeBytes } = this.#disk
+    this.#options.log.warn({ size, freeBytes }, 'no disk space for the snapshot that is offered')
+  }
+
   /** What is proposed is stored: a lack is found here or nowhere. */
   #propose(command: Buffer): EntryId | Refusal | { readonly lacks: Lack } {
     const { raft } = this
@@ -1183,10 +1200,17 @@ export class Node {
   /** What rotted is in memory still: once a keystore file holds it, the log's copy is needed no more. */
   async #repair(what: string): Promise<void> {
     this.#options.log.warn({}, `${what}; a new keystore file takes its place`)
-    this.#mendedCount++
     await this.#store.endSegment() // what is written from now on need not go with it
+    await this.#keystoreWrite // one that is under way may not hold it all
+    const before = this.#keystoreCount
     this.#beginKeystore()
     await this.#keystoreWrite
+    if (this.#keystoreCount > before) this.#mendedCount++
+    else
+      this.#options.log.warn(
+        {},
+        'no keystore file could be written: tried again with the next scrub',
+      )
   }
 
   async #writeKeystore(): Promise<void> {
@@ -1211,6 +1235,7 @@ export class Node {
       view.close()
     }
     this.#keystoreIndex = index
+    this.#keystoreCount++
     if (!this.#isStopped) this.raft.compact(this.#store.cutTo(index))
   }
 

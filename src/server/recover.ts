@@ -80,9 +80,9 @@ export async function recover(
 async function applyAll({ machine, store, raftLog }: Restored): Promise<void> {
   const { lastIndex } = raftLog
   while (machine.appliedIndex < lastIndex) {
-    for (const entry of await store.read(machine.appliedIndex + 1, lastIndex, REPLAY_BYTES)) {
-      machine.apply(entry)
-    }
+    const entries = await store.read(machine.appliedIndex + 1, lastIndex, REPLAY_BYTES)
+    if (entries.length === 0) throw new Error(`entry ${machine.appliedIndex + 1} is missing`)
+    for (const entry of entries) machine.apply(entry)
   }
 }
 

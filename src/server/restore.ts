@@ -53,6 +53,8 @@ export interface Restored {
   /** What the log has grown by since the keystore file was written. */
   readonly grownBytes: number
   readonly keystoreBytes: number
+  /** The entry it is as of; 0 where there is none. */
+  readonly keystoreIndex: number
 }
 
 export async function restore(options: RestoreOptions): Promise<Restored> {
@@ -102,7 +104,8 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
     lastTimeMs: Math.max(summary.lastTimeMs, header?.timeMs ?? 0),
     configs: configs.filter((config) => config === inForce || config.index > commitIndex),
   }
-  return { machine, store, summary, raftLog, grownBytes, keystoreBytes }
+  const keystoreIndex = header?.index ?? 0
+  return { machine, store, summary, raftLog, grownBytes, keystoreBytes, keystoreIndex }
 }
 
 /** From now on the snapshot that was received is the keystore. */

@@ -199,7 +199,7 @@ export class Server implements Store {
   }
 
   remove(server: string): string {
-    if (!this.#node) return 'SERVER_ERROR this server has not joined a cluster yet\r\nend\r\n'
+    if (!this.#node) return `SERVER_ERROR ${this.#whyNoNode}\r\nend\r\n`
     const { isOut, why } = this.#node.remove(server)
     return `${isOut ? 'removed' : 'waiting'} ${why}\r\nend\r\n`
   }
@@ -220,10 +220,16 @@ export class Server implements Store {
     return {
       cluster: this.#identity.clusterId,
       leader: null,
-      whyNoLeader: 'this server has not joined a cluster yet',
+      whyNoLeader: this.#whyNoNode,
       membership: null,
       members: [],
     }
+  }
+
+  get #whyNoNode(): string {
+    return this.#identity.clusterId === null
+      ? 'this server has not joined a cluster yet: a new cluster needs a load balancer and two servers'
+      : 'this server is starting: it reads its data'
   }
 
   #whenJoined(run: (node: Node) => void, refuse: (why: string) => void): void {
@@ -238,9 +244,7 @@ export class Server implements Store {
     const timer = this.#options.io.timers.after(this.#options.requestTimeoutMs, () => {
       isDone = true
       this.#early.delete(tryNow)
-      refuse(
-        'this server has not joined a cluster yet: a new cluster needs a load balancer and two servers',
-      )
+      refuse(this.#whyNoNode)
     })
     this.#early.add(tryNow)
   }

@@ -19,6 +19,7 @@
  * checksum and durable under its name.
  */
 import type { Disk, DiskFile, Io, Timer } from '../io/io.ts'
+import { readOnlyDisk } from './inspect/read-only-disk.ts'
 import { KeystoreDamagedError, type KeystoreHeader } from './keystore/keystore-file.ts'
 import type { StateMachine } from './keystore/state-machine.ts'
 import type { Snap, SnapResp } from './peer-messages.ts'
@@ -211,6 +212,7 @@ interface Arrival {
   file: DiskFile | null
   offset: number
   isBusy: boolean
+  state: SnapResp['state']
   /** Set when all of it is here, and installed. */
   header: KeystoreHeader | null
 }
@@ -232,13 +234,22 @@ export class SnapshotReceiver {
     if (known?.from !== from || known.id !== id || known.size !== size) {
       // What is being loaded is not thrown away for another one.
       if (known?.isBusy) return
-      const arrival = { from, id, size, file: null, offset: 0, isBusy: true, header: null }
+      const arrival: Arrival = {
+        from,
+        id,
+        size,
+        file: null,
+        offset: 0,
+        isBusy: true,
+        state: 'more',
+        header: null,
+      }
       this.#arrival = arrival
       this.#run(arrival, () => this.#begin(arrival, known))
     } else if (!known.isBusy && piece.length > 0 && offset === known.offset && known.file) {
       known.isBusy = true
       this.#run(known, () => this.#take(known, piece))
-    } else {
+    } else if (!known.isBusy || piece.length === 0) {
       if (known.header) this.#options.onKnown(known.header)
       this.#answer(known)
     }
@@ -258,14 +269,15 @@ export class SnapshotReceiver {
       },
       (error) => {
         arrival.isBusy = false
-        if (error instanceof KeystoreDamagedError) this.#answer(arrival, 'damaged')
-        else this.#options.onFailure(error)
+        if (error instanceof KeystoreDamagedError) {
+          arrival.state = 'damaged'
+          this.#answer(arrival)
+        } else if (!this.#isStopped) this.#options.onFailure(error)
       },
     )
   }
 
-  #answer(arrival: Arrival, state: SnapResp['state'] = arrival.header ? 'done' : 'more'): void {
-    const { from, id, offset } = arrival
+  #answer({ from, id, offset, state }: Arrival): void {
     this.#options.send({ type: 'snapResp', to: from, id, offset, state })
   }
 
@@ -288,12 +300,16 @@ export class SnapshotReceiver {
     await file?.datasync()
     await file?.close()
     const part = `${directory}/${SNAPSHOT_PART}`
-    const { machine, header } = await loadKeystore(disk, part, clusterId)
+    const reading = readOnlyDisk(disk, () => {
+      if (this.#isStopped) throw new Error('this server is stopping')
+    })
+    const { machine, header } = await loadKeystore(reading, part, clusterId)
     if (!header || this.#isStopped) return
     await disk.rename(part, `${directory}/${SNAPSHOT}`)
     await disk.syncDirectory(directory)
     if (this.#isStopped) return
     await this.#options.onReceived({ machine, header, bytes: arrival.size })
     arrival.header = header
+    arrival.state = 'done'
   }
 }

@@ -7,7 +7,7 @@
  */
 import { basename, dirname } from 'node:path'
 import { crc32 } from 'node:zlib'
-import type { Disk, DiskFile } from '../../io/io.ts'
+import { type Disk, type DiskFile, isUnreadable } from '../../io/io.ts'
 import { replaceFile } from '../../io/replace-file.ts'
 import { checkedLine, crcHex, readCheckedLine } from '../../protocol/checked-line.ts'
 import { KEY_BYTES_MAX } from '../../protocol/commands.ts'
@@ -148,6 +148,9 @@ async function withReader<T>(
   const file = await disk.open(path, { create: false })
   try {
     return await use(new Reader(file, path, await file.size()))
+  } catch (error) {
+    if (!isUnreadable(error)) throw error
+    throw new KeystoreDamagedError(`${path}: can't be read: ${error}`)
   } finally {
     await file.close()
   }

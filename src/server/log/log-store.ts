@@ -19,7 +19,7 @@
  * more is written.
  */
 import { basename } from 'node:path'
-import type { Disk, DiskFile, Timers } from '../../io/io.ts'
+import { type Disk, type DiskFile, isUnreadable, type Timers } from '../../io/io.ts'
 import { isUpToDate, NO_ENTRY, TermRuns } from '../raft/term-runs.ts'
 import type { Config, EntryId } from '../raft/types.ts'
 import { coalesce, type LogEntry, RecordReader, RecordWriter } from './record.ts'
@@ -171,8 +171,8 @@ export class LogStore {
         ...segment,
         file: segment === this.#segment ? emptied(segment) : through(segment.file),
       }))
-      const base = (segments[0]?.header?.firstIndex ?? 1) - 1
-      return (await scanLog(segments, base, base, this.#reader, () => {})).damage
+      const { index } = this.#terms.base
+      return (await scanLog(segments, index, index, this.#reader, () => {})).damage
     } finally {
       await this.#endRead()
     }
@@ -235,6 +235,7 @@ export class LogStore {
   async close(): Promise<void> {
     this.#isClosed = true
     await this.#beginWriting()
+    if (!this.#failure) await this.#writeBatches(() => true)
     if (!this.#failure && !this.#options.readOnly) {
       // A seal says that all before it is durable; one written while idle is not yet.
       if (this.#isSealed) await this.#segment.file.datasync()
@@ -249,8 +250,17 @@ export class LogStore {
   async #writeQueue(): Promise<void> {
     this.#isWriting = true
     this.#sealTimer?.cancel()
+    // Whoever waits for the log has its turn after a batch.
+    await this.#writeBatches(() => this.#onIdle.length === 0)
+    this.#becomeIdle()
+    if (!this.#failure && !this.#isClosed) {
+      this.#sealTimer = this.#options.timers.after(IDLE_SEAL_MS, () => this.#sealIdle())
+    }
+  }
+
+  async #writeBatches(mayGoOn: () => boolean): Promise<void> {
     try {
-      while (this.#queue.length > 0) {
+      while (this.#queue.length > 0 && mayGoOn()) {
         const isNew = this.#mustRotate
         const batch = this.#takeBatch(isNew ? (this.#queue[0]?.index ?? 0) : this.#firstIndex)
         if (isNew) await this.#startSegment(batch)
@@ -260,16 +270,13 @@ export class LogStore {
     } catch (error) {
       this.#poison(error)
     }
-    this.#becomeIdle()
-    if (!this.#failure && !this.#isClosed) {
-      this.#sealTimer = this.#options.timers.after(IDLE_SEAL_MS, () => this.#sealIdle())
-    }
   }
 
   #becomeIdle(): void {
     this.#isWriting = false
-    if (this.#queue.length > 0 && !this.#failure) void this.#writeQueue()
-    else for (const resolve of this.#onIdle.splice(0)) resolve()
+    const next = this.#onIdle.shift()
+    if (next) next()
+    else if (this.#queue.length > 0 && !this.#failure) void this.#writeQueue()
   }
 
   /** Waits for the write that is under way, and keeps others from beginning one until `#becomeIdle`. */
@@ -535,7 +542,7 @@ export class LogStore {
         if (name.endsWith('.tmp') && !readOnly) await disk.remove(path)
         continue
       }
-      const file = await disk.open(path, { create: false, readOnly })
+      const file = blankWhereUnreadable(await disk.open(path, { create: false, readOnly }))
       const { header, end: start } = await readSegmentHeader(file, path)
       if (header && (header.clusterId !== clusterId || header.group !== group)) {
         throw new LogDamagedError(
@@ -610,6 +617,24 @@ export class LogStore {
     this.#size = byteCount(chunks)
     this.#mark(entries, firstLine.length)
     this.#isSealed = entries.length === 0
+  }
+}
+
+/** What the disk can't read any more is damage like any other: no record verifies there. */
+function blankWhereUnreadable(file: DiskFile): DiskFile {
+  return {
+    size: () => file.size(),
+    write: (chunks, offset) => file.write(chunks, offset),
+    datasync: () => file.datasync(),
+    close: () => file.close(),
+    read: async (offset, length) => {
+      try {
+        return await file.read(offset, length)
+      } catch (error) {
+        if (!isUnreadable(error)) throw error
+        return Buffer.alloc(Math.max(0, Math.min(length, (await file.size()) - offset)))
+      }
+    },
   }
 }
 

@@ -324,7 +324,10 @@ export class Raft<E extends Entry> {
     if (!progress?.readPending) return
     progress.readPending = false
     if (progress.nextIndex <= this.log.base.index) return // cut meanwhile
-    if (entries[0]?.index === progress.nextIndex) this.#sendAppend(to, progress, entries)
+    if (entries[0]?.index === progress.nextIndex) return this.#sendAppend(to, progress, entries)
+    // Not at once again: it waits like a probe that is not answered.
+    progress.becomeProbe(progress.nextIndex)
+    progress.probeSentMs = this.#nowMs
   }
 
   /** What was sent to a peer may be lost. It is probed again when it answers a heartbeat. */
@@ -369,8 +372,11 @@ export class Raft<E extends Entry> {
       this.#matchedIndex = Math.max(this.#matchedIndex, last.index)
       return false
     }
+    // Votes asked for with the log that goes count for nothing.
+    if (this.#role !== 'follower') this.#becomeFollower(this.#term, null)
     this.log.reset(last, config, timeMs)
     this.#newEntries = []
+    this.#ackOwed = true
     this.#matchedIndex = last.index
     this.#install = snapshot
     return true

@@ -139,6 +139,27 @@ describe('append', () => {
   })
 })
 
+test('whoever waits for the log has its turn, however much is written', async () => {
+  const harness = await opened()
+  let isDone = false
+  harness.append(10)
+  const ended = harness.log.endSegment().then(() => {
+    isDone = true
+  })
+  for (let round = 0; round < 20 && !isDone; round++) {
+    harness.append(10, 10) // there is always more to write
+    await new Promise((resolve) => queueMicrotask(() => resolve(null)))
+  }
+  while (!isDone) {
+    harness.append(10)
+    await settle()
+    expect(harness.lastIndex).toBeLessThan(200)
+  }
+  await ended
+  await harness.close()
+  await harness.open()
+})
+
 describe('seals', () => {
   test('the next batch begins with a seal for the one before', async () => {
     const harness = await opened()
