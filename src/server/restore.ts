@@ -19,7 +19,12 @@ import {
 } from './keystore/keystore-file.ts'
 import { StateMachine } from './keystore/state-machine.ts'
 import { groupDirectory } from './log/group-directory.ts'
-import { LogStore, type LogStoreOptions, type LogSummary } from './log/log-store.ts'
+import {
+  LogDamagedError,
+  LogStore,
+  type LogStoreOptions,
+  type LogSummary,
+} from './log/log-store.ts'
 import type { LogEntry } from './log/record.ts'
 import type { RaftLogState } from './raft/raft-log.ts'
 import { NO_ENTRY } from './raft/term-runs.ts'
@@ -63,6 +68,7 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
   const progress = new Progress(options)
   if (!readOnly) await prepare(io.disk, at)
   const { machine, header, bytes: keystoreBytes, isNews } = await load(options, at, progress)
+  const replay = new Replay(machine)
   let scannedBytes = 0
   const logOptions: LogStoreOptions = {
     disk: io.disk,
@@ -73,25 +79,28 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
     covered: header ? { term: header.term, index: header.index } : NO_ENTRY,
     isCoverNews: isNews,
     readOnly,
-    onScanned: ({ index, bytes }) => {
-      scannedBytes += bytes
-      progress.say(() => `read ${mib(scannedBytes)} of the log, to entry ${index}`)
+    onScanned: (entry) => {
+      replay.add(entry)
+      scannedBytes += entry.bytes
+      progress.say(() => `read ${mib(scannedBytes)} of the log, to entry ${entry.index}`)
     },
+    // What is known to be committed as the log is read need not be read again.
+    onCommitted: (index) => replay.applyTo(index),
     ...(segmentBytes ? { segmentBytes } : {}),
   }
   const { log: store, summary } = await LogStore.open(logOptions)
   const configs = configsOf(header, summary)
   report(options, summary)
   if (isNews && !readOnly) await adoptSnapshot(io.disk, at)
-  let grownBytes = 0
+  if (machine.appliedIndex > summary.lastIndex) {
+    throw new LogDamagedError(`${at}: the log does not go on from the keystore file`)
+  }
   while (machine.appliedIndex < summary.commitIndex) {
     const first = machine.appliedIndex + 1
     const entries = await store.read(first, summary.commitIndex, REPLAY_BYTES)
     if (entries.length === 0) throw new Error(`entry ${first} is missing from the log`)
-    for (const entry of entries) {
-      machine.apply(entry)
-      grownBytes += entry.bytes
-    }
+    for (const entry of entries) replay.add(entry)
+    replay.applyTo(summary.commitIndex)
     progress.say(() => `applied entry ${machine.appliedIndex} of ${summary.commitIndex}`)
   }
   const commitIndex = machine.appliedIndex
@@ -104,6 +113,7 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
     lastTimeMs: Math.max(summary.lastTimeMs, header?.timeMs ?? 0),
     configs: configs.filter((config) => config === inForce || config.index > commitIndex),
   }
+  const { grownBytes } = replay
   const keystoreIndex = header?.index ?? 0
   return { machine, store, summary, raftLog, grownBytes, keystoreBytes, keystoreIndex }
 }
@@ -205,6 +215,36 @@ function report({ log }: RestoreOptions, { damage, owed, lastIndex }: LogSummary
     ? `what it had up to entry ${owed.index} of term ${owed.term} has to come from another server`
     : 'nothing that counts is missing'
   log.warn({}, `${where}; ${what}`)
+}
+
+/** Applies entries once they are known to be committed. */
+class Replay {
+  /** Of all that was applied. */
+  grownBytes = 0
+  readonly #machine: StateMachine
+  /** Not known to be committed yet, in order. */
+  #entries: LogEntry[] = []
+
+  constructor(machine: StateMachine) {
+    this.#machine = machine
+  }
+
+  add(entry: LogEntry): void {
+    while ((this.#entries.at(-1)?.index ?? 0) >= entry.index) this.#entries.pop()
+    this.#entries.push(entry)
+  }
+
+  applyTo(commitIndex: number): void {
+    let count = 0
+    for (const entry of this.#entries) {
+      if (entry.index > commitIndex) break
+      count++
+      if (entry.index !== this.#machine.appliedIndex + 1) continue
+      this.#machine.apply(entry)
+      this.grownBytes += entry.bytes
+    }
+    this.#entries.splice(0, count)
+  }
 }
 
 /** Says now and then how far a start has come that takes long. */

@@ -171,7 +171,9 @@ export class ServerProcess extends Process {
   upgrade(): void {
     if (!this.#isOld) return
     this.#isOld = false
-    if (this.host.isUp) this.stopCleanly(this.world.between(50, 500))
+    const downMs = this.world.between(50, 500)
+    if (this.server) this.stopCleanly(downMs)
+    else if (this.host.isUp) this.kill(downMs)
   }
 
   /** A new disk is a new server. */

@@ -73,8 +73,10 @@ export interface LogStoreOptions {
   readonly isCoverNews?: boolean
   /** Nothing is changed; then nothing can be appended. */
   readonly readOnly?: boolean
-  /** Called for each entry that is found at the start. */
+  /** Called at the start for each entry found; it may be superseded by one that comes later. */
   readonly onScanned?: (entry: LogEntry) => void
+  /** Called at the start, in between: entries found up to here are not. */
+  readonly onCommitted?: (commitIndex: number) => void
 }
 
 export const SEGMENT_BYTES = 64 * 1024 * 1024
@@ -172,7 +174,8 @@ export class LogStore {
         file: segment === this.#segment ? emptied(segment) : through(segment.file),
       }))
       const { index } = this.#terms.base
-      return (await scanLog(segments, index, index, this.#reader, () => {})).damage
+      const visitor = { onEntry: () => {}, onCommitted: () => {} }
+      return (await scanLog(segments, index, index, this.#reader, visitor)).damage
     } finally {
       await this.#endRead()
     }
@@ -484,7 +487,7 @@ export class LogStore {
 
   async #open(): Promise<LogSummary> {
     await this.#findSegments()
-    const { covered = NO_ENTRY, isCoverNews, readOnly, onScanned } = this.#options
+    const { covered = NO_ENTRY, isCoverNews, readOnly, onScanned, onCommitted } = this.#options
     if (this.#segments.length === 0) {
       this.#startAnew(covered)
       if (!readOnly) await this.#startSegment([])
@@ -495,9 +498,12 @@ export class LogStore {
       covered.index,
       isCoverNews ? 0 : covered.index,
       this.#reader,
-      (entry, segment, offset) => {
-        onScanned?.(entry)
-        this.#markEntry(entry, segment, offset)
+      {
+        onEntry: (entry, segment, offset) => {
+          onScanned?.(entry)
+          this.#markEntry(entry, segment, offset)
+        },
+        onCommitted: (commitIndex) => onCommitted?.(commitIndex),
       },
     )
     const { configs, lastTimeMs, lastIndex, unsealedFirst, damage, terms } = scanned

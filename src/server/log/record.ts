@@ -19,6 +19,12 @@ import { checkedLine, crcHex, readCheckedLine, seedOf } from '../../protocol/che
 import type { Config, Entry, EntryId, Payload } from '../raft/types.ts'
 
 const LF = 10
+const SPACE = 32
+const ZERO = 48
+const NINE = 57
+const LOWER_A = 97
+/** The first letter of `seal`; records begin with a digit. */
+const SEAL_START = 115
 const HEADER_BYTES_MAX = 100
 /** Bodies above this are no command of this store: 1 MiB of value and its line. */
 export const BODY_BYTES_MAX = 2 * 1024 * 1024
@@ -126,28 +132,25 @@ export class RecordReader {
 
   /** Reads what stands at `offset`; entries are views into `bytes`. */
   read(bytes: Buffer, offset: number): RecordRead {
-    const headerEnd = bytes.subarray(offset, offset + HEADER_BYTES_MAX).indexOf(LF)
-    if (headerEnd === -1) return bytes.length - offset < HEADER_BYTES_MAX ? SHORT : BAD
-    const header = bytes.toString('latin1', offset, offset + headerEnd)
-    const bodyStart = offset + headerEnd + 1
-    if (header.startsWith('seal ')) return this.#readSeal(header, bodyStart)
-
-    const [indexText, termText, timeText, lengthText, crcText, extra] = header.split(' ')
-    const index = Number(indexText)
-    const term = Number(termText)
-    const timeMs = Number(timeText)
-    const length = Number(lengthText)
-    if (extra !== undefined || crcText?.length !== 8) return BAD
-    if (!isCount(index) || !isCount(term) || !isCount(timeMs) || !isCount(length)) return BAD
-    if (length > BODY_BYTES_MAX) return BAD
+    if (bytes[offset] === SEAL_START) return this.#readSealAt(bytes, offset)
+    const fields = new Fields(bytes, offset)
+    const index = fields.number()
+    const term = fields.number()
+    const timeMs = fields.number()
+    const length = fields.number()
+    const crcStart = fields.at
+    const crc = fields.crc()
+    if (fields.isShort) return SHORT
+    if (fields.isBad || length > BODY_BYTES_MAX) return BAD
+    const bodyStart = fields.at
     const end = bodyStart + length
     if (end > bytes.length) return SHORT
-    const fields = header.slice(0, -8)
+    const headerCrc = crc32(bytes.subarray(offset, crcStart), this.#seed)
     const body = bytes.subarray(bodyStart, end)
-    if (crcHex(crc32(body, crc32(fields, this.#seed))) !== crcText) return BAD
+    if (crc32(body, headerCrc) !== crc) return BAD
     const record = bytes.subarray(offset, end)
     const id = { term, index }
-    const entry = new LogEntry(id, timeMs, record, headerEnd + 1, configIn(body))
+    const entry = new LogEntry(id, timeMs, record, bodyStart - offset, configIn(body))
     return { kind: 'entry', entry, end }
   }
 
@@ -163,12 +166,69 @@ export class RecordReader {
     return entries
   }
 
-  #readSeal(header: string, end: number): RecordRead {
-    const text = readCheckedLine(header, this.#seed)
-    if (text === null) return BAD
-    const [, index, term, commitIndex, offset] = text.split(' ').map(Number)
-    if (!isCount(index) || !isCount(term) || !isCount(commitIndex) || !isCount(offset)) return BAD
-    return { kind: 'seal', seal: { index, term, commitIndex, offset }, end }
+  #readSealAt(bytes: Buffer, offset: number): RecordRead {
+    const length = bytes.subarray(offset, offset + HEADER_BYTES_MAX).indexOf(LF)
+    if (length === -1) return bytes.length - offset < HEADER_BYTES_MAX ? SHORT : BAD
+    const text = readCheckedLine(bytes.toString('latin1', offset, offset + length), this.#seed)
+    if (!text?.startsWith('seal ')) return BAD
+    const [, index, term, commitIndex, at] = text.split(' ').map(Number)
+    if (!isCount(index) || !isCount(term) || !isCount(commitIndex) || !isCount(at)) return BAD
+    const seal = { index, term, commitIndex, offset: at }
+    return { kind: 'seal', seal, end: offset + length + 1 }
+  }
+}
+
+/** Reads a header's fields digit by digit: a start reads millions of them. */
+class Fields {
+  /** The next byte. */
+  at: number
+  isBad = false
+  /** The bytes end before the header does. */
+  isShort = false
+  readonly #bytes: Buffer
+  readonly #end: number
+
+  constructor(bytes: Buffer, offset: number) {
+    this.#bytes = bytes
+    this.at = offset
+    this.#end = offset + HEADER_BYTES_MAX
+  }
+
+  /** Decimal digits and the space behind them. */
+  number(): number {
+    const start = this.at
+    let value = 0
+    for (;;) {
+      const digit = this.#next() - ZERO
+      if (digit < 0 || digit > 9) break
+      value = 10 * value + digit
+    }
+    const isNumber = this.at - start > 1 && this.#bytes[this.at - 1] === SPACE
+    if (!isNumber || !Number.isSafeInteger(value)) this.isBad = true
+    return value
+  }
+
+  /** Eight hex digits in lower case and the line end. */
+  crc(): number {
+    let value = 0
+    for (let left = 8; left > 0; left--) {
+      const byte = this.#next()
+      const digit = byte >= LOWER_A ? byte - LOWER_A + 10 : byte - ZERO
+      if (digit < 0 || digit > 15 || (byte > NINE && byte < LOWER_A)) this.isBad = true
+      value = 16 * value + digit
+    }
+    if (this.#next() !== LF) this.isBad = true
+    return value
+  }
+
+  /** 0 where there is none. */
+  #next(): number {
+    if (this.isBad || this.isShort) return 0
+    const byte = this.#bytes[this.at]
+    if (byte === undefined) this.isShort = true
+    else if (this.at >= this.#end) this.isBad = true
+    this.at++
+    return byte ?? 0
   }
 }
 

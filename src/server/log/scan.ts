@@ -54,7 +54,12 @@ export interface ScannedLog {
   readonly damage: LogDamage | null
 }
 
-export type OnEntry = (entry: LogEntry, segment: Segment, offset: number) => void
+export interface ScanVisitor {
+  /** An entry that is in effect as far as the walk has come. */
+  onEntry(entry: LogEntry, segment: Segment, offset: number): void
+  /** Entries up to here stay in effect. */
+  onCommitted(commitIndex: number): void
+}
 
 /** @param hadIndex Up to here the log was durable once: where that is missing, it was not a crash. */
 export async function scanLog(
@@ -62,7 +67,7 @@ export async function scanLog(
   coveredIndex: number,
   hadIndex: number,
   reader: RecordReader,
-  onEntry: OnEntry,
+  visitor: ScanVisitor,
 ): Promise<ScannedLog> {
   let owed = NO_ENTRY
   for (const { header } of segments) if (header) owed = furthest(owed, header.owed)
@@ -85,10 +90,13 @@ export async function scanLog(
     const end = await scanSegment(segment.file, segment.start, reader, {
       onEntry: (entry, offset) => {
         if (!walk.add(entry)) return false
-        onEntry(entry, segment, offset)
+        visitor.onEntry(entry, segment, offset)
         return true
       },
-      onSeal: (seal) => walk.seal(seal.index, seal.commitIndex),
+      onSeal: (seal) => {
+        walk.seal(seal.index, seal.commitIndex)
+        visitor.onCommitted(walk.commitIndex)
+      },
     })
     // What goes on from here does so with all that counts, whatever stands in between.
     next = segments.findIndex(
