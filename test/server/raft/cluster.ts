@@ -151,7 +151,7 @@ export class Cluster {
       case 'snapshotfailed':
         return this.#act(id, (raft) => raft.snapshotFailed(rest[0] ?? ''))
       case 'logread':
-        return this.#answerLogReads(this.#server(id))
+        return this.#answerLogReads(this.#server(id), rest[0] === 'damaged')
       case 'messages':
         for (const message of this.#network) this.#say(describeMessage(message))
         return
@@ -377,7 +377,7 @@ export class Cluster {
       }
       const reading = [...this.#servers.values()].find(({ logReads }) => logReads.length > 0)
       if (!reading) return
-      this.#answerLogReads(reading)
+      this.#answerLogReads(reading, false)
     }
   }
 
@@ -434,9 +434,13 @@ export class Cluster {
     return true
   }
 
-  #answerLogReads(server: Server): void {
+  #answerLogReads(server: Server, isDamaged: boolean): void {
     for (const { to, firstIndex, bytesMax } of server.logReads.splice(0)) {
       const entries: TestEntry[] = []
+      if (isDamaged) {
+        this.#act(server.id, (raft) => raft.entriesRead(to, entries))
+        continue
+      }
       let bytes = 0
       for (const entry of server.disk.slice(
         firstIndex - 1,
