@@ -7,7 +7,7 @@ import type { StateMachine } from '../../src/server/keystore/state-machine.ts'
 import type { LogEntry } from '../../src/server/log/record.ts'
 import type { Node } from '../../src/server/node.ts'
 import { isQuorum, isSingleChange, voterIds } from '../../src/server/raft/config.ts'
-import { isUpToDate } from '../../src/server/raft/term-runs.ts'
+import { furthest, isUpToDate } from '../../src/server/raft/term-runs.ts'
 import type { Config, EntryId } from '../../src/server/raft/types.ts'
 import { DATA, type ServerProcess, Violation } from './cluster.ts'
 import type { Host } from './host.ts'
@@ -215,13 +215,12 @@ export class Checkers {
       const isHeld = log.termAt(entry.index) === entry.term || log.base.index >= entry.index
       const holds = last.index >= entry.index && isHeld
       const config = log.configAt(last.index)
-      if (holds || log.isOwing || !voterIds(config).includes(id)) continue
+      // What it owes it has to have durably before it stands.
+      const isOwing = !isUpToDate(last, log.owed)
+      if (holds || isOwing || !voterIds(config).includes(id)) continue
       const votesFor = (voter: string) => {
         const their = logs.get(voter)
-        if (!their) return false
-        return their.raft.log.isOwing
-          ? their.raft.log.isUpToDate(last)
-          : isUpToDate(last, their.last)
+        return their ? isUpToDate(last, furthest(their.last, their.raft.log.owed)) : false
       }
       if (isQuorum(config, votesFor)) {
         const position = `its log ends at ${last.index} of term ${last.term}`

@@ -36,7 +36,8 @@ export class RaftLog<E extends Entry> {
   stableIndex: number
   commitIndex: number
   appliedIndex: number
-  readonly #owed: EntryId
+  /** What the log once had durably; it may have it again by now. */
+  readonly owed: EntryId
   #terms: TermRuns
   #tail: E[]
   /** Index of the first entry in the tail; lastIndex + 1 when it is empty. */
@@ -46,7 +47,7 @@ export class RaftLog<E extends Entry> {
   #lastTimeMs: number
 
   constructor(state: RaftLogState<E>) {
-    this.#owed = state.owed ?? NO_ENTRY
+    this.owed = state.owed ?? NO_ENTRY
     this.#terms = new TermRuns(state.base, state.termRuns)
     this.#tail = [...state.tail]
     this.#tailFirst = state.lastIndex + 1 - state.tail.length
@@ -73,7 +74,7 @@ export class RaftLog<E extends Entry> {
    * lead, until it has them again or what a newer leader has in their place.
    */
   get isOwing(): boolean {
-    return !isUpToDate(this.last, this.#owed)
+    return !isUpToDate(this.last, this.owed)
   }
 
   get last(): EntryId {
@@ -116,12 +117,12 @@ export class RaftLog<E extends Entry> {
 
   /** Up to where entries are owed; 0 where none is. */
   get owedIndex(): number {
-    return this.isOwing ? this.#owed.index : 0
+    return this.isOwing ? this.owed.index : 0
   }
 
   /** Whether a log that ends at `id` has all that this one has, or once had. */
   isUpToDate(id: EntryId): boolean {
-    return isUpToDate(id, furthest(this.last, this.#owed))
+    return isUpToDate(id, furthest(this.last, this.owed))
   }
 
   /** The newest entry at or before `id.index` whose term is at most `id.term`. */
