@@ -7,6 +7,7 @@
  * segments it covers go, the damaged one among them.
  */
 import type { Disk, DiskFile, Timer, Timers } from '../io/io.ts'
+import { readOnlyDisk } from './inspect/read-only-disk.ts'
 import { KeystoreDamagedError, readKeystore } from './keystore/keystore-file.ts'
 import type { LogStore } from './log/log-store.ts'
 
@@ -62,17 +63,14 @@ export class Scrubber {
     const damage = await store.scrub((file) => this.#paced(file))
     if (damage) onDamage(`${damage.path}: damaged at byte ${damage.offset}, entry ${damage.index}`)
     try {
-      await readKeystore(this.#pacedDisk(disk), path, () => {})
+      await readKeystore(
+        readOnlyDisk(disk, (bytes) => this.#pace(bytes)),
+        path,
+        () => {},
+      )
     } catch (error) {
       if (!(error instanceof KeystoreDamagedError)) throw error
       onDamage(error.message)
-    }
-  }
-
-  #pacedDisk(disk: Disk): Pick<Disk, 'list' | 'open'> {
-    return {
-      list: (directory) => disk.list(directory),
-      open: async (path, options) => this.#paced(await disk.open(path, options)),
     }
   }
 

@@ -249,3 +249,31 @@ test('a bit flipped anywhere in the identity changes nothing', async () => {
   })
   expect(Object.keys(counts)).toEqual(['whole'])
 })
+
+/** Reads of files whose path ends so fail behind their first bytes, as a device's do that loses sectors. */
+function losing(whole: MemoryDisk, end: string): MemoryDisk {
+  const disk = whole.crash(KEEP)
+  const open = disk.open.bind(disk)
+  disk.open = async (path, options) => {
+    const file = await open(path, options)
+    if (options.create || !path.endsWith(end)) return file
+    const read = async (offset: number, length: number) => {
+      if (offset + length <= 200) return file.read(offset, length)
+      throw Object.assign(new Error('EIO: i/o error, read'), { code: 'EIO' })
+    }
+    return { ...file, read }
+  }
+  return disk
+}
+
+test('a keystore file that the disk can not read is a damaged one', async () => {
+  const scene = await createScene(SCENES[2][1])
+  expect(await checkStart(scene, losing(scene.disk, 'keystore'))).toBe('owing')
+})
+
+test('a log that the disk can not read is refused: nobody knows what it had', async () => {
+  const scene = await createScene(SCENES[2][1])
+  await expect(checkStart(scene, losing(scene.disk, '.log'))).rejects.toThrow(
+    /^data\/groups\/0\/log\/\d+\.log: the disk can't read it at byte \d+/,
+  )
+})

@@ -26,7 +26,8 @@ export function readOnlyDisk(
       const reading: DiskFile = {
         async read(offset, length) {
           const bytes = await file.read(offset, length).catch((error: Error) => {
-            throw new Error(`${path}: can't be read at byte ${offset}: ${error.message}`)
+            const message = `${path}: can't be read at byte ${offset}: ${error.message}`
+            throw Object.assign(new Error(message), { code: codeOf(error) })
           })
           await onRead(bytes.length)
           return bytes
@@ -46,6 +47,10 @@ export function readOnlyDisk(
     syncDirectory: refuse,
     lock: refuse,
   }
+}
+
+function codeOf(error: Error): unknown {
+  return 'code' in error ? error.code : undefined
 }
 
 function nameIfForbidden(path: string): (error: Error & { code?: string }) => never {

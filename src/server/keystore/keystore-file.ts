@@ -150,7 +150,7 @@ async function withReader<T>(
     return await use(new Reader(file, path, await file.size()))
   } catch (error) {
     if (!isUnreadable(error)) throw error
-    throw new KeystoreDamagedError(`${path}: can't be read: ${error}`)
+    throw new KeystoreDamagedError(`${path}: can't be read (${error})`)
   } finally {
     await file.close()
   }

@@ -107,6 +107,7 @@ export class LogStore {
   #sealTimer: { cancel(): void } | null = null
   /** After it nothing is written any more. */
   #failure: Error | null = null
+  #isOpen = false
   #isClosed = false
   #onIdle: (() => void)[] = []
   #readerCount = 0
@@ -134,6 +135,7 @@ export class LogStore {
     const log = new LogStore(options)
     try {
       const summary = await log.#open()
+      log.#isOpen = true
       return { log, summary }
     } catch (error) {
       for (const { file } of log.#segments) await file.close()
@@ -548,7 +550,7 @@ export class LogStore {
         if (name.endsWith('.tmp') && !readOnly) await disk.remove(path)
         continue
       }
-      const file = blankWhereUnreadable(await disk.open(path, { create: false, readOnly }))
+      const file = this.#guarded(path, await disk.open(path, { create: false, readOnly }))
       const { header, end: start } = await readSegmentHeader(file, path)
       if (header && (header.clusterId !== clusterId || header.group !== group)) {
         throw new LogDamagedError(
@@ -556,6 +558,29 @@ export class LogStore {
         )
       }
       this.#segments.push({ sequence, path, file, header, start })
+    }
+  }
+
+  /**
+   * What the device can't read any more is damage like any other once the log is open: no record
+   * verifies there, and what it held is in memory. Not before: it might have said how far the log
+   * had come, and what was acknowledged would be forgotten.
+   */
+  #guarded(path: string, file: DiskFile): DiskFile {
+    const read = async (offset: number, length: number) => {
+      try {
+        return await file.read(offset, length)
+      } catch (error) {
+        if (!isUnreadable(error)) throw error
+        if (this.#isOpen) return Buffer.alloc(Math.min(length, (await file.size()) - offset))
+        throw new LogDamagedError(
+          `${path}: the disk can't read it at byte ${offset} (${error}): restore the file, or move the server's directory away and start again as a new server`,
+        )
+      }
+    }
+    return {
+      ...{ read, size: () => file.size(), close: () => file.close() },
+      ...{ write: (chunks, at) => file.write(chunks, at), datasync: () => file.datasync() },
     }
   }
 
@@ -623,24 +648,6 @@ export class LogStore {
     this.#size = byteCount(chunks)
     this.#mark(entries, firstLine.length)
     this.#isSealed = entries.length === 0
-  }
-}
-
-/** What the disk can't read any more is damage like any other: no record verifies there. */
-function blankWhereUnreadable(file: DiskFile): DiskFile {
-  return {
-    size: () => file.size(),
-    write: (chunks, offset) => file.write(chunks, offset),
-    datasync: () => file.datasync(),
-    close: () => file.close(),
-    read: async (offset, length) => {
-      try {
-        return await file.read(offset, length)
-      } catch (error) {
-        if (!isUnreadable(error)) throw error
-        return Buffer.alloc(Math.max(0, Math.min(length, (await file.size()) - offset)))
-      }
-    },
   }
 }
 

@@ -108,11 +108,6 @@ function bodyOf(payload: Payload): Uint8Array {
   }
 }
 
-/** What an entry says, to make one like it. */
-export function payloadOf({ config, body }: LogEntry): Payload {
-  return config ? { kind: 'config', config } : { kind: 'command', command: body }
-}
-
 /** `short`: the bytes end before the record does. `bad`: no record stands here. */
 export type RecordRead =
   | { readonly kind: 'entry'; readonly entry: LogEntry; readonly end: number }
