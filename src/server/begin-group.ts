@@ -20,19 +20,21 @@ export interface GroupBeginning {
   readonly last: EntryId
   /** Log time of that. */
   readonly timeMs: number
+  /** As in the keystore file's header. */
+  readonly flushAtMs: number
   readonly config: Config
 }
 
 /** @returns the first entry of the log, which is of a term of its own. */
 export async function beginGroup(
   { disk, clock, timers }: Io,
-  { directory, clusterId, group, last, timeMs, config }: GroupBeginning,
+  { directory, clusterId, group, last, timeMs, flushAtMs, config }: GroupBeginning,
   items: ItemStore,
 ): Promise<EntryId> {
   const at = groupDirectory(directory, group, clusterId)
   await disk.makeDirectory(`${at}/log`)
   await clear(disk, `${at}/log`)
-  const header = { clusterId, group, ...last, timeMs, config }
+  const header = { format: 2, clusterId, group, ...last, timeMs, flushAtMs, config } as const
   const view = items.view()
   await writeKeystore(disk, at, header, view).finally(() => view.close())
   const logOptions = { disk, timers, directory: `${at}/log`, clusterId, group, covered: last }

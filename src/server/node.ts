@@ -31,7 +31,7 @@ import {
 } from './admission.ts'
 import { DiskWatch } from './disk-watch.ts'
 import { itemBytes } from './keystore/item-store.ts'
-import { writeKeystore } from './keystore/keystore-file.ts'
+import { type KeystoreHeader, writeKeystore } from './keystore/keystore-file.ts'
 import type { StateMachine } from './keystore/state-machine.ts'
 import { groupDirectory } from './log/group-directory.ts'
 import { LogDamagedError, LogStore, SEGMENT_BYTES } from './log/log-store.ts'
@@ -1219,12 +1219,14 @@ export class Node {
     const index = this.machine.appliedIndex
     // A start without it reads more of the log; running out of space would end this process.
     if (index === 0 || !this.#disk.hasRoomFor(this.machine.items.bytes)) return
-    const header = {
+    const header: KeystoreHeader = {
+      format: 2,
       clusterId,
       group,
       index,
       term: log.termAt(index),
       timeMs: this.machine.timeMs,
+      flushAtMs: 0,
       config: log.configAt(index),
     }
     const view = this.machine.items.view()

@@ -63,7 +63,7 @@ export async function recover(
       const lastTerm = restored.raftLog.termRuns.at(-1)?.term ?? restored.raftLog.base?.term ?? 0
       const beginning = {
         ...{ directory, clusterId: newClusterId, group: GROUP, config: alone },
-        ...{ last: { term: lastTerm, index: lastIndex }, timeMs: lastTimeMs },
+        ...{ last: { term: lastTerm, index: lastIndex }, timeMs: lastTimeMs, flushAtMs: 0 },
       }
       const { term } = await beginGroup(io, beginning, restored.machine.items)
       await saveIdentity(disk, directory, { serverId, clusterId: newClusterId })

@@ -56,8 +56,11 @@ export class StateMachine {
     this.#timeMs = timeMs
   }
 
-  restoreItem(key: string, item: Item): void {
-    this.#items.set(key, item)
+  /** @param accessedS Taken for when it was last used. */
+  restoreItem(key: string, item: Item, accessedS = 0): void {
+    const { flags, expiresAtMs, casUnique, marks, value } = item
+    const stored = { flags, expiresAtMs, casUnique, marks, value, isFetched: false, accessedS }
+    this.#items.set(key, stored)
   }
 
   /** @returns memcached's reply line without its end; empty for entries no client sent. */
@@ -91,7 +94,11 @@ export class StateMachine {
     }
     const expiresAtMs = expiryOf(exptime, timeMs)
     if (expiresAtMs !== 0 && expiresAtMs <= timeMs) this.#items.delete(key)
-    else this.#items.set(key, { flags, expiresAtMs, casUnique: index, value })
+    else {
+      const accessedS = Math.floor(timeMs / 1000)
+      const fresh = { casUnique: index, marks: 0, isFetched: false, accessedS }
+      this.#items.set(key, { flags, expiresAtMs, value, ...fresh })
+    }
     return 'STORED'
   }
 
