@@ -153,13 +153,15 @@ try {
   await applyAll(machine, 20_000, (at) => setCommand(keyOf(at), 0)) // compiled and warm
   machine = new StateMachine()
   const header = {
+    format: 2,
     clusterId: 'bench',
     group: 0,
     index: 1,
     term: 1,
     timeMs,
+    flushAtMs: 0,
     config: { members: [], floor: 2 },
-  }
+  } as const
   const dice = createDice()
   const before = memory()
   process.stdout.write(

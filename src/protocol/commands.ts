@@ -43,7 +43,7 @@ export const KEY_BYTES_MAX = 250
 /** Of a value, unless the cluster's configuration says otherwise. */
 export const ITEM_SIZE_MAX = 1024 * 1024
 /** What the configuration can say. */
-export const ITEM_SIZE_BOUNDS = { min: 1024, max: 32 * 1024 * 1024 } as const
+export const ITEM_SIZE_BOUNDS = { min: 1024, max: 16 * 1024 * 1024 } as const
 
 const STORE_VERBS = ['set', 'add', 'replace', 'append', 'prepend', 'cas'] as const
 export type StoreVerb = (typeof STORE_VERBS)[number]

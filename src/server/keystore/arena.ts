@@ -6,23 +6,42 @@
  * read of a segment is good only until the next change, or copied, or
  * in a view, for which segments are set aside while it is open.
  *
+ * Only what this server alone knows of a record changes in place, and no view reads it.
  * Large values are in buffers of their own, which are the collector's.
  *
  * A location is a number: which segment, and where in it in units of 16 bytes;
  * or, with the highest bit, which of the large ones. 0 is none. A record:
  *
- *     value bytes, u32 | flags, u32 | CAS unique, double
- *     expires at, double | key bytes, u8 | key | value | padding
+ *     value bytes, u32 | flags, u32 | CAS unique, two u32, the lower first
+ *     expires at, double | accessed at, u32 | marks, and 128 if it was fetched, u8
+ *     key bytes, u8 | key | value | padding
  */
+import { type CasUnique, casOfWords, highWordOf, lowWordOf } from '../../protocol/cas-unique.ts'
 import { hashOf, hashOfBytes } from './key-hash.ts'
+
+/** Marks: its value is out of date, and one client was told to bring a new one. */
+export const STALE = 1
+export const WON = 2
+/** All that there is room for. */
+export const MARKS_MAX = 127
 
 export interface Item {
   readonly flags: number
   /** Log time in Unix milliseconds at which it is gone; 0 for never. */
   readonly expiresAtMs: number
-  /** The log index that wrote it. */
-  readonly casUnique: number
+  /** The log index that wrote it, or what a client chose. */
+  readonly casUnique: CasUnique
+  /** A sum of marks; 0 for most. */
+  readonly marks: number
   readonly value: Buffer
+}
+
+/** And what this server alone knows of it, which is in no file and in no view. */
+export interface StoredItem extends Item {
+  /** Whether it was got since it was written. */
+  readonly isFetched: boolean
+  /** When that was last, or it was written: Unix seconds. */
+  readonly accessedS: number
 }
 
 /** Who knows which records are live, and needs to know when one has moved. */
@@ -44,9 +63,12 @@ const SEGMENT_BYTES_MAX = UNIT_BYTES * 2 ** OFFSET_BITS
 const SEGMENTS_MAX = 2 ** (31 - OFFSET_BITS)
 /** Longer values are large. */
 const SMALL_VALUE_BYTES_MAX = 64 * 1024
-const KEY_LENGTH_OFFSET = 24
+const ACCESSED_WORD = 6
+const MARKS_OFFSET = 28
+const KEY_LENGTH_OFFSET = 29
 const KEY_OFFSET = KEY_LENGTH_OFFSET + 1
 const KEY_LENGTH_MAX = 255
+const FETCHED = MARKS_MAX + 1
 /** Cleaned up is what is dead above this share. */
 const DEAD_SHARE = 1 / 4
 /** How many bytes are looked at and copied for one that is written: so many, */
@@ -78,6 +100,8 @@ interface Segment {
 interface Large {
   readonly key: string
   readonly item: Item
+  isFetched: boolean
+  accessedS: number
 }
 
 /** A segment that is being emptied, and how far. */
@@ -123,7 +147,11 @@ export class Records {
     return {
       flags: words[UNIT_WORDS * unit + 1] as number,
       expiresAtMs: doubles[UNIT_DOUBLES * unit + 2] as number,
-      casUnique: doubles[UNIT_DOUBLES * unit + 1] as number,
+      casUnique: casOfWords(
+        words[UNIT_WORDS * unit + 2] as number,
+        words[UNIT_WORDS * unit + 3] as number,
+      ),
+      marks: (bytes[unit * UNIT_BYTES + MARKS_OFFSET] as number) & MARKS_MAX,
       value: bytes.subarray(start, start + (words[UNIT_WORDS * unit] as number)),
     }
   }
@@ -166,19 +194,22 @@ export class Arena extends Records {
     return this.#heldBytes
   }
 
-  append(key: string, item: Item): number {
+  append(key: string, item: StoredItem): number {
     const { length } = key
     if (length > KEY_LENGTH_MAX) throw new RangeError(`a key of ${length} bytes`)
-    const { value } = item
+    const { value, casUnique } = item
     if (isLarge(value)) return this.#appendLarge(key, item)
     const location = this.#take(recordBytes(length, value.length))
     const { bytes, words, doubles } = this.segment(location)
     const unit = location & OFFSET_MASK
     words[UNIT_WORDS * unit] = value.length
     words[UNIT_WORDS * unit + 1] = item.flags
-    doubles[UNIT_DOUBLES * unit + 1] = item.casUnique
+    words[UNIT_WORDS * unit + 2] = lowWordOf(casUnique)
+    words[UNIT_WORDS * unit + 3] = highWordOf(casUnique)
     doubles[UNIT_DOUBLES * unit + 2] = item.expiresAtMs
-    let offset = unit * UNIT_BYTES + KEY_LENGTH_OFFSET
+    words[UNIT_WORDS * unit + ACCESSED_WORD] = item.accessedS
+    let offset = unit * UNIT_BYTES + MARKS_OFFSET
+    bytes[offset++] = item.isFetched ? item.marks | FETCHED : item.marks
     bytes[offset++] = length
     for (let at = 0; at < length; at++) bytes[offset++] = key.charCodeAt(at)
     bytes.set(value, offset)
@@ -214,6 +245,35 @@ export class Arena extends Records {
     if (bytes[start - 1] !== length) return false
     for (let at = 0; at < length; at++) if (bytes[start + at] !== key.charCodeAt(at)) return false
     return true
+  }
+
+  /** The same as `item`, with what this server knows of it. */
+  stored(location: number): StoredItem {
+    const { flags, expiresAtMs, casUnique, marks, value } = this.item(location)
+    if (location >= LARGE) {
+      const { isFetched, accessedS } = this.large(location)
+      return { flags, expiresAtMs, casUnique, marks, value, isFetched, accessedS }
+    }
+    const { bytes, words } = this.segment(location)
+    const unit = location & OFFSET_MASK
+    const isFetched = (bytes[unit * UNIT_BYTES + MARKS_OFFSET] as number) >= FETCHED
+    const accessedS = words[UNIT_WORDS * unit + ACCESSED_WORD] as number
+    return { flags, expiresAtMs, casUnique, marks, value, isFetched, accessedS }
+  }
+
+  /** It was fetched, at this time. */
+  noteAccess(location: number, nowS: number): void {
+    if (location >= LARGE) {
+      const large = this.large(location)
+      large.isFetched = true
+      large.accessedS = nowS
+      return
+    }
+    const { bytes, words } = this.segment(location)
+    const unit = location & OFFSET_MASK
+    const marksOffset = unit * UNIT_BYTES + MARKS_OFFSET
+    bytes[marksOffset] = (bytes[marksOffset] as number) | FETCHED
+    words[UNIT_WORDS * unit + ACCESSED_WORD] = nowS
   }
 
   expiresAtMs(location: number): number {
@@ -327,11 +387,13 @@ export class Arena extends Records {
     return (id << OFFSET_BITS) | (offset / UNIT_BYTES)
   }
 
-  #appendLarge(key: string, { flags, expiresAtMs, casUnique, value }: Item): number {
+  #appendLarge(key: string, item: StoredItem): number {
+    const { flags, expiresAtMs, casUnique, marks, value, isFetched, accessedS } = item
     const copy = Buffer.allocUnsafeSlow(value.length)
     copy.set(value)
     const id = this.#vacantLarges.pop() ?? this.larges.length
-    this.larges[id] = { key, item: { flags, expiresAtMs, casUnique, value: copy } }
+    const kept = { flags, expiresAtMs, casUnique, marks, value: copy }
+    this.larges[id] = { key, item: kept, isFetched, accessedS }
     this.#heldBytes += recordBytes(key.length, value.length)
     return LARGE + id
   }

@@ -11,7 +11,6 @@
  *
  * Source of the rules: memcached's doc/protocol.txt and the behaviour of 1.6.45.
  */
-import type { CasUnique } from '../../protocol/cas-unique.ts'
 import {
   type ArithmeticCommand,
   type Command,
@@ -24,7 +23,7 @@ import {
 } from '../../protocol/commands.ts'
 import type { CommandReply, ItemReply } from '../../protocol/replies.ts'
 import type { Config } from '../raft/types.ts'
-import { type Item, STALE, type StoredItem, type Usage } from './arena.ts'
+import { type Item, STALE, type StoredItem } from './arena.ts'
 import { addDelta, parseNumber } from './arithmetic.ts'
 import { expiryOf, isExpired, secondsLeft } from './expiry.ts'
 import { type GetResult, getItem } from './get.ts'
@@ -114,8 +113,11 @@ export class StateMachine {
     this.#configure(config)
   }
 
-  restoreItem(key: string, item: Item): void {
-    this.#items.set(key, item)
+  /** @param accessedS Taken for when it was last used. */
+  restoreItem(key: string, item: Item, accessedS = 0): void {
+    const { flags, expiresAtMs, casUnique, marks, value } = item
+    const stored = { flags, expiresAtMs, casUnique, marks, value, isFetched: false, accessedS }
+    this.#items.set(key, stored)
   }
 
   apply(entry: AppliedEntry): CommandReply {
@@ -285,15 +287,17 @@ export class StateMachine {
 
   // ---------------------------------------------------------------- helpers
 
-  /** @param usage The item's before, where it is the same one. */
-  #put(key: string, item: Item | null, usage?: Usage): void {
-    if (item && !isExpired(item.expiresAtMs, this.#timeMs)) {
-      this.#items.set(key, item, usage ?? this.#unused)
-    } else this.#items.delete(key)
-  }
-
-  get #unused(): Usage {
-    return { isFetched: false, accessedS: Math.floor(this.#timeMs / 1000) }
+  /** @param before The item it was, where it counts as the same one: how it was used stays. */
+  #put(key: string, item: Item | null, before?: StoredItem): void {
+    if (!item || isExpired(item.expiresAtMs, this.#timeMs)) {
+      this.#items.delete(key)
+      return
+    }
+    const { flags, expiresAtMs, casUnique, marks, value } = item
+    const isFetched = before?.isFetched ?? false
+    const accessedS = before?.accessedS ?? Math.floor(this.#timeMs / 1000)
+    const stored = { flags, expiresAtMs, casUnique, marks, value, isFetched, accessedS }
+    this.#items.set(key, stored)
   }
 
   #peek(key: string): StoredItem | undefined {
