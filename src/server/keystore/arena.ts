@@ -115,6 +115,10 @@ export function recordBytes(keyLength: number, valueLength: number): number {
   return (KEY_OFFSET + keyLength + valueLength + UNIT_BYTES - 1) & -UNIT_BYTES
 }
 
+function sizeOf({ key, item }: Large): number {
+  return recordBytes(key.length, item.value.length)
+}
+
 /** Whether a value is in a buffer of its own, and stays as it is. */
 export function isLarge(value: Buffer): boolean {
   return value.length > SMALL_VALUE_BYTES_MAX
@@ -182,6 +186,10 @@ export class Arena extends Records {
   readonly #spare: Segment[] = []
   /** The same, that open views may still need. */
   readonly #setAside: Segment[] = []
+  /** Large ones that were released with all others; for the collector to free them at once stalls. */
+  readonly #dropping: Large[] = []
+  /** So many bytes of them may go now. */
+  #dropBytes = 0
   #viewCount = 0
   #changeCount = 0
 
@@ -235,6 +243,20 @@ export class Arena extends Records {
       this.#maybeLetGo(location >>> OFFSET_BITS, segment)
     }
     return size
+  }
+
+  /** Nothing needs any record any more. Large values are dropped with the changes that follow. */
+  releaseAll(): void {
+    for (const segment of this.segments) if (segment) this.#letGo(segment)
+    this.segments.length = 1
+    this.#vacant.length = 0
+    this.#active = undefined
+    this.#victim = undefined
+    this.#sealedBytes = 0
+    this.#sealedDeadBytes = 0
+    for (const large of this.larges) if (large) this.#dropping.push(large)
+    this.larges.length = 0
+    this.#vacantLarges.length = 0
   }
 
   isKeyAt(location: number, key: string): boolean {
@@ -306,6 +328,8 @@ export class Arena extends Records {
    */
   clean(bytes: number, owner: Owner): void {
     if (++this.#changeCount % GIVE_BACK_CHANGES === 0) this.#maybeGiveBack()
+    // What a view holds as well would be freed all at once when it is closed.
+    if (this.#dropping.length > 0 && this.#viewCount === 0) this.#dropSome(bytes)
     const excess = this.#sealedDeadBytes / this.#sealedBytes - DEAD_SHARE
     if (!(excess > 0)) return
     const factor = CLEAN_FACTOR_MIN + CLEAN_FACTOR_GROWTH * excess
@@ -363,13 +387,23 @@ export class Arena extends Records {
     this.#heldBytes -= length
   }
 
+  /** As many bytes as are written or released. */
+  #dropSome(bytes: number): void {
+    this.#dropBytes += bytes
+    for (;;) {
+      const large = this.#dropping.at(-1)
+      const size = large ? sizeOf(large) : 0
+      if (!large || size > this.#dropBytes) return
+      this.#dropping.pop()
+      this.#dropBytes -= size
+      this.#heldBytes -= size
+    }
+  }
+
   // ---------------------------------------------------------------- inside
 
   #sizeAt(location: number): number {
-    if (location >= LARGE) {
-      const { key, item } = this.large(location)
-      return recordBytes(key.length, item.value.length)
-    }
+    if (location >= LARGE) return sizeOf(this.large(location))
     const { bytes, words } = this.segment(location)
     const unit = location & OFFSET_MASK
     const keyLength = bytes[unit * UNIT_BYTES + KEY_LENGTH_OFFSET] as number
@@ -444,6 +478,10 @@ export class Arena extends Records {
     this.#sealedDeadBytes -= segment.usedBytes
     this.segments[id] = undefined
     this.#vacant.push(id)
+    this.#letGo(segment)
+  }
+
+  #letGo(segment: Segment): void {
     const { length } = segment.bytes
     if (length < SEGMENT_BYTES_MAX) this.#heldBytes -= length
     else if (this.#viewCount > 0) this.#setAside.push(segment)

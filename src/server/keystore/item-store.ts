@@ -86,6 +86,15 @@ export class ItemStore {
     return true
   }
 
+  /** Removes everything. What it took is used again, or given back, with the changes that follow. */
+  clear(): void {
+    this.#index.clear()
+    this.#arena.releaseAll()
+    this.#count = 0
+    this.#expiringCount = 0
+    this.#bytes = 0
+  }
+
   /** Removes what has expired by `timeMs` from one of the `SLICES` parts of the hashes. */
   sweep(slice: number, timeMs: number): void {
     const first = slice * SLICE_WIDTH

@@ -14,7 +14,7 @@ import { hashOf } from '../../../src/server/keystore/key-hash.ts'
 import { seededRandom } from '../../io/memory-disk.ts'
 
 const MIB = 1024 * 1024
-const LARGE = Buffer.alloc(100_000, 'v')
+const LARGE = Buffer.alloc(65_537, 'v')
 
 const NEW = { flags: 0, expiresAtMs: 0, casUnique: 1, marks: 0, isFetched: false, accessedS: 0 }
 
@@ -222,6 +222,7 @@ describe('against a Map', () => {
     fc.record({ kind: fc.constant('set' as const), keys, size, expires: fc.boolean() }),
     fc.record({ kind: fc.constant('delete' as const), keys }),
     fc.record({ kind: fc.constant('sweep' as const), slice: fc.nat(SLICES - 1) }),
+    fc.record({ kind: fc.constant('clear' as const) }),
     fc.record({ kind: fc.constant('view' as const) }),
     fc.record({ kind: fc.constant('close' as const) }),
   )
@@ -259,6 +260,9 @@ describe('against a Map', () => {
             if (slice < action.slice || expiresAtMs === 0 || expiresAtMs > 1001) continue
             model.delete(key)
           }
+        } else if (action.kind === 'clear') {
+          store.clear()
+          model.clear()
         } else if (action.kind === 'view') {
           views.push({ view: store.view(), contents: contentsOf(model) })
         } else {
@@ -405,6 +409,96 @@ describe('views', () => {
       for (let more = 0; more < 10; more++) store.set(`k${(at + more) % 30_000}`, item('changed'))
     }
     expect(got.sort()).toEqual(wanted)
+  })
+})
+
+describe('clearing', () => {
+  test('leaves nothing, and a store like any other', () => {
+    const store = new ItemStore()
+    fill(store, 20_000, Buffer.alloc(100))
+    store.set('large', item(LARGE, { expiresAtMs: 5 }))
+    for (let round = 0; round < 2; round++) {
+      store.clear()
+      expect([store.count, store.bytes, store.hasExpiring]).toEqual([0, 0, false])
+      expect([...store]).toEqual([])
+      expect([...store.view()]).toEqual([])
+      expect([store.get('k1'), store.get('large')]).toEqual([undefined, undefined])
+      expect(store.delete('k1')).toBe(false)
+      for (let slice = 0; slice < SLICES; slice++) store.sweep(slice, 1000)
+    }
+    store.set('k1', item('again'))
+    expect(contentsOf(store)).toEqual([line('k1', item('again'))])
+  })
+
+  test('views of before it stay, and those of after it are of what came after', () => {
+    const random = seededRandom(3)
+    const store = new ItemStore()
+    const views: { view: ItemsView; contents: string[] }[] = []
+    for (let round = 0; round < 12; round++) {
+      const count = Math.ceil(random() * 40_000)
+      const first = Math.floor(random() * 40_000)
+      for (let at = first; at < first + count; at++) store.set(`k${at}`, item(`${round} ${at}`))
+      store.set('large', item(Buffer.alloc(100_000, `${round} `)))
+      if (random() < 0.6) views.push({ view: store.view(), contents: contentsOf(store) })
+      if (random() < 0.8) store.clear()
+      if (random() < 0.4) {
+        const closed = views.shift()
+        if (closed) expect(contentsOf(closed.view)).toEqual(closed.contents)
+        closed?.view.close()
+      }
+    }
+    expect(views.length).toBeGreaterThan(2)
+    for (const { view, contents } of views) expect(contentsOf(view)).toEqual(contents)
+  })
+
+  test('memory is used again', () => {
+    const store = new ItemStore()
+    fill(store, 100_000, Buffer.alloc(100))
+    const full = store.heldBytes
+    for (let round = 0; round < 3; round++) {
+      store.clear()
+      fill(store, 100_000, Buffer.alloc(100))
+      expect(store.heldBytes).toBeLessThan(1.3 * full)
+    }
+  })
+
+  test('memory is given back with the changes that follow', () => {
+    const store = new ItemStore()
+    fill(store, 200_000, Buffer.alloc(100))
+    const full = store.heldBytes
+    store.clear()
+    for (let at = 0; at < 40_000; at++) store.set(`k${at % 10}`, item('x'))
+    expect(store.heldBytes).toBeLessThan(full / 2)
+  })
+
+  test('large values go as others come, not all at once', () => {
+    const store = new ItemStore()
+    fill(store, 200, LARGE)
+    const full = store.heldBytes
+    store.clear()
+    expect(store.heldBytes).toBe(full)
+    for (let at = 0; at < 100; at++) {
+      const before = store.heldBytes
+      store.set(`k${at}`, item(LARGE))
+      expect(before - store.heldBytes).toBeLessThan(1.1 * LARGE.length)
+      expect(store.heldBytes).toBeLessThan(full + 1.1 * LARGE.length)
+    }
+    store.clear()
+    fill(store, 150_000, Buffer.alloc(100))
+    expect(store.heldBytes).toBeLessThan(1.5 * store.bytes)
+  })
+
+  test('large values go once no view holds them', () => {
+    const store = new ItemStore()
+    fill(store, 20, LARGE)
+    const view = store.view()
+    store.clear()
+    for (let at = 0; at < 40; at++) store.set('k', item(LARGE))
+    expect(store.heldBytes).toBeGreaterThan(20 * LARGE.length)
+    expect([...view].length).toBe(20)
+    view.close()
+    for (let at = 0; at < 40; at++) store.set('k', item(LARGE))
+    expect(store.heldBytes).toBeLessThan(2 * LARGE.length)
   })
 })
 
