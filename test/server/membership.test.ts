@@ -488,6 +488,7 @@ function situationOf(row: Partial<Row>): Situation {
     isLive: silentMs(id) < 600,
     lag: 1_204,
     isCaughtUp: words(row.caughtUp ?? '').includes(id),
+    protocol: null,
   })
   const registered = words(row.registered ?? '').map((word): Registration => {
     const address = addressOf(word.replace('!', ''))

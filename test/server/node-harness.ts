@@ -80,6 +80,7 @@ export class Machine {
           throw new Error('nobody to connect to')
         },
       },
+      process: { pid: 1, cpuMs: () => ({ user: 0, system: 0 }) },
     }
   }
 

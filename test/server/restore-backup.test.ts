@@ -26,6 +26,7 @@ function ioOf(disk: MemoryDisk): Io {
     timers: { after: () => ({ cancel: () => {} }), soon: queueMicrotask },
     disk,
     network: null as never,
+    process: null as never,
   }
 }
 

@@ -189,6 +189,7 @@ export class World {
       timers: { after, soon: (fn) => void after(0, fn) },
       disk,
       network: null as never,
+      process: null as never,
     }
   }
 }

@@ -1,7 +1,9 @@
 import fc from 'fast-check'
 import { beforeEach, describe, expect, test } from 'vitest'
+import type { CommandReply } from '../../../src/protocol/replies.ts'
 import { type Item, SLICES } from '../../../src/server/keystore/item-store.ts'
-import { StateMachine } from '../../../src/server/keystore/state-machine.ts'
+import { type MachineState, StateMachine } from '../../../src/server/keystore/state-machine.ts'
+import { EMPTY_CONFIG } from '../../../src/server/raft/config.ts'
 
 const START_MS = 1_700_000_000_500
 const DAY_SECONDS = 24 * 60 * 60
@@ -14,9 +16,13 @@ beforeEach(() => {
   timeMs = START_MS
 })
 
+function applyWhole(body: string | Buffer): CommandReply {
+  return machine.apply({ index: machine.appliedIndex + 1, timeMs, body: Buffer.from(body) })
+}
+
 /** Applies the next entry, with a command as the log has it. */
 function apply(body: string | Buffer): string {
-  return machine.apply({ index: machine.appliedIndex + 1, timeMs, body: Buffer.from(body) })
+  return applyWhole(body).line
 }
 
 function store(verb: string, key: string, value: string, exptime = 0, cas = ''): string {
@@ -121,7 +127,7 @@ describe('commands', () => {
   })
 
   test('what no version of this store wrote is an error', () => {
-    expect(() => apply('touch k 0\r\n')).toThrow(/unknown command in the log: "touch"/)
+    expect(() => apply('rename k l\r\n')).toThrow(/unknown command in the log: "rename"/)
   })
 })
 
@@ -137,7 +143,7 @@ describe('order', () => {
 
   test('after a restore it goes on from there', () => {
     machine.restoreItem('k', item('one', { casUnique: 7 }))
-    machine.restore(9, START_MS)
+    machine.restore({ index: 9, timeMs: START_MS, flushAtMs: 0, config: EMPTY_CONFIG })
     expect(machine.appliedIndex).toBe(9)
     expect(machine.timeMs).toBe(START_MS)
     expect(() => machine.apply({ index: 1, timeMs, body: Buffer.from('noop\r\n') })).toThrow()
@@ -307,7 +313,7 @@ describe('reclaiming', () => {
     machine.restoreItem('a', item('x', { expiresAtMs: START_MS + 100 }))
     machine.restoreItem('b', item('x', { expiresAtMs: START_MS + 60_000 }))
     machine.restoreItem('c', item('x'))
-    machine.restore(9, START_MS)
+    machine.restore({ index: 9, timeMs: START_MS, flushAtMs: 0, config: EMPTY_CONFIG })
     expect(valueAt('a')).toBe('x')
     pass(100)
     expect(machine.get('a')).toBeUndefined()
@@ -362,7 +368,7 @@ describe('against a model', () => {
           if (at === half) {
             restored = new StateMachine()
             for (const [key, item] of whole.items) restored.restoreItem(key, item)
-            restored.restore(whole.appliedIndex, whole.timeMs)
+            restored.restore(stateOf(whole))
           }
           const index = at + 1
           nowMs += passMs
@@ -371,7 +377,7 @@ describe('against a model', () => {
           const cas = Math.max(0, (current?.index ?? 1) - (back % 2))
           const expected = expectedReply(verb, current, cas)
           const body = bodyOf(verb, key, exptime, index, cas)
-          expect(whole.apply({ index, timeMs: nowMs, body })).toBe(expected)
+          expect(whole.apply({ index, timeMs: nowMs, body }).line).toBe(expected)
           restored?.apply({ index, timeMs: nowMs, body })
           if (expected === 'DELETED') model.delete(key)
           if (expected === 'STORED') {
@@ -393,6 +399,10 @@ describe('against a model', () => {
     )
     fc.assert(property, { seed: 1, numRuns: 500 })
   })
+
+  function stateOf({ appliedIndex, timeMs, flushAtMs }: StateMachine): MachineState {
+    return { index: appliedIndex, timeMs, flushAtMs, config: EMPTY_CONFIG }
+  }
 
   function sorted({ items }: StateMachine): (readonly [string, Item])[] {
     return [...items].sort(([a], [b]) => (a < b ? -1 : 1))
@@ -423,7 +433,7 @@ describe('against a model', () => {
         if (isRestored) {
           const restored = new StateMachine()
           for (const [key, item] of other.items) restored.restoreItem(key, item)
-          restored.restore(other.appliedIndex, other.timeMs)
+          restored.restore(stateOf(other))
           replicas = [whole, restored]
         }
         for (let second = 0; second < seconds; second++) {
