@@ -236,6 +236,8 @@ const GROUPS: readonly [string, readonly Case[]][] = [
     ['negative, block swallowed', 'cas a 0 0 1 -1\r\nx\r\nversion\r\n', FORMAT, 'version'],
     ['text, block swallowed', 'cas a 0 0 1 abc\r\nx\r\nversion\r\n', FORMAT, 'version'],
     ['bad, noreply', 'cas a 0 0 1 abc noreply\r\nx\r\nversion\r\n', SILENCE, 'version'],
+    ['none, block swallowed', 'cas a 0 0 1\r\nx\r\nversion\r\n', FORMAT, 'version'],
+    ['none, noreply', 'cas a 0 0 1 noreply\r\nx\r\nversion\r\n', SILENCE, 'version'],
   ]),
   group('refused blocks', [
     ['key too long, block swallowed', `set ${K251} 0 0 1\r\nx\r\nversion\r\n`, FORMAT, 'version'],
