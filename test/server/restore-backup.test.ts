@@ -64,6 +64,7 @@ async function expectRestored(disk: MemoryDisk): Promise<void> {
   expect(restored.raftLog.configs.at(-1)?.config).toEqual({
     members: [{ ...ADDRESS, id: serverId, voter: true }],
     floor: 2,
+    protocol: 3,
   })
   expect(restored.machine.get('greeting')).toMatchObject({ casUnique: 3 })
   // Its time has come meanwhile.

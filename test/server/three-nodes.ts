@@ -7,7 +7,7 @@ import { LogStore } from '../../src/server/log/log-store.ts'
 import { RecordWriter } from '../../src/server/log/record.ts'
 import { VoteFile } from '../../src/server/log/vote-file.ts'
 import { createLane, Node } from '../../src/server/node.ts'
-import type { PeerMessage } from '../../src/server/peer-messages.ts'
+import { type PeerMessage, PROTOCOL } from '../../src/server/peer-messages.ts'
 import type { Config } from '../../src/server/raft/types.ts'
 import { settle } from '../io/manual-timers.ts'
 import { type CrashPolicy, MemoryDisk, seededRandom } from '../io/memory-disk.ts'
@@ -24,6 +24,7 @@ const SILENT = { info: () => {}, warn: () => {}, error: () => {} }
 const CONFIG: Config = {
   members: IDS.map((id) => ({ id, voter: true, cip: id, cport: 1, sip: id, sport: 1 })),
   floor: 2,
+  protocol: PROTOCOL,
 }
 
 export type Disks = ReadonlyMap<string, MemoryDisk>
