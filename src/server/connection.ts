@@ -28,8 +28,8 @@ import type { GetResult } from './keystore/get.ts'
 import { itemBytes } from './keystore/item-store.ts'
 import { createLane, type Lane } from './node.ts'
 import type { WriteOutcome } from './peer-messages.ts'
-import type { ConnectionFacts } from './stats-reply.ts'
 import type { Stats } from './stats.ts'
+import type { ConnectionFacts } from './stats-reply.ts'
 
 /** What a connection needs of the server. */
 export interface Store {

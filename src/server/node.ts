@@ -15,7 +15,7 @@
 import type { Address, Io, Timer } from '../io/io.ts'
 import type { Logger } from '../io/logger.ts'
 import type { Registration, Report, ServerAddress } from '../protocol/balancer.ts'
-import { isCanonical, isKnownBefore, ITEM_SIZE_MAX } from '../protocol/commands.ts'
+import { ITEM_SIZE_MAX, isCanonical, isKnownBefore } from '../protocol/commands.ts'
 import type { ClusterStatus, MemberStatus } from '../protocol/status.ts'
 import {
   type Condition,
@@ -47,8 +47,8 @@ import {
 import {
   type Forward,
   type Lack,
-  PROTOCOL,
   type PeerMessage,
+  PROTOCOL,
   type Snap,
   valueOf,
   type WriteOutcome,
@@ -1385,7 +1385,10 @@ function refusalText(refusal: string): string {
 }
 
 /** The first entry of a new cluster: a configuration with this server alone. */
-async function bootstrap({ self, io, clusterId, protocol = PROTOCOL }: NodeOptions, store: LogStore): Promise<void> {
+async function bootstrap(
+  { self, io, clusterId, protocol = PROTOCOL }: NodeOptions,
+  store: LogStore,
+): Promise<void> {
   const config: Config = { members: [{ ...self, voter: true }], floor: 2, protocol }
   const id = { term: 1, index: 1 }
   const payload = { kind: 'config', config } as const

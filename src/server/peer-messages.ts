@@ -5,7 +5,10 @@
  * data; everything else goes as frames on a stream. Both carry the same JSON
  * envelope: cluster, group, sender, receiver. What does not verify is null.
  */
+
+import { parseCas } from '../protocol/cas-unique.ts'
 import { encodeFrame, type Frame } from '../protocol/frames.ts'
+import type { ItemReply } from '../protocol/replies.ts'
 import {
   hasShape,
   isBoolean,
@@ -19,8 +22,6 @@ import {
   type Shape,
   shaped,
 } from '../protocol/shape.ts'
-import { parseCas } from '../protocol/cas-unique.ts'
-import type { ItemReply } from '../protocol/replies.ts'
 import { type Condition, ROOMS } from './admission.ts'
 import { coalesce, type LogEntry, type RecordReader } from './log/record.ts'
 import type { EntryId, Message, ServerId } from './raft/types.ts'
