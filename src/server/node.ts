@@ -49,8 +49,8 @@ import {
   type Lack,
   type PeerMessage,
   PROTOCOL,
+  replyValue,
   type Snap,
-  valueOf,
   type WriteOutcome,
 } from './peer-messages.ts'
 import { configProtocol, memberOf, quorumValue, voterIds } from './raft/config.ts'
@@ -917,7 +917,7 @@ export class Node {
     }
     this.#forwards.clear()
     for (const [to, all] of this.#results) {
-      for (const results of inFrames(all, ({ outcome }) => valueOf(outcome)?.length ?? 0)) {
+      for (const results of inFrames(all, ({ outcome }) => replyValue(outcome)?.length ?? 0)) {
         this.#options.send({ type: 'forwardResp', from, to, results })
       }
     }

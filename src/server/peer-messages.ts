@@ -261,7 +261,7 @@ export class PeerCodec {
           id,
           outcome: encodeOutcome(outcome),
         }))
-        const values = message.results.flatMap(({ outcome }) => valueOf(outcome) ?? [])
+        const values = message.results.flatMap(({ outcome }) => replyValue(outcome) ?? [])
         return encodeFrame(JSON.stringify({ ...this.#envelope(message), results }), values)
       }
       case 'snap': {
@@ -330,7 +330,7 @@ type EncodedOutcome =
   | (Omit<Extract<WriteOutcome, { kind: 'applied' }>, 'item'> & { readonly item?: EncodedItem })
 
 /** The value of the item that a reply tells of. */
-export function valueOf(outcome: WriteOutcome): Buffer | undefined {
+export function replyValue(outcome: WriteOutcome): Buffer | undefined {
   return outcome.kind === 'applied' ? outcome.item?.value : undefined
 }
 
