@@ -98,6 +98,14 @@ interface Read {
   askCount: number
 }
 
+/** One key of a read that may change something. */
+interface Part {
+  readonly key: string
+  reply: ItemReply | null
+  /** What is to be logged; null where nothing changes. */
+  readonly change: Buffer | null
+}
+
 export class Connection {
   readonly #stream: Stream
   readonly #store: Store
@@ -385,14 +393,15 @@ export class Connection {
     this.#read(keys.length, (slot) => {
       const nowS = this.#nowS
       let bytes = 0
-      const parts = keys.map((key) => {
+      const parts: Part[] = []
+      for (const key of keys) {
         const item = this.#store.get(key, nowS)
         this.#store.stats.touched(key, item !== undefined)
         const { reply, after } = this.#store.preview(item, options)
         bytes += reply?.valueBytes ?? 0
-        return { key, reply, change: after === undefined ? null : canonicalGet(key, options) }
-      })
-      if (bytes > GET_REPLY_BYTES_MAX) return TOO_MUCH_REPLY
+        if (bytes > GET_REPLY_BYTES_MAX) return TOO_MUCH_REPLY
+        parts.push({ key, reply, change: after === undefined ? null : canonicalGet(key, options) })
+      }
       return this.#afterChanges(slot, parts, () => {
         const values = new Values(withCas)
         for (const { key, reply } of parts) {
@@ -414,7 +423,7 @@ export class Connection {
       else stats.read(key, item !== undefined)
       const { reply, after } = this.#store.preview(item, options)
       const usage = usageOf(item, nowS)
-      const part = { key, reply, change: after === undefined ? null : command }
+      const part: Part = { key, reply, change: after === undefined ? null : command }
       return this.#afterChanges(slot, [part], () => {
         // One that was made has been read by that.
         if (!item && !isUnnoticed) this.#store.get(key, nowS)
@@ -429,11 +438,7 @@ export class Connection {
    * Logs what a read changes, and makes its reply of what came of that.
    * @returns the reply, where nothing is changed.
    */
-  #afterChanges(
-    slot: Slot,
-    parts: { reply: ItemReply | null; readonly change: Buffer | null }[],
-    make: () => Reply,
-  ): Reply | null {
+  #afterChanges(slot: Slot, parts: readonly Part[], make: () => Reply): Reply | null {
     const changed = parts.filter(({ change }) => change !== null)
     if (changed.length === 0) return make()
     let left = changed.length
