@@ -17,6 +17,14 @@ def heard(line):
     assert got == line, got
 
 
+def raises(kind, call, *args):
+    try:
+        call(*args)
+    except kind:
+        return
+    raise AssertionError(f"no {kind}")
+
+
 def until_gone(read):
     for _ in range(300):
         if read() is None:

@@ -1,4 +1,7 @@
-/** The npm package memcache-client. What is not done is an error with memcached's word. */
+/**
+ * The npm package memcache-client. What is not done is an error with memcached's word.
+ * Its parser needs tslib and does not say so; our package.json does.
+ */
 import assert from 'node:assert/strict'
 import zlib from 'node:zlib'
 import { MemcacheClient } from 'memcache-client'

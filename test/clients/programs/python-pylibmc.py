@@ -2,16 +2,7 @@
 
 import pylibmc
 
-from failover import address, failover, prefix, until_gone
-
-
-def raises(kind, call, *args):
-    try:
-        call(*args)
-    except kind:
-        return
-    raise AssertionError(f"no {kind}")
-
+from failover import address, failover, prefix, raises, until_gone
 
 client = pylibmc.Client(
     [address],

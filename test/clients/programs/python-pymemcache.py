@@ -9,16 +9,7 @@ from pymemcache.exceptions import (
 )
 from pymemcache.serde import pickle_serde
 
-from failover import address, failover, prefix, until_gone
-
-
-def raises(kind, call, *args):
-    try:
-        call(*args)
-    except kind:
-        return
-    raise AssertionError(f"no {kind}")
-
+from failover import address, failover, prefix, raises, until_gone
 
 client = Client(
     address,
