@@ -12,12 +12,7 @@
  *
  * Source: memcached's doc/protocol.txt and the behaviour of 1.6.45.
  */
-import {
-  canonicalStore,
-  ITEM_SIZE_MAX,
-  KEY_BYTES_MAX,
-  type StoreVerb,
-} from './commands.ts'
+import { canonicalStore, ITEM_SIZE_MAX, KEY_BYTES_MAX, type StoreVerb } from './commands.ts'
 import { type MetaRequest, parseMetaSet } from './meta.ts'
 import { canonicalExptime, canonicalFlags, canonicalUint64, parseLength } from './numbers.ts'
 import { FORMAT_ERROR, parseLine, type Request, refuse } from './requests.ts'
@@ -212,7 +207,8 @@ export class RequestDecoder {
     if (!isKeyGood || flags === null || exptime === null || cas === null) {
       return this.#refuseBlock(valueBytes, noreply ? '' : FORMAT_ERROR)
     }
-    if (valueBytes > this.#itemSizeMax()) return this.#refuseBlock(valueBytes, noreply ? '' : TOO_LARGE)
+    if (valueBytes > this.#itemSizeMax())
+      return this.#refuseBlock(valueBytes, noreply ? '' : TOO_LARGE)
     // append and prepend keep the item's own.
     const isJoin = verb === 'append' || verb === 'prepend'
     const header = isJoin
@@ -220,10 +216,7 @@ export class RequestDecoder {
       : canonicalStore(verb, key, flags, exptime, valueBytes, cas)
     // One spelling of every number, no extra word or blank: then the lengths are equal.
     const isCanonical =
-      !isJoin &&
-      lineLength === header.length - 2 &&
-      exptimeText === exptime &&
-      flagsText === flags
+      !isJoin && lineLength === header.length - 2 && exptimeText === exptime && flagsText === flags
     this.#pending = {
       lineStart: isCanonical ? lineStart : -1,
       valueStart: this.#start,

@@ -133,9 +133,7 @@ function areKeys(keys: readonly string[]): boolean {
 
 function parseGet(words: readonly string[]): Request {
   const keys = words.slice(1)
-  return areKeys(keys)
-    ? { kind: 'get', keys, withCas: words[0] === 'gets' }
-    : refuse(FORMAT_ERROR)
+  return areKeys(keys) ? { kind: 'get', keys, withCas: words[0] === 'gets' } : refuse(FORMAT_ERROR)
 }
 
 function parseGat(words: readonly string[]): Request {

@@ -126,9 +126,7 @@ export function lacksMemory(command: Buffer, memory: Memory): boolean {
   const before = memory.valueBytes(key)
   const cost = itemBytes(key.length, valueBytesAfter(parsed, before))
   if (cost <= roomBytes) return false
-  return before === undefined
-    ? makesItem(parsed)
-    : cost > itemBytes(key.length, before)
+  return before === undefined ? makesItem(parsed) : cost > itemBytes(key.length, before)
 }
 
 function valueBytesAfter(command: Exclude<Command, { verb: 'flush_all' }>, before = 0): number {

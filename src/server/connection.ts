@@ -28,8 +28,8 @@ import type { GetResult } from './keystore/get.ts'
 import { itemBytes } from './keystore/item-store.ts'
 import { createLane, type Lane } from './node.ts'
 import type { WriteOutcome } from './peer-messages.ts'
-import type { ConnectionFacts } from './stats-reply.ts'
 import type { Stats } from './stats.ts'
+import type { ConnectionFacts } from './stats-reply.ts'
 
 /** What a connection needs of the server. */
 export interface Store {
@@ -45,7 +45,7 @@ export interface Store {
   preview(item: Item | undefined, options: Options): GetResult
   /** The whole reply. */
   statsReply(words: readonly string[]): string
-  /** Log lines of a server that is asked for more of them are for people; nothing else depends on it. */
+  /** Only said again in `stats settings`: what is logged does not depend on it. */
   setVerbosity(level: number): void
   setMemoryLimit(bytes: number): void
   readonly mayShutDown: boolean
@@ -66,6 +66,8 @@ export interface Store {
 
 const IN_FLIGHT_MAX = 1_024
 const IN_FLIGHT_BYTES_MAX = 8 * 1024 * 1024
+/** What a key that is waited for counts of that. */
+const KEY_BYTES = 64
 /** With more than this unsent, no more requests are taken and no more replies made. */
 const UNSENT_BYTES_MAX = 1024 * 1024
 /** A client that takes nothing of what waits for it for so long is gone. */
@@ -94,6 +96,14 @@ interface Read {
   failure: string | null
   /** How often it was asked whether it may be made. */
   askCount: number
+}
+
+/** One key of a read that may change something. */
+interface Part {
+  readonly key: string
+  reply: ItemReply | null
+  /** What is to be logged; null where nothing changes. */
+  readonly change: Buffer | null
 }
 
 export class Connection {
@@ -248,13 +258,13 @@ export class Connection {
     this.#askedMs = this.#clock.monotonicMs()
     switch (request.kind) {
       case 'get':
-        return this.#read(() => this.#values(request.keys, request.withCas))
+        return this.#read(request.keys.length, () => this.#values(request.keys, request.withCas))
       case 'gat':
         return this.#gat(request.keys, request.options, request.withCas)
       case 'metaGet':
         return this.#metaGet(request.get)
       case 'metaDebug':
-        return this.#read(() => this.#debug(request.key, request.keyText))
+        return this.#read(1, () => this.#debug(request.key, request.keyText))
       case 'write':
         return this.#write(request.command, request.noreply, request.meta)
       case 'stats':
@@ -321,8 +331,9 @@ export class Connection {
 
   // ---------------------------------------------------------------- reads
 
-  #read(make: (slot: Slot) => Reply | null): void {
-    const slot: Slot = { reply: null, bytes: 0 }
+  #read(keyCount: number, make: (slot: Slot) => Reply | null): void {
+    const slot: Slot = { reply: null, bytes: keyCount * KEY_BYTES }
+    this.#bytesInFlight += slot.bytes
     const read: Read = { slot, make, isConfirmed: false, failure: null, askCount: 0 }
     this.#slots.push(slot)
     this.#reads.push(read)
@@ -373,19 +384,24 @@ export class Connection {
       const item = this.#store.get(key, nowS)
       stats.read(key, item !== undefined)
       if (item) values.add(key, item.flags, item.casUnique, item.value)
+      if (values.isTooMuch) break
     }
     return values.reply
   }
 
   #gat(keys: readonly string[], options: Options, withCas: boolean): void {
-    this.#read((slot) => {
+    this.#read(keys.length, (slot) => {
       const nowS = this.#nowS
-      const parts = keys.map((key) => {
+      let bytes = 0
+      const parts: Part[] = []
+      for (const key of keys) {
         const item = this.#store.get(key, nowS)
         this.#store.stats.touched(key, item !== undefined)
         const { reply, after } = this.#store.preview(item, options)
-        return { key, reply, change: after === undefined ? null : canonicalGet(key, options) }
-      })
+        bytes += reply?.valueBytes ?? 0
+        if (bytes > GET_REPLY_BYTES_MAX) return TOO_MUCH_REPLY
+        parts.push({ key, reply, change: after === undefined ? null : canonicalGet(key, options) })
+      }
       return this.#afterChanges(slot, parts, () => {
         const values = new Values(withCas)
         for (const { key, reply } of parts) {
@@ -399,7 +415,7 @@ export class Connection {
   #metaGet(get: MetaGet): void {
     const { meta, command, options, isUnnoticed } = get
     const { key } = meta
-    this.#read((slot) => {
+    this.#read(1, (slot) => {
       const nowS = this.#nowS
       const { stats } = this.#store
       const item = this.#store.get(key, isUnnoticed ? undefined : nowS)
@@ -407,7 +423,7 @@ export class Connection {
       else stats.read(key, item !== undefined)
       const { reply, after } = this.#store.preview(item, options)
       const usage = usageOf(item, nowS)
-      const part = { key, reply, change: after === undefined ? null : command }
+      const part: Part = { key, reply, change: after === undefined ? null : command }
       return this.#afterChanges(slot, [part], () => {
         // One that was made has been read by that.
         if (!item && !isUnnoticed) this.#store.get(key, nowS)
@@ -422,11 +438,7 @@ export class Connection {
    * Logs what a read changes, and makes its reply of what came of that.
    * @returns the reply, where nothing is changed.
    */
-  #afterChanges(
-    slot: Slot,
-    parts: { reply: ItemReply | null; readonly change: Buffer | null }[],
-    make: () => Reply,
-  ): Reply | null {
+  #afterChanges(slot: Slot, parts: readonly Part[], make: () => Reply): Reply | null {
     const changed = parts.filter(({ change }) => change !== null)
     if (changed.length === 0) return make()
     let left = changed.length
@@ -547,12 +559,16 @@ class Values {
     const cas = this.#withCas ? ` ${casUnique}` : ''
     const line = `VALUE ${key} ${flags} ${value.length}${cas}\r\n`
     this.#bytes += line.length + value.length
-    if (this.#bytes > GET_REPLY_BYTES_MAX) this.#pieces.length = 0
+    if (this.isTooMuch) this.#pieces.length = 0
     else this.#pieces.push(Buffer.from(line, 'latin1'), value, CRLF)
   }
 
+  get isTooMuch(): boolean {
+    return this.#bytes > GET_REPLY_BYTES_MAX
+  }
+
   get reply(): Reply {
-    if (this.#bytes > GET_REPLY_BYTES_MAX) return TOO_MUCH_REPLY
+    if (this.isTooMuch) return TOO_MUCH_REPLY
     return this.#bytes === 0 ? 'END\r\n' : [...this.#pieces, END]
   }
 }

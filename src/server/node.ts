@@ -15,7 +15,7 @@
 import type { Address, Io, Timer } from '../io/io.ts'
 import type { Logger } from '../io/logger.ts'
 import type { Registration, Report, ServerAddress } from '../protocol/balancer.ts'
-import { isCanonical, isKnownBefore, ITEM_SIZE_MAX } from '../protocol/commands.ts'
+import { ITEM_SIZE_MAX, isCanonical, isKnownBefore } from '../protocol/commands.ts'
 import type { ClusterStatus, MemberStatus } from '../protocol/status.ts'
 import {
   type Condition,
@@ -47,10 +47,10 @@ import {
 import {
   type Forward,
   type Lack,
-  PROTOCOL,
   type PeerMessage,
+  PROTOCOL,
+  replyValue,
   type Snap,
-  valueOf,
   type WriteOutcome,
 } from './peer-messages.ts'
 import { configProtocol, memberOf, quorumValue, voterIds } from './raft/config.ts'
@@ -917,7 +917,7 @@ export class Node {
     }
     this.#forwards.clear()
     for (const [to, all] of this.#results) {
-      for (const results of inFrames(all, ({ outcome }) => valueOf(outcome)?.length ?? 0)) {
+      for (const results of inFrames(all, ({ outcome }) => replyValue(outcome)?.length ?? 0)) {
         this.#options.send({ type: 'forwardResp', from, to, results })
       }
     }
@@ -1385,8 +1385,8 @@ function refusalText(refusal: string): string {
 }
 
 /** The first entry of a new cluster: a configuration with this server alone. */
-async function bootstrap({ self, io, clusterId, protocol = PROTOCOL }: NodeOptions, store: LogStore): Promise<void> {
-  const config: Config = { members: [{ ...self, voter: true }], floor: 2, protocol }
+async function bootstrap({ self, io, clusterId }: NodeOptions, store: LogStore): Promise<void> {
+  const config: Config = { members: [{ ...self, voter: true }], floor: 2 }
   const id = { term: 1, index: 1 }
   const payload = { kind: 'config', config } as const
   const wallMs = Math.floor(io.clock.wallMs())

@@ -5,7 +5,10 @@
  * data; everything else goes as frames on a stream. Both carry the same JSON
  * envelope: cluster, group, sender, receiver. What does not verify is null.
  */
+
+import { parseCas } from '../protocol/cas-unique.ts'
 import { encodeFrame, type Frame } from '../protocol/frames.ts'
+import type { ItemReply } from '../protocol/replies.ts'
 import {
   hasShape,
   isBoolean,
@@ -19,8 +22,6 @@ import {
   type Shape,
   shaped,
 } from '../protocol/shape.ts'
-import { parseCas } from '../protocol/cas-unique.ts'
-import type { ItemReply } from '../protocol/replies.ts'
 import { type Condition, ROOMS } from './admission.ts'
 import { coalesce, type LogEntry, type RecordReader } from './log/record.ts'
 import type { EntryId, Message, ServerId } from './raft/types.ts'
@@ -260,7 +261,7 @@ export class PeerCodec {
           id,
           outcome: encodeOutcome(outcome),
         }))
-        const values = message.results.flatMap(({ outcome }) => valueOf(outcome) ?? [])
+        const values = message.results.flatMap(({ outcome }) => replyValue(outcome) ?? [])
         return encodeFrame(JSON.stringify({ ...this.#envelope(message), results }), values)
       }
       case 'snap': {
@@ -329,7 +330,7 @@ type EncodedOutcome =
   | (Omit<Extract<WriteOutcome, { kind: 'applied' }>, 'item'> & { readonly item?: EncodedItem })
 
 /** The value of the item that a reply tells of. */
-export function valueOf(outcome: WriteOutcome): Buffer | undefined {
+export function replyValue(outcome: WriteOutcome): Buffer | undefined {
   return outcome.kind === 'applied' ? outcome.item?.value : undefined
 }
 

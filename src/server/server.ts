@@ -9,9 +9,9 @@ import type { Address, Io, Listener, Lock, Stream, Timer, Timers } from '../io/i
 import type { Logger } from '../io/logger.ts'
 import type { Registration, Report, ServerAddress } from '../protocol/balancer.ts'
 import { isSuccessor } from '../protocol/cluster-id.ts'
+import { ITEM_SIZE_BOUNDS, ITEM_SIZE_MAX, type Options } from '../protocol/commands.ts'
 import type { ClusterStatus } from '../protocol/status.ts'
 import { DEFAULT_LIMITS, type Limits, type SlownessRules } from './admission.ts'
-import { ITEM_SIZE_BOUNDS, ITEM_SIZE_MAX, type Options } from '../protocol/commands.ts'
 import { type Backup, Backups } from './backup.ts'
 import { BalancerLink } from './balancer-link.ts'
 import { Connection, endStream, type Store } from './connection.ts'
@@ -22,10 +22,10 @@ import type { MembershipRules } from './membership.ts'
 import { type Lane, Node } from './node.ts'
 import { PROTOCOL, type WriteOutcome } from './peer-messages.ts'
 import { Peers } from './peers.ts'
-import { type ServerFacts, statsReply } from './stats-reply.ts'
-import { Stats } from './stats.ts'
 import { memberOf } from './raft/config.ts'
 import type { RaftTiming } from './raft/raft.ts'
+import { Stats } from './stats.ts'
+import { type ServerFacts, statsReply } from './stats-reply.ts'
 
 /** The only group so far. */
 const GROUP = 0
@@ -180,9 +180,11 @@ export class Server implements Store {
 
   report(): Report {
     const requestCount = this.#requestCount
-    if (this.#node) return { ...this.#node.report(), requestCount }
+    const { protocol = PROTOCOL } = this.#options
+    if (this.#node) return { ...this.#node.report(), requestCount, protocol }
     return {
       requestCount,
+      protocol,
       ...this.#self,
       cluster: this.#identity.clusterId,
       role: 'follower',

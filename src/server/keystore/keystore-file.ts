@@ -5,6 +5,9 @@
  *     <key> <flags> <expires at, Unix ms, or 0> <cas unique> <marks> <bytes>\r\n<value>\r\n     for each item
  *     end <crc32 of everything before>\n
  *
+ * A key with a blank or a line end, as meta commands allow them, is written in base64; then
+ * its marks are 128 more.
+ *
  * Format 1 has neither the flush nor marks. It is read, and can be written for servers that
  * know nothing else, where there is nothing that it has no room for.
  */
@@ -14,12 +17,14 @@ import { type Disk, type DiskFile, isUnreadable } from '../../io/io.ts'
 import { replaceFile } from '../../io/replace-file.ts'
 import { type CasUnique, parseCas } from '../../protocol/cas-unique.ts'
 import { checkedLine, crcHex, readCheckedLine } from '../../protocol/checked-line.ts'
-import { KEY_BYTES_MAX } from '../../protocol/commands.ts'
+import { KEY_BYTES_MAX, keyWord, needsBase64 } from '../../protocol/commands.ts'
 import { configProtocol } from '../raft/config.ts'
 import type { Config } from '../raft/types.ts'
 import { type Item, MARKS_MAX } from './arena.ts'
 
 const NAME = 'keystore'
+/** Next to the marks of an item. */
+const CODED_KEY = 128
 /** The protocol of peers with which format 2 came. */
 const FORMAT_2_PROTOCOL = 3
 /** What is encoded, or read and parsed, before others have their turn; one item may be more. */
@@ -86,7 +91,9 @@ function* encode(header: KeystoreHeader, items: Items): Generator<Buffer> {
   let crc = crc32(first)
   let piece = Buffer.allocUnsafe(PIECE_BYTES)
   let length = 0
-  for (const [key, { flags, expiresAtMs, casUnique, marks, value }] of items) {
+  for (const [itemKey, { flags, expiresAtMs, casUnique, marks, value }] of items) {
+    const isCoded = needsBase64(itemKey)
+    const key = isCoded ? keyWord(itemKey)[0] : itemKey
     const bytesMax = key.length + value.length + FRAMING_BYTES
     if (length + bytesMax > piece.length) {
       const full = piece.subarray(0, length)
@@ -101,8 +108,8 @@ function* encode(header: KeystoreHeader, items: Items): Generator<Buffer> {
     if (typeof casUnique === 'number') length = writeNumber(piece, length, casUnique)
     else if (format === 1) throw noRoomFor('a CAS unique past 2^53')
     else length += piece.write(` ${casUnique}`, length, 'latin1')
-    if (format === 2) length = writeNumber(piece, length, marks)
-    else if (marks !== 0) throw noRoomFor('marks')
+    if (format === 2) length = writeNumber(piece, length, isCoded ? marks + CODED_KEY : marks)
+    else if (marks !== 0 || isCoded) throw noRoomFor('marks')
     length = writeNumber(piece, length, value.length)
     piece[length++] = CR
     piece[length++] = LF
@@ -243,7 +250,9 @@ class Reader {
     const flags = this.#number(BLANK)
     const expiresAtMs = this.#number(BLANK)
     const casUnique = this.#casUnique()
-    const marks = header.format === 1 ? 0 : this.#number(BLANK)
+    const fileMarks = header.format === 1 ? 0 : this.#number(BLANK)
+    const isCoded = fileMarks >= CODED_KEY
+    const marks = isCoded ? fileMarks - CODED_KEY : fileMarks
     const valueBytes = this.#number(CR)
     const valueStart = this.#cursor + 1 // past the LF
     if (valueStart > piece.length) {
@@ -263,7 +272,9 @@ class Reader {
       return false
     }
     const value = piece.subarray(valueStart, valueStart + valueBytes)
-    const key = piece.toString('latin1', start, keyEnd)
+    const key = isCoded
+      ? Buffer.from(piece.toString('latin1', start, keyEnd), 'base64').toString('latin1')
+      : piece.toString('latin1', start, keyEnd)
     onItem(key, { flags, expiresAtMs, casUnique, marks, value }, header)
     this.#at = end
     return true
