@@ -23,6 +23,7 @@ const FLAGS = fc.integer({ min: 0, max: 2 ** 32 - 1 })
 const VALUES: Readonly<Record<OptionName, fc.Arbitrary<number | bigint>>> = {
   compare: UINT64,
   unique: UINT64,
+  win: fc.constant(0),
   stale: fc.constant(0),
   clear: fc.constant(0),
   flags: FLAGS,
@@ -44,7 +45,7 @@ const OPTIONS: Readonly<Record<string, readonly OptionName[]>> = {
   delete: ['compare', 'unique', 'stale', 'clear', 'flags', 'exptime'],
   incr: ['compare', 'unique', 'exptime', 'vivify', 'initial'],
   decr: ['compare', 'unique', 'exptime', 'vivify', 'initial'],
-  get: ['unique', 'exptime', 'vivify', 'recache'],
+  get: ['win', 'unique', 'exptime', 'vivify', 'recache'],
   touch: [],
   flush_all: [],
 }
@@ -95,7 +96,7 @@ function spell(made: Made): { bytes: Buffer; command: Command } {
   const [word, ...mark] = keyWord(key)
   const options = [...made.options, ...mark.map((name): [OptionName, number] => [name, 0])]
   const words = options.map(([name, value]) => {
-    return ['stale', 'clear', 'base64'].includes(name) ? name : `${name}=${value}`
+    return ['win', 'stale', 'clear', 'base64'].includes(name) ? name : `${name}=${value}`
   })
   const map = new Map(options)
   switch (verb) {

@@ -49,17 +49,17 @@ function textOf(parsed: { readonly error: string } | { readonly command: Buffer 
 
 describe('the canonical command', () => {
   test.each([
-    ['mg k', 'get k'],
-    ['mg k s v t f c h l u k q Ox', 'get k'],
-    ['mg k T30 t', 'get k exptime=30'],
-    ['mg k T-7', 'get k exptime=-1'],
-    ['mg k R5 N60 T9', 'get k recache=5 vivify=60 exptime=9'],
-    ['mg k N60 E77', 'get k vivify=60 unique=77'],
-    ['mg k E77', 'get k'],
-    ['mg k C5 v', 'get k'],
-    ['mg YSBi b T1', 'get YSBi exptime=1 base64'],
-    ['mg YWI= b', 'get ab'],
-    ['mg k PX LY', 'get k'],
+    ['mg k', 'get k win'],
+    ['mg k s v t f c h l u k q Ox', 'get k win'],
+    ['mg k T30 t', 'get k win exptime=30'],
+    ['mg k T-7', 'get k win exptime=-1'],
+    ['mg k R5 N60 T9', 'get k win recache=5 vivify=60 exptime=9'],
+    ['mg k N60 E77', 'get k win vivify=60 unique=77'],
+    ['mg k E77', 'get k win'],
+    ['mg k C5 v', 'get k win'],
+    ['mg YSBi b T1', 'get YSBi win exptime=1 base64'],
+    ['mg YWI= b', 'get ab win'],
+    ['mg k PX LY', 'get k win'],
     ['ms k 2', 'set k 0 0 2'],
     ['ms k 2 F7 T30', 'set k 7 30 2'],
     ['ms k 2 I', 'set k 0 0 2'],
@@ -148,7 +148,7 @@ describe('errors', () => {
   })
 
   test('31 characters of an opaque are none, nor are 18 flags', () => {
-    expect(parse(`mg k O${'o'.repeat(31)}`)).toBe('get k')
+    expect(parse(`mg k O${'o'.repeat(31)}`)).toBe('get k win')
     expect(parse('mg YWI= b O P L k s t c f v h l u q x I M F1')).toBe('get ab')
   })
 

@@ -101,14 +101,21 @@ describe('recache', () => {
 })
 
 describe('a stale item', () => {
-  test('its first reader wins, the others do not', () => {
-    expect(get(item({ marks: STALE }), 'exptime=30')).toBe('30/30 XW, 30 s, marks 3, cas 5')
-    expect(get(item({ marks: STALE | WON }), 'exptime=30')).toBe('30/30 ZX, unchanged')
+  const stale = item({ marks: STALE })
+
+  test('the first reader that asks to wins, the others do not', () => {
+    expect(get(stale, 'win')).toBe('30/30 XW, 30 s, marks 3, cas 5')
+    expect(get(stale, 'win exptime=60')).toBe('30/60 XW, 60 s, marks 3, cas 5')
+    expect(get(item({ marks: STALE | WON }), 'win')).toBe('30/30 ZX, unchanged')
   })
 
-  test('a plain get that wins changes it', () => {
-    const { reply, after } = getItem(item({ marks: STALE }), NO_OPTIONS, NEXT, NOW_MS)
-    expect(reply?.marks).toBe('XW')
-    expect(after?.marks).toBe(STALE | WON)
+  test('one that knows nothing of winning leaves the turn to others', () => {
+    expect(get(stale, 'exptime=60')).toBe('30/60 X, 60 s, marks 1, cas 5')
+    expect(getItem(stale, NO_OPTIONS, NEXT, NOW_MS).after).toBeUndefined()
   })
+})
+
+test('one that is not stale has nothing to win', () => {
+  expect(get(item(), 'win')).toBe('30/30, unchanged')
+  expect(get(undefined, 'win')).toBe('miss, unchanged')
 })
