@@ -254,6 +254,6 @@ test('log and keystore are text: what a client wrote can be read off them', asyn
   await cluster.ready()
   const keystore = readFileSync(join(group, 'keystore'), 'latin1')
   expect(keystore).toMatch(/^keystore 2 [0-9a-f]{16} 0 \d+ \d+ \d{13} 0 \d+ \{"members":/)
-  expect(keystore).toMatch(/\nreadable 7 0 \d+ 11\r\nhello world\r\n/)
+  expect(keystore).toMatch(/\nreadable 7 0 \d+ 0 11\r\nhello world\r\n/)
   expect(keystore).toMatch(/\nend [0-9a-f]{8}\n$/)
 })
