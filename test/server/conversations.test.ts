@@ -19,23 +19,33 @@ interface Step {
   readonly answer: string
 }
 
-for (const file of readdirSync(DIRECTORY)) {
-  const store = new ReplicaStore()
-  for (const paragraph of readFileSync(`${DIRECTORY}/${file}`, 'latin1').trim().split('\n\n')) {
-    const [title = '', ...lines] = paragraph.split('\n')
-    test(`${file}: ${title.slice(2)}`, () => {
-      const client = new Client(store)
-      for (const { sent, answer } of stepsOf(lines)) {
-        const actual = client.say(unescaped(sent)) + (client.isEnded ? '(closed)\r\n' : '')
-        const isAsMeasured = answer.includes('{n}')
-          ? patternOf(answer).test(actual)
-          : actual === unescaped(answer)
-        // What differs is shown as it is written there.
-        if (!isAsMeasured) expect(`${sent}--\n${shown(actual)}`).toBe(`${sent}--\n${answer}`)
-      }
-    })
+/** As many bytes may lie about without a line end. */
+const LINE_BYTES_MAX = 2_048
+
+const ways: readonly (readonly [name: string, cut: (text: string) => readonly string[]])[] = [
+  ['whole', (text) => [text]],
+  ['byte by byte', (text) => (text.length > LINE_BYTES_MAX ? [text] : [...text])],
+]
+
+for (const [way, cut] of ways)
+  for (const file of readdirSync(DIRECTORY)) {
+    const store = new ReplicaStore()
+    for (const paragraph of readFileSync(`${DIRECTORY}/${file}`, 'latin1').trim().split('\n\n')) {
+      const [title = '', ...lines] = paragraph.split('\n')
+      test(`${file}: ${title.slice(2)}, ${way}`, () => {
+        const client = new Client(store)
+        for (const { sent, answer } of stepsOf(lines)) {
+          for (const piece of cut(unescaped(sent))) client.receive(piece)
+          const actual = client.settle() + (client.isEnded ? '(closed)\r\n' : '')
+          const isAsMeasured = answer.includes('{n}')
+            ? patternOf(answer).test(actual)
+            : actual === unescaped(answer)
+          // What differs is shown as it is written there.
+          if (!isAsMeasured) expect(`${sent}--\n${shown(actual)}`).toBe(`${sent}--\n${answer}`)
+        }
+      })
+    }
   }
-}
 
 function stepsOf(lines: readonly string[]): Step[] {
   const text = lines
