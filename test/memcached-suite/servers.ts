@@ -1,0 +1,119 @@
+/**
+ * The servers that are tested: a cluster of three of ours, started anew whenever
+ * a test wants other flags or a server has died, or one that runs already.
+ */
+import net from 'node:net'
+import { type ServerProcess, TestCluster } from '../e2e/cluster.ts'
+
+const SERVER_COUNT = 3
+const RESET_MS = 5_000
+
+export interface Address {
+  readonly host: string
+  readonly port: number
+}
+
+export type Role = 'leader' | 'follower' | 'server'
+
+/** Where the tests go. */
+export interface Servers {
+  readonly roles: readonly Role[]
+  /** The server of this role, with no items and counters at zero. @throws if there is none. */
+  prepare(role: Role, flags: readonly string[]): Promise<Address>
+  /** What a run has done to the servers that no test may do; null for nothing. */
+  findDamage(): Promise<string | null>
+  stop(): Promise<void>
+}
+
+export class GivenServer implements Servers {
+  readonly roles = ['server'] as const
+  readonly #address: Address
+
+  constructor(address: Address) {
+    this.#address = address
+  }
+
+  async prepare(): Promise<Address> {
+    await reset(this.#address)
+    return this.#address
+  }
+
+  async findDamage(): Promise<string | null> {
+    return null
+  }
+
+  async stop(): Promise<void> {}
+}
+
+export class OwnCluster implements Servers {
+  readonly roles = ['leader', 'follower'] as const
+  #cluster: TestCluster | null = null
+  #flags = ''
+  #leader: ServerProcess | null = null
+  /** What the servers wrote, those of clusters before among them. */
+  log = ''
+
+  async prepare(role: Role, flags: readonly string[]): Promise<Address> {
+    if (!this.#cluster || this.#flags !== flags.join(' ')) {
+      await this.stop()
+      this.#flags = flags.join(' ')
+      this.#cluster = await TestCluster.start(SERVER_COUNT, ...flags)
+    }
+    const leader = await this.#cluster.leader()
+    const others = this.#cluster.servers.filter((server) => server !== leader)
+    const server = role === 'leader' ? leader : (others[0] ?? leader)
+    const address = { host: server.place.cip, port: server.cport }
+    await reset(address)
+    this.#leader = leader
+    return address
+  }
+
+  async findDamage(): Promise<string | null> {
+    const cluster = this.#cluster
+    if (!cluster) return null
+    const dead = cluster.servers.filter(({ process }) => hasEnded(process))
+    if (dead.length > 0) {
+      await this.stop()
+      return `${dead.length} servers died`
+    }
+    return (await cluster.leader()) === this.#leader ? null : 'another server came to lead'
+  }
+
+  async stop(): Promise<void> {
+    const cluster = this.#cluster
+    this.#cluster = null
+    if (!cluster) return
+    await cluster.stop()
+    this.log += cluster.log
+  }
+}
+
+function hasEnded(process: ServerProcess['process']): boolean {
+  return process === null || process.exitCode !== null || process.signalCode !== null
+}
+
+/**
+ * Removes all items and sets the counters to zero, as far as the server knows how
+ * to: a refusal is an answer as well. @throws if it does not answer.
+ */
+async function reset({ host, port }: Address): Promise<void> {
+  const socket = net.connect({ host, port })
+  socket.setTimeout(RESET_MS, () => socket.destroy(new Error(`no answer in ${RESET_MS} ms`)))
+  try {
+    await new Promise<void>((resolve, reject) => {
+      let text = ''
+      socket.on('data', (chunk) => {
+        text += chunk
+        if (text.split('\n').length > 2) resolve()
+      })
+      socket.on('error', reject)
+      socket.on('close', () => reject(new Error('it closed the connection')))
+      socket.write('flush_all\r\nstats reset\r\n')
+    })
+  } catch (error) {
+    const why = error instanceof Error ? error.message : error
+    throw new Error(`${host}:${port} does not take flush_all and stats reset: ${why}`)
+  } finally {
+    socket.destroy()
+  }
+}
