@@ -106,7 +106,8 @@ async function runAt(program: Program, role: Role): Promise<Verdict> {
   try {
     address = await servers.prepare(role, program.flags ?? [])
   } catch (error) {
-    return judge(program.parse([]), error instanceof Error ? error.message : String(error))
+    const problem = error instanceof Error ? error.message : String(error)
+    return judge(program.parse([]), { problem, remark: null })
   }
   const outcome = await run(program.command(address), {
     cwd: workDirectory,
@@ -114,8 +115,12 @@ async function runAt(program: Program, role: Role): Promise<Verdict> {
     seconds: program.seconds,
     signal: ending.signal,
   })
-  const problem = outcome.problem ?? (await servers.findDamage())
-  const verdict = judge(program.parse(outcome.lines), problem, program.mayFail)
+  const { problem, remark } = await servers.check()
+  const verdict = judge(
+    program.parse(outcome.lines),
+    { problem: problem ?? outcome.problem, remark },
+    program.mayFail,
+  )
   if (!isGood(verdict)) {
     writeFileSync(join(workDirectory, `${program.name}.${role}.txt`), outcome.lines.join('\n'))
   }

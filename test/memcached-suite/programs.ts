@@ -19,7 +19,7 @@ export interface Program extends TestFile {
   readonly parse: (lines: readonly string[]) => TestResult
 }
 
-const SECONDS = 60
+const SECONDS = 30
 
 export const memccapable: Program = {
   name: 'memccapable',

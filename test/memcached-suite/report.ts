@@ -1,7 +1,7 @@
 /** The table of a run, in Markdown, and what failed. In: verdicts. Out: text. Pure. */
 import { isGood, type Verdict } from './verdict.ts'
 
-const FAILURES_MAX = 10
+const FAILURES_MAX = 5
 const DETAILS_MAX = 6
 const CHARACTERS_MAX = 160
 
@@ -72,9 +72,10 @@ function noteOf(verdicts: ReadonlyMap<string, Verdict>): string {
     .join('; ')
 }
 
-function remarksOf({ problem, skipped, excused, failures }: Verdict): string[] {
+function remarksOf({ problem, remark, skipped, excused, failures }: Verdict): string[] {
   return [
     ...(problem === null ? [] : [problem]),
+    ...(remark === null ? [] : [remark]),
     ...(failures.length === 0 ? [] : [`${failures.length} failed`]),
     ...(skipped === 0 ? [] : [`${skipped} skipped by itself`]),
     ...[...excused].map(([why, count]) => `${count} may fail: ${why}`),

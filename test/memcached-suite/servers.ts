@@ -2,8 +2,9 @@
  * The servers that are tested: a cluster of three of ours, started anew whenever
  * a test wants other flags or a server has died, or one that runs already.
  */
+import { spawnSync } from 'node:child_process'
 import net from 'node:net'
-import { type ServerProcess, TestCluster } from '../e2e/cluster.ts'
+import { commandPath, type ServerProcess, TestCluster } from '../e2e/cluster.ts'
 
 const SERVER_COUNT = 3
 const RESET_MS = 5_000
@@ -20,10 +21,19 @@ export interface Servers {
   readonly roles: readonly Role[]
   /** The server of this role, with no items and counters at zero. @throws if there is none. */
   prepare(role: Role, flags: readonly string[]): Promise<Address>
-  /** What a run has done to the servers that no test may do; null for nothing. */
-  findDamage(): Promise<string | null>
+  /** After a run: what became of the servers. */
+  check(): Promise<Aftermath>
   stop(): Promise<void>
 }
+
+export interface Aftermath {
+  /** What no test may do to them; null for nothing. */
+  readonly problem: string | null
+  /** What may happen, and is to be known. */
+  readonly remark: string | null
+}
+
+const UNHARMED: Aftermath = { problem: null, remark: null }
 
 export class GivenServer implements Servers {
   readonly roles = ['server'] as const
@@ -38,8 +48,8 @@ export class GivenServer implements Servers {
     return this.#address
   }
 
-  async findDamage(): Promise<string | null> {
-    return null
+  async check(): Promise<Aftermath> {
+    return UNHARMED
   }
 
   async stop(): Promise<void> {}
@@ -56,6 +66,7 @@ export class OwnCluster implements Servers {
   async prepare(role: Role, flags: readonly string[]): Promise<Address> {
     if (!this.#cluster || this.#flags !== flags.join(' ')) {
       await this.stop()
+      assertKnown(flags)
       this.#flags = flags.join(' ')
       this.#cluster = await TestCluster.start(SERVER_COUNT, ...flags)
     }
@@ -68,15 +79,16 @@ export class OwnCluster implements Servers {
     return address
   }
 
-  async findDamage(): Promise<string | null> {
+  async check(): Promise<Aftermath> {
     const cluster = this.#cluster
-    if (!cluster) return null
+    if (!cluster) return UNHARMED
     const dead = cluster.servers.filter(({ process }) => hasEnded(process))
     if (dead.length > 0) {
       await this.stop()
-      return `${dead.length} servers died`
+      return { problem: `servers died: ${dead.length}`, remark: null }
     }
-    return (await cluster.leader()) === this.#leader ? null : 'another server came to lead'
+    const isSame = (await cluster.leader()) === this.#leader
+    return isSame ? UNHARMED : { problem: null, remark: 'another server came to lead meanwhile' }
   }
 
   async stop(): Promise<void> {
@@ -86,6 +98,13 @@ export class OwnCluster implements Servers {
     await cluster.stop()
     this.log += cluster.log
   }
+}
+
+/** @throws if a server does not know these flags. */
+function assertKnown(flags: readonly string[]): void {
+  const help = spawnSync(process.execPath, [commandPath('store'), 'addsrv', '--help'])
+  const unknown = flags.find((flag) => flag.startsWith('--') && !help.stdout.includes(`${flag} `))
+  if (unknown) throw new Error(`a server has no ${unknown}`)
 }
 
 function hasEnded(process: ServerProcess['process']): boolean {

@@ -24,7 +24,7 @@ export const RUN: readonly TestFile[] = [
   { name: 'bogus-commands' },
   { name: 'cas' },
   { name: 'chunked-items', seconds: 300 },
-  { name: 'expirations' },
+  { name: 'expirations', seconds: 60 },
   { name: 'flags' },
   { name: 'flush-all', mayFail: { '#25': NO_DISABLE_FLUSH, '#26': NO_DISABLE_FLUSH } },
   { name: 'getandtouch' },

@@ -15,11 +15,13 @@ export interface Verdict {
   readonly excused: ReadonlyMap<string, number>
   /** Why the run can't count, whatever its subtests say. */
   readonly problem: string | null
+  /** To be known, and no failure. */
+  readonly remark: string | null
 }
 
 export function judge(
   { planned, skippedWhy, subtests }: TestResult,
-  problem: string | null,
+  { problem, remark }: { problem: string | null; remark: string | null },
   mayFail: Readonly<Record<string, string>> = {},
 ): Verdict {
   const failures: Subtest[] = []
@@ -37,6 +39,7 @@ export function judge(
     failures,
     excused,
     problem: problem ?? incompleteness(planned, skippedWhy, subtests.length),
+    remark,
   }
 }
 
