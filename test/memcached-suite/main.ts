@@ -64,6 +64,8 @@ const servers: Servers = own ?? new GivenServer(server as Address)
 const rows: Row[] = []
 try {
   for (const program of programs) rows.push(await runProgram(program))
+} catch (error) {
+  if (!ending.signal.aborted) throw error
 } finally {
   await servers.stop()
 }
@@ -90,7 +92,6 @@ async function runProgram(program: Program): Promise<Row> {
   const note = whyNot(program)
   if (note !== null) return { name: program.name, verdicts, note }
   for (const role of servers.roles) {
-    if (ending.signal.aborted) break
     const startMs = performance.now()
     const verdict = await runAt(program, role)
     verdicts.set(role, verdict)
@@ -115,6 +116,7 @@ async function runAt(program: Program, role: Role): Promise<Verdict> {
     seconds: program.seconds,
     signal: ending.signal,
   })
+  ending.signal.throwIfAborted()
   const { problem, remark } = await servers.check()
   const verdict = judge(
     program.parse(outcome.lines),

@@ -87,8 +87,10 @@ export class OwnCluster implements Servers {
       await this.stop()
       return { problem: `servers died: ${dead.length}`, remark: null }
     }
-    const isSame = (await cluster.leader()) === this.#leader
-    return isSame ? UNHARMED : { problem: null, remark: 'another server came to lead meanwhile' }
+    const leader = await cluster.leader().catch(() => null)
+    if (leader === null) return { problem: 'nobody leads any more', remark: null }
+    if (leader === this.#leader) return UNHARMED
+    return { problem: null, remark: 'another server came to lead meanwhile' }
   }
 
   async stop(): Promise<void> {
