@@ -29,6 +29,7 @@ interface Flags {
 }
 
 const ENDED_BY_SIGNAL = 130
+const NOWHERE: Address = { host: '', port: 0 }
 
 const print = (line: string) => void process.stdout.write(`${line}\n`)
 const progress = (line: string) => void process.stderr.write(`${line}\n`)
@@ -103,16 +104,16 @@ async function runProgram(program: Program): Promise<Row> {
 }
 
 async function runAt(program: Program, role: Role): Promise<Verdict> {
-  let address: Address
+  let address = NOWHERE
   try {
-    address = await servers.prepare(role, program.flags ?? [])
+    if (!program.startsServers) address = await servers.prepare(role, program.flags ?? [])
   } catch (error) {
     const problem = error instanceof Error ? error.message : String(error)
     return judge(program.parse([]), { problem, remark: null })
   }
   const outcome = await run(program.command(address), {
     cwd: workDirectory,
-    env: program.env(address),
+    env: program.env(role, address),
     seconds: program.seconds,
     signal: ending.signal,
   })
@@ -130,8 +131,9 @@ async function runAt(program: Program, role: Role): Promise<Verdict> {
 }
 
 /** null where it can be run. */
-function whyNot({ name, flags = [] }: Program): string | null {
+function whyNot({ name, flags = [], startsServers }: Program): string | null {
   if (name !== memccapable.name && !names.includes(name)) return 'these sources have none'
+  if (server && startsServers) return 'starts servers itself'
   if (server && flags.length > 0 && only.length === 0) {
     return `wants a server with ${flags.join(' ')}: name it with --only`
   }

@@ -60,6 +60,8 @@ export class OwnCluster implements Servers {
   #cluster: TestCluster | null = null
   #flags = ''
   #leader: ServerProcess | null = null
+  /** The server that was prepared last. */
+  tested: ServerProcess | null = null
   /** What the servers wrote, those of clusters before among them. */
   log = ''
 
@@ -76,6 +78,7 @@ export class OwnCluster implements Servers {
     const address = { host: server.place.cip, port: server.cport }
     await reset(address)
     this.#leader = leader
+    this.tested = server
     return address
   }
 
