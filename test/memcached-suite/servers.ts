@@ -4,7 +4,7 @@
  */
 import { spawnSync } from 'node:child_process'
 import net from 'node:net'
-import { commandPath, type ServerProcess, TestCluster } from '../e2e/cluster.ts'
+import { commandPath, eventually, type ServerProcess, TestCluster } from '../e2e/cluster.ts'
 
 const SERVER_COUNT = 3
 const RESET_MS = 5_000
@@ -70,7 +70,11 @@ export class OwnCluster implements Servers {
       await this.stop()
       assertKnown(flags)
       this.#flags = flags.join(' ')
-      this.#cluster = await TestCluster.start(SERVER_COUNT, ...flags)
+      this.#cluster = await TestCluster.prepare(SERVER_COUNT, ...flags)
+      await start(this.#cluster).catch(async (error) => {
+        await this.stop()
+        throw error
+      })
     }
     const leader = await this.#cluster.leader()
     const others = this.#cluster.servers.filter((server) => server !== leader)
@@ -110,6 +114,16 @@ function assertKnown(flags: readonly string[]): void {
   const help = spawnSync(process.execPath, [commandPath('store'), 'addsrv', '--help'])
   const unknown = flags.find((flag) => flag.startsWith('--') && !help.stdout.includes(`${flag} `))
   if (unknown) throw new Error(`a server has no ${unknown}`)
+}
+
+/** Waits for what the load balancer says: the servers themselves may want a login. */
+async function start(cluster: TestCluster): Promise<void> {
+  cluster.startBalancer()
+  for (const server of cluster.servers) cluster.startServer(server)
+  await eventually('every server a live voter', async () => {
+    const { members } = await cluster.status()
+    return members.filter(({ alive, voter }) => alive && voter).length === SERVER_COUNT
+  })
 }
 
 function hasEnded(process: ServerProcess['process']): boolean {
