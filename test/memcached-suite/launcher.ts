@@ -18,7 +18,7 @@ const cluster = new OwnCluster()
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, end)
 try {
   const flags = args.flatMap((flag) => FLAGS[flag] ?? [])
-  const address = await cluster.prepare(role, flags)
+  const address = await cluster.prepare(role, { flags })
   cluster.tested?.process?.once('exit', end)
   net.createServer((client) => relay(client, net.connect(address))).listen(port, '127.0.0.1')
 } catch (error) {

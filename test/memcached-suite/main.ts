@@ -106,7 +106,7 @@ async function runProgram(program: Program): Promise<Row> {
 async function runAt(program: Program, role: Role): Promise<Verdict> {
   let address = NOWHERE
   try {
-    if (!program.startsServers) address = await servers.prepare(role, program.flags ?? [])
+    if (!program.startsServers) address = await servers.prepare(role, program)
   } catch (error) {
     const problem = error instanceof Error ? error.message : String(error)
     return judge(program.parse([]), { problem, remark: null })

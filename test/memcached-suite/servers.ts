@@ -5,9 +5,10 @@
 import { spawnSync } from 'node:child_process'
 import net from 'node:net'
 import { commandPath, eventually, type ServerProcess, TestCluster } from '../e2e/cluster.ts'
+import type { Wants } from './suite.ts'
 
 const SERVER_COUNT = 3
-const RESET_MS = 5_000
+const ANSWER_MS = 5_000
 
 export interface Address {
   readonly host: string
@@ -20,7 +21,7 @@ export type Role = 'leader' | 'follower' | 'server'
 export interface Servers {
   readonly roles: readonly Role[]
   /** The server of this role, with no items and counters at zero. @throws if there is none. */
-  prepare(role: Role, flags: readonly string[]): Promise<Address>
+  prepare(role: Role, wants: Wants): Promise<Address>
   /** After a run: what became of the servers. */
   check(): Promise<Aftermath>
   stop(): Promise<void>
@@ -58,32 +59,23 @@ export class GivenServer implements Servers {
 export class OwnCluster implements Servers {
   readonly roles = ['leader', 'follower'] as const
   #cluster: TestCluster | null = null
-  #flags = ''
+  /** What the cluster was started for. */
+  #wanted = ''
   #leader: ServerProcess | null = null
   /** The server that was prepared last. */
   tested: ServerProcess | null = null
   /** What the servers wrote, those of clusters before among them. */
   log = ''
 
-  async prepare(role: Role, flags: readonly string[]): Promise<Address> {
-    if (!this.#cluster || this.#flags !== flags.join(' ')) {
-      await this.stop()
-      assertKnown(flags)
-      this.#flags = flags.join(' ')
-      this.#cluster = await TestCluster.prepare(SERVER_COUNT, ...flags)
-      await start(this.#cluster).catch(async (error) => {
-        await this.stop()
-        throw error
-      })
-    }
-    const leader = await this.#cluster.leader()
-    const others = this.#cluster.servers.filter((server) => server !== leader)
+  async prepare(role: Role, wants: Wants): Promise<Address> {
+    const cluster = await this.#clusterFor(wants)
+    const leader = await cluster.leader()
+    const others = cluster.servers.filter((server) => server !== leader)
     const server = role === 'leader' ? leader : (others[0] ?? leader)
-    const address = { host: server.place.cip, port: server.cport }
-    await reset(address)
+    await reset(addressOf(server))
     this.#leader = leader
     this.tested = server
-    return address
+    return addressOf(server)
   }
 
   async check(): Promise<Aftermath> {
@@ -107,6 +99,28 @@ export class OwnCluster implements Servers {
     await cluster.stop()
     this.log += cluster.log
   }
+
+  async #clusterFor({ flags = [], setup }: Wants): Promise<TestCluster> {
+    const wanted = [...flags, setup].join(' ')
+    if (this.#cluster && this.#wanted === wanted) return this.#cluster
+    await this.stop()
+    assertKnown(flags)
+    const cluster = await TestCluster.prepare(SERVER_COUNT, ...flags)
+    this.#cluster = cluster
+    this.#wanted = wanted
+    try {
+      await start(cluster)
+      if (setup) await ask(addressOf(await cluster.leader()), [setup])
+    } catch (error) {
+      await this.stop()
+      throw error
+    }
+    return cluster
+  }
+}
+
+function addressOf({ place, cport }: ServerProcess): Address {
+  return { host: place.cip, port: cport }
 }
 
 /** @throws if a server does not know these flags. */
@@ -134,23 +148,28 @@ function hasEnded(process: ServerProcess['process']): boolean {
  * Removes all items and sets the counters to zero, as far as the server knows how
  * to: a refusal is an answer as well. @throws if it does not answer.
  */
-async function reset({ host, port }: Address): Promise<void> {
+function reset(address: Address): Promise<void> {
+  return ask(address, ['flush_all', 'stats reset'])
+}
+
+/** Sends requests with an answer of one line each. @throws without these answers. */
+async function ask({ host, port }: Address, requests: readonly string[]): Promise<void> {
   const socket = net.connect({ host, port })
-  socket.setTimeout(RESET_MS, () => socket.destroy(new Error(`no answer in ${RESET_MS} ms`)))
+  socket.setTimeout(ANSWER_MS, () => socket.destroy(new Error(`no answer in ${ANSWER_MS} ms`)))
   try {
     await new Promise<void>((resolve, reject) => {
       let text = ''
       socket.on('data', (chunk) => {
         text += chunk
-        if (text.split('\n').length > 2) resolve()
+        if (text.split('\n').length > requests.length) resolve()
       })
       socket.on('error', reject)
       socket.on('close', () => reject(new Error('it closed the connection')))
-      socket.write('flush_all\r\nstats reset\r\n')
+      socket.write(requests.map((request) => `${request}\r\n`).join(''))
     })
   } catch (error) {
     const why = error instanceof Error ? error.message : error
-    throw new Error(`${host}:${port} does not take flush_all and stats reset: ${why}`)
+    throw new Error(`${host}:${port} does not answer ${requests.join(', ')}: ${why}`)
   } finally {
     socket.destroy()
   }
