@@ -14,6 +14,7 @@ const args = process.argv.slice(2)
 const port = Number(args[args.indexOf('-p') + 1])
 const role = process.env.TESTED_ROLE === 'follower' ? 'follower' : 'leader'
 const cluster = new OwnCluster()
+let ending: Promise<void> | null = null
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, end)
 try {
@@ -36,7 +37,9 @@ function relay(client: net.Socket, server: net.Socket): void {
   }
 }
 
+/** Its servers end as well, which is no reason to begin again. */
 async function end(): Promise<void> {
-  await cluster.stop()
+  ending ??= cluster.stop()
+  await ending
   process.exit()
 }
