@@ -113,6 +113,16 @@ describe('reads that change something', () => {
     expect(store.log).toHaveLength(3)
   })
 
+  test('a write waits for one though nothing else does', () => {
+    const client = clientWith(K)
+    const { store } = client
+    client.receive('mg k T50\r\nset k 0 0 1\r\ny\r\n')
+    store.confirm()
+    client.replies()
+    expect(store.writes.map(({ command }) => `${command}`)).toEqual(['get k win exptime=50\r\n'])
+    expect(client.settle()).toBe('HD\r\nSTORED\r\n')
+  })
+
   test('a read behind one sees what others did up to its own confirmation', () => {
     const client = clientWith(K)
     const { store } = client
@@ -366,6 +376,15 @@ describe('bounds', () => {
     expect(client.store.log).toHaveLength(1)
     expect(text.length).toBeGreaterThan(97 * MIB)
     expect(text.endsWith('STORED\r\n')).toBe(true)
+  })
+
+  test('few are made as well where all reads are confirmed at once', () => {
+    const client = clientWith(big)
+    client.isReading = false
+    client.receive('get big\r\n'.repeat(100))
+    const { barriers } = client.store
+    while (barriers.length > 0) client.store.confirm()
+    expect(client.replies().length).toBeLessThan(2.1 * MIB)
   })
 
   test('one that takes nothing for a minute is closed', () => {
