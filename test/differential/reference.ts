@@ -6,8 +6,12 @@ import net from 'node:net'
 import { eventually, freePorts, kill } from '../e2e/cluster.ts'
 import type { Endpoint } from './conversation.ts'
 
-/** Nothing may be evicted, and no client turned away. */
+/**
+ * Nothing may be evicted, and no client turned away. No other thread may hold an item:
+ * then incr makes a new one of it, which is not padded and has no marks.
+ */
 const FLAGS = ['-m', '2048', '-c', '4096', '-t', '1', '-U', '0', '-l', '127.0.0.1']
+const QUIET = ['-o', 'no_lru_maintainer,no_lru_crawler']
 
 export interface Reference {
   readonly endpoint: Endpoint
@@ -15,7 +19,7 @@ export interface Reference {
   readonly stop: () => Promise<void>
 }
 
-/** @param where a path, or HOST:PORT */
+/** @param where a path, or HOST:PORT of one that was started with flags like these */
 export async function startReference(where: string): Promise<Reference> {
   const [, host, port] = /^([^/]+):(\d+)$/.exec(where) ?? []
   if (host !== undefined) {
@@ -24,7 +28,7 @@ export async function startReference(where: string): Promise<Reference> {
   }
   const freePort = await freePorts(1)
   const user = process.getuid?.() === 0 ? ['-u', 'nobody'] : []
-  const child: ChildProcess = spawn(where, [...FLAGS, ...user, '-p', String(freePort)], {
+  const child: ChildProcess = spawn(where, [...FLAGS, ...QUIET, ...user, '-p', String(freePort)], {
     stdio: 'ignore',
   })
   let failure: Error | null = null

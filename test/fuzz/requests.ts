@@ -311,7 +311,6 @@ const other: Generate = (dice) =>
       'lru bogus',
       'lru mode bogus',
       'lru tune 10 25 0.1 2.0',
-      'lru temp_ttl -1',
       'lru_crawler bogus',
       'lru_crawler enable',
       'lru_crawler sleep 100',
@@ -427,8 +426,14 @@ const metaSet: Generate = (dice, taste) => {
   const data = value(dice, taste)
   const line = metaLine('ms', dice, taste, String(data.length))
   const [, name = '', , ...flags] = line.split(' ')
+  if (flags.some((flag) => !/^[A-Za-z]/.test(flag))) return unreadableSet(name, flags)
   return afterTooLarge(withBlock(line, data), data, `md ${name}${flags.includes('b') ? ' b' : ''}`)
 }
+/** memcached takes nothing but letters for flags, and otherwise does not take the block either. */
+function unreadableSet(name: string, flags: readonly string[]): Request {
+  return { ...withBlock(['ms', name, '3', ...flags].join(' '), 'abc'), framing: 'loose' }
+}
+
 const metaDebug: Generate = (dice) =>
   simple(dice.chance(0.2) ? `me ${base64Key(dice)} b` : `me ${key(dice)}`)
 
@@ -444,10 +449,11 @@ const nonsense: Generate = (dice) => {
 
 /**
  * Servers' uniques differ, and must not become a length. A long block must not be taken
- * for a line: if it is too long depends on how much of it has arrived.
+ * for a line: if it is too long depends on how much of it has arrived. The unique that an
+ * ms chose and did not set, for a bad block, memcached gives to the connection's next item.
  */
 function maySpoil(request: Request): boolean {
-  return !hasUnique(request) && !isLong(request)
+  return !hasUnique(request) && !isLong(request) && !/^ms .* E/.test(request.line)
 }
 
 /** Another number of words, or another word. */
