@@ -13,11 +13,12 @@
  *      the larger set has a live quorum.
  *   4. Voters beyond the wanted number become learners.
  *   5. A live server that registers joins as a learner.
+ *   6. When all members speak a later protocol, the log may have what came with it.
  *
  * Source: DESIGN's floor rule; Consul's autopilot for what goes wrong without one.
  */
 import type { Registration, ServerAddress } from '../protocol/balancer.ts'
-import { memberOf, quorumSize, voterIds } from './raft/config.ts'
+import { configProtocol, memberOf, quorumSize, voterIds } from './raft/config.ts'
 import type { Config, Member, ServerId } from './raft/types.ts'
 
 /** Silent longer than this, people are told. */
@@ -47,6 +48,8 @@ export interface Health {
   readonly lag: number
   /** Whether it has (nearly) all of the log. */
   readonly isCaughtUp: boolean
+  /** What it speaks; null where it did not say since this server started. */
+  readonly protocol: number | null
 }
 
 export interface Situation {
@@ -97,6 +100,7 @@ class Membership {
       this.#caughtUp(learners) ??
       this.#tooMany() ??
       this.#stranger() ??
+      this.#upgraded() ??
       this.#nothing(learners)
     )
   }
@@ -173,7 +177,7 @@ class Membership {
 
   #promote(id: ServerId, floor: number, why: string): Decision {
     const { members } = this.#with(id, (member) => ({ ...member, voter: true }))
-    return this.#change({ members, floor }, `server ${id} becomes a voter: ${why}`)
+    return this.#change({ ...this.#config, members, floor }, `server ${id} becomes a voter: ${why}`)
   }
 
   #tooMany(): Decision | null {
@@ -196,6 +200,13 @@ class Membership {
     if (!stranger) return null
     const members = [...this.#config.members, { ...addressOf(stranger), voter: false }]
     return this.#change({ ...this.#config, members }, `server ${stranger.id} joins as a learner`)
+  }
+
+  #upgraded(): Decision | null {
+    const spoken = this.#config.members.map(({ id }) => this.#situation.health(id).protocol ?? 0)
+    const protocol = Math.min(...spoken)
+    if (protocol <= configProtocol(this.#config)) return null
+    return this.#change({ ...this.#config, protocol }, `every server speaks protocol ${protocol}`)
   }
 
   #nothing(learners: readonly Member[]): Decision {
