@@ -12,6 +12,8 @@ import { shrink } from './shrink.ts'
 const PREFIXES = 36 ** 6
 /** So many sequences are made, those that may overlap run at once, and then the others. */
 const CHUNK = 400
+/** Beyond these, differences are only counted. */
+const FINDINGS_MAX = 40
 
 export interface Discrepancy {
   readonly reference: readonly Answer[]
@@ -56,7 +58,7 @@ export class Comparison {
       const discrepancy = await this.compare(sequence)
       if (!discrepancy) return
       differing++
-      if (looks.has(discrepancy.looks)) return
+      if (looks.has(discrepancy.looks) || looks.size >= FINDINGS_MAX) return
       looks.add(discrepancy.looks)
       plan.onFinding({ seed, ...(await this.#shrink(sequence, discrepancy)) })
     }

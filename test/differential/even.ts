@@ -11,7 +11,7 @@ import { cutReplies, type Reply } from '../fuzz/replies.ts'
 /** A time left up to here is rounded; more is the end of the 32-bit clock. */
 const TTL_MAX = 3_000_000
 const TTL_STEP = 1_000
-/** What memcached writes for a time that is over: seconds less than zero, unsigned. */
+/** What memcached writes for a time that is over, here 0: seconds less than zero, unsigned. */
 const WRAPPED = 2 ** 31
 
 export class Evener {
@@ -52,9 +52,10 @@ export class Evener {
       case 'EX':
       case 'NS':
       case 'NF':
-        return words.map((word, at) => (at === 0 ? word : this.#evenFlag(word))).join(' ')
+        return this.#evenFlags(line).join(' ')
       case 'ME':
         return line
+          .replace(/^ME [^ ]+/, 'ME ?')
           .replace(/ exp=(\d+)/, (_, seconds) => ` exp=${evenTtl(seconds)}`)
           .replace(/ cas=(\d+)/, (_, unique) => ` cas=${this.#unique(unique)}`)
           .replace(/ la=\d+/, ' la=?')
@@ -66,6 +67,14 @@ export class Evener {
         return null
     }
     return line
+  }
+
+  /** A key in base64 becomes what it stands for: whose flag b counts is left open. */
+  #evenFlags(line: string): string[] {
+    const decoded = line.replace(/ k([^ ]+) b(?= |$)/, (_, base64) => {
+      return ` k${Buffer.from(base64, 'base64').toString('latin1').replaceAll(' ', '_')}`
+    })
+    return decoded.split(' ').map((word, at) => (at === 0 ? word : this.#evenFlag(word)))
   }
 
   #evenFlag(word: string): string {
@@ -91,7 +100,7 @@ export class Evener {
 
 function evenTtl(text: string): string {
   const seconds = Number(text)
-  if (seconds > WRAPPED) return '(over)'
+  if (seconds > WRAPPED) return '0'
   if (seconds > TTL_MAX) return '(far)'
   return String(Math.round(seconds / TTL_STEP) * TTL_STEP)
 }

@@ -6,7 +6,8 @@
  * is still to come. Streams without end take no more memory than one request may.
  */
 import { isDeepStrictEqual } from 'node:util'
-import { type Request, RequestDecoder } from '../../src/protocol/memcached.ts'
+import { RequestDecoder } from '../../src/protocol/memcached.ts'
+import type { Request } from '../../src/protocol/requests.ts'
 import { Dice } from './dice.ts'
 import { type Input, randomInput } from './inputs.ts'
 import { LINE_BYTES_MAX } from './requests.ts'
@@ -71,13 +72,18 @@ class Decoding {
   isInStepBehind(text: string, isSure: boolean): boolean {
     const count = this.requests.length
     this.push(Buffer.from(isSure ? SENTINEL : `\r\n${SENTINEL}`))
-    const isRecognised = this.requests.at(-1)?.kind === 'version' && this.requests.length > count
+    const isRecognised = this.requests.length > count && isVersion(this.requests.at(-1))
     if (isRecognised || (isSure && count > 0)) return isRecognised
     const isClosed = this.requests.at(-1)?.kind === 'quit'
     if (isClosed || /\d{4}/.test(text)) return true
     this.push(Buffer.from(SENTINEL.repeat(OWED_BYTES_MAX / 8)))
-    return ['version', 'quit'].includes(this.requests.at(-1)?.kind ?? '')
+    const last = this.requests.at(-1)
+    return isVersion(last) || last?.kind === 'quit'
   }
+}
+
+function isVersion(request: Request | undefined): boolean {
+  return request?.kind === 'answer' && request.line.startsWith('VERSION ')
 }
 
 function pieces(bytes: Buffer, dice: Dice): Buffer[] {

@@ -89,6 +89,11 @@ export function wordsOf({ line }: Request): string[] {
   return line.split(' ').filter((word) => word !== '')
 }
 
+/** Whether a word is the base64 of a key. */
+export function isBase64Key(word: string): boolean {
+  return word.startsWith(PREFIX_BASE64)
+}
+
 /** Whether a word of it is too long for a key. */
 export function hasLongWord(request: Request): boolean {
   return wordsOf(request).some((word) => render(word, SAMPLE).length > KEY_BYTES_MAX)
@@ -510,7 +515,7 @@ const otherLength: Generate = (dice) => {
 }
 
 /** The connection ends, by its own word or because nobody could know what follows. */
-const ending: Generate = (dice, taste) => {
+const ending: Generate = (dice) => {
   const long = dice.pick(['x', 'get', 'set k ', 'incr '])
   const line = dice.weighted([
     [4, 'quit'],
@@ -522,7 +527,7 @@ const ending: Generate = (dice, taste) => {
   ])
   const isUnfinished = line.length > LINE_BYTES_MAX && dice.chance(0.5)
   if (isUnfinished) return { line, lineEnd: '', block: '', framing: 'closes' }
-  return { line, lineEnd: '\r\n', block: textOf(get(dice, taste)), framing: 'closes' }
+  return { line, lineEnd: '\r\n', block: textOf(simple(`get ${PREFIX}a`)), framing: 'closes' }
 }
 
 // ---------------------------------------------------------------- together
