@@ -1385,11 +1385,8 @@ function refusalText(refusal: string): string {
 }
 
 /** The first entry of a new cluster: a configuration with this server alone. */
-async function bootstrap(
-  { self, io, clusterId, protocol = PROTOCOL }: NodeOptions,
-  store: LogStore,
-): Promise<void> {
-  const config: Config = { members: [{ ...self, voter: true }], floor: 2, protocol }
+async function bootstrap({ self, io, clusterId }: NodeOptions, store: LogStore): Promise<void> {
+  const config: Config = { members: [{ ...self, voter: true }], floor: 2 }
   const id = { term: 1, index: 1 }
   const payload = { kind: 'config', config } as const
   const wallMs = Math.floor(io.clock.wallMs())

@@ -16,7 +16,6 @@ import { beginGroup } from './begin-group.ts'
 import { readOnlyDisk } from './inspect/read-only-disk.ts'
 import { RESTORING, saveIdentity } from './log/identity.ts'
 import { VoteFile } from './log/vote-file.ts'
-import { PROTOCOL } from './peer-messages.ts'
 import { loadKeystore } from './restore.ts'
 
 const GROUP = 0
@@ -53,7 +52,7 @@ export async function restoreBackup(
     const clusterId = random.hex(8)
     const { index, term, timeMs, flushAtMs } = header
     const members = [{ ...address, id: serverId, voter: true }]
-    const config = { ...header.config, members, floor: 2, protocol: PROTOCOL }
+    const config = { ...header.config, members, floor: 2 }
     await replaceFile(disk, directory, RESTORING, [])
     const last = { term, index }
     const beginning = { directory, clusterId, group: GROUP, last, timeMs, flushAtMs, config }

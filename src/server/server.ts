@@ -180,9 +180,11 @@ export class Server implements Store {
 
   report(): Report {
     const requestCount = this.#requestCount
-    if (this.#node) return { ...this.#node.report(), requestCount }
+    const { protocol = PROTOCOL } = this.#options
+    if (this.#node) return { ...this.#node.report(), requestCount, protocol }
     return {
       requestCount,
+      protocol,
       ...this.#self,
       cluster: this.#identity.clusterId,
       role: 'follower',
