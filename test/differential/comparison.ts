@@ -124,7 +124,7 @@ export function requestsOf({ batches }: Sequence): Request[] {
 }
 
 /** What to send, and who answers what. */
-export function describe({ seed, sequence, reference, subject }: Finding): string {
+export function describeFinding({ seed, sequence, reference, subject }: Finding): string {
   const lines = [`seed ${seed}:`]
   for (const [at, batch] of sequence.batches.entries()) {
     for (const request of batch.requests) lines.push(`  > ${printable(textOf(request))}`)

@@ -3,12 +3,15 @@
  * that docs/PROTOCOL.md gives them. Requests that would show one are left out; every
  * other difference fails. Those that are in replies only are made even in even.ts.
  */
-import { isBase64Key, type Request, wordsOf } from '../fuzz/requests.ts'
+import { hasLongWord, isBase64Key, type Request, wordsOf } from '../fuzz/requests.ts'
 
 interface Difference {
   readonly name: string
   readonly isShownBy: (words: readonly string[], request: Request) => boolean
 }
+
+/** Whose behaviour this store has. */
+const MEASURED_VERSION = '1.6.45'
 
 const STORE_VERBS = ['set', 'add', 'replace', 'append', 'prepend', 'cas']
 const EXPTIME_MAX = 2 ** 31 - 1
@@ -31,7 +34,7 @@ function exptimesOf(words: readonly string[]): number[] {
   return texts.filter((text) => /^\s*[+-]?\d+$/.test(text)).map(Number)
 }
 
-export const DIFFERENCES: readonly Difference[] = [
+const DIFFERENCES: readonly Difference[] = [
   {
     name: '2: delete with more than four words',
     isShownBy: (words) => words[0] === 'delete' && words.length > 4,
@@ -57,10 +60,9 @@ export const DIFFERENCES: readonly Difference[] = [
     isShownBy: (words) => words[0] === 'ma' && flagsOf(words).some((flag) => /^[TE]/.test(flag)),
   },
   {
-    name: '11: an opaque that is too long, where something is done before',
+    name: '11: an opaque that is too long',
     isShownBy: (words) =>
-      flagsOf(words).some((flag) => flag[0] === 'O' && flag.length > OPAQUE_MAX) &&
-      !(words[0] === 'mg' && flagsOf(words).every((flag) => /^[vstfchlkqO]/.test(flag))),
+      isMeta(words) && flagsOf(words).some((flag) => flag[0] === 'O' && flag.length > OPAQUE_MAX),
   },
   {
     name: "14: memcached's own inside",
@@ -69,12 +71,53 @@ export const DIFFERENCES: readonly Difference[] = [
   },
 ]
 
+/**
+ * What memcacheds before 1.6.45 do otherwise than it, measured with 1.6.18, is all that
+ * is spoilt, and younger flags: of their requests only those remain that look like these.
+ */
+const UNIQUE = '(?:\\d{1,19}|18446744073709551615|[\\u0100\\u0101])'
+const META_FLAGS = `(?: [vtfchlkubI]| [TRJD]-?\\d{1,10}| F\\d{1,9}| M[EAPRSID+-]| O[^ ]{0,31})*`
+const OLDER: readonly RegExp[] = [
+  /^(?:set|add|replace|append|prepend) [^ ]+ \d{1,9} -?\d{1,10} \d+(?: noreply)?$/,
+  new RegExp(`^cas [^ ]+ \\d{1,9} -?\\d{1,10} \\d+ ${UNIQUE}(?: noreply)?$`),
+  /^gets?(?: [^ ]+)+$/,
+  /^gats? -?\d{1,10}(?: [^ ]+)+$/,
+  /^touch [^ ]+ -?\d{1,10}(?: noreply)?$/,
+  /^delete [^ ]+(?: noreply)?$/,
+  /^(?:incr|decr) [^ ]+ \d{1,20}(?: noreply)?$/,
+  /^flush_all(?: 0)?(?: noreply)?$/,
+  new RegExp(`^m[gda] [^ ]+${META_FLAGS}$`),
+  new RegExp(`^m[gd] [^ ]+ q${META_FLAGS}$`),
+  new RegExp(`^ms [^ ]+ \\d+${META_FLAGS}$`),
+  new RegExp(`^m[sd] [^ ]+(?: \\d+)? C${UNIQUE}${META_FLAGS}$`),
+]
+
+function hasFlagTwice(words: readonly string[]): boolean {
+  const letters = isMeta(words) ? flagsOf(words).map((flag) => flag[0]) : []
+  return new Set(letters).size < letters.length
+}
+
+const OF_OLDER: Difference = {
+  name: 'what memcached before 1.6.45 does otherwise',
+  isShownBy: (words, request) =>
+    request.framing !== 'tight' ||
+    hasLongWord(request) ||
+    hasFlagTwice(words) ||
+    !OLDER.some((form) => form.test(request.line)),
+}
+
 /** Not a difference: what is answered depends on how fast the sequence is. */
 const SOON_SECONDS = 500
 
 function dependsOnTime(words: readonly string[]): boolean {
   const times = exptimesOf(words.filter((word) => !word.startsWith('R')))
   return times.some((time) => time > 0 && time < SOON_SECONDS)
+}
+
+/** @param version of the memcached to compare with */
+export function differencesFrom(version: string): readonly Difference[] {
+  const isOlder = version.localeCompare(MEASURED_VERSION, 'en', { numeric: true }) < 0
+  return isOlder ? [OF_OLDER, ...DIFFERENCES] : DIFFERENCES
 }
 
 /** Counts what is left out, by name. */

@@ -72,7 +72,7 @@ export class Evener {
   /** A key in base64 becomes what it stands for: whose flag b counts is left open. */
   #evenFlags(line: string): string[] {
     const decoded = line.replace(/ k([^ ]+) b(?= |$)/, (_, base64) => {
-      return ` k${Buffer.from(base64, 'base64').toString('latin1').replaceAll(' ', '_')}`
+      return ` k${Buffer.from(base64, 'base64').toString('latin1')}`
     })
     return decoded.split(' ').map((word, at) => (at === 0 ? word : this.#evenFlag(word)))
   }

@@ -11,9 +11,9 @@
  */
 import { Command } from 'commander'
 import { TestCluster } from '../e2e/cluster.ts'
-import { Comparison, describe } from './comparison.ts'
+import { Comparison, describeFinding } from './comparison.ts'
 import type { Endpoint } from './conversation.ts'
-import { DIFFERENCES, Excuses } from './differences.ts'
+import { differencesFrom, Excuses } from './differences.ts'
 import { startReference } from './reference.ts'
 
 interface Flags {
@@ -70,7 +70,7 @@ async function startSubject(): Promise<Endpoint> {
 }
 
 async function compare(reference: Endpoint, subject: Endpoint, version: string): Promise<boolean> {
-  const excuses = new Excuses(DIFFERENCES)
+  const excuses = new Excuses(differencesFrom(version))
   const startMs = performance.now()
   const count = Number(flags.sequences)
   let requests = 0
@@ -79,7 +79,7 @@ async function compare(reference: Endpoint, subject: Endpoint, version: string):
     count,
     parallel: Number(flags.parallel),
     isExcused: excuses.isExcused,
-    onFinding: (finding) => print(describe(finding)),
+    onFinding: (finding) => print(describeFinding(finding)),
     onProgress: (done, requestCount) => {
       requests = requestCount
       if (done % 10_000 === 0) print(`${done} sequences, ${requestCount} requests`)

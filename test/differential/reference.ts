@@ -20,7 +20,10 @@ export interface Reference {
 }
 
 /** @param where a path, or HOST:PORT of one that was started with flags like these */
-export async function startReference(where: string): Promise<Reference> {
+export async function startReference(
+  where: string,
+  flags: readonly string[] = [],
+): Promise<Reference> {
   const [, host, port] = /^([^/]+):(\d+)$/.exec(where) ?? []
   if (host !== undefined) {
     const endpoint = { host, port: Number(port), isMemcached: true }
@@ -28,9 +31,13 @@ export async function startReference(where: string): Promise<Reference> {
   }
   const freePort = await freePorts(1)
   const user = process.getuid?.() === 0 ? ['-u', 'nobody'] : []
-  const child: ChildProcess = spawn(where, [...FLAGS, ...QUIET, ...user, '-p', String(freePort)], {
-    stdio: 'ignore',
-  })
+  const child: ChildProcess = spawn(
+    where,
+    [...FLAGS, ...QUIET, ...flags, ...user, '-p', String(freePort)],
+    {
+      stdio: 'ignore',
+    },
+  )
   let failure: Error | null = null
   child.once('error', (error) => {
     failure = error

@@ -107,7 +107,6 @@ function shrink({ text }: Input, find: (text: string) => string | null): string 
   return best
 }
 
-const ENDLESS_BYTES = 32 * 1024 * 1024
 const CHUNK_BYTES = 64 * 1024
 /** A line of a get and a value of the largest kind, and room to grow into. */
 const HELD_BYTES_MAX = 32 * 1024 * 1024
@@ -126,17 +125,17 @@ const ENDLESS: readonly (readonly [string, string])[] = [
 ]
 
 /** @returns the most memory that a decoder held of a stream without end. @throws beyond the bound. */
-export function fuzzEndlessStreams(): number {
+export function fuzzEndlessStreams(bytes: number): number {
   let most = 0
   for (const [begin, more] of ENDLESS) {
     const before = process.memoryUsage().arrayBuffers
     const decoder = new RequestDecoder()
     decoder.push(Buffer.from(begin))
     const piece = Buffer.from(more.repeat(CHUNK_BYTES / more.length))
-    for (let sent = 0; sent < ENDLESS_BYTES; sent += piece.length) {
+    for (let sent = 0; sent < bytes; sent += piece.length) {
       decoder.push(Buffer.from(piece))
       while (decoder.next());
-      if ((sent / piece.length) % 64 !== 0) continue
+      if ((sent / piece.length) % 16 !== 0) continue
       globalThis.gc?.()
       const held = process.memoryUsage().arrayBuffers - before
       most = Math.max(most, held)

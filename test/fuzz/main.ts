@@ -15,6 +15,7 @@ import { fuzzLive, type Target } from './live.ts'
 /** Of a server that holds next to nothing. */
 const RSS_BYTES_MAX = 768 * 1024 * 1024
 const PARALLEL = 16
+const ENDLESS_BYTES = 64 * 1024 * 1024
 
 const flags = new Command('fuzz')
   .description('Feeds the decoder and a live server what nobody would send on purpose.')
@@ -37,7 +38,7 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
 try {
   await timed(`${liveCount} inputs to a live server`, fuzzServer)
   await timed('streams without end', async () =>
-    print(`held at most ${fuzzEndlessStreams()} bytes`),
+    print(`held at most ${fuzzEndlessStreams(ENDLESS_BYTES)} bytes`),
   )
   const decoderCount = count - liveCount
   await timed(`${decoderCount} inputs to the decoder`, async () => {
