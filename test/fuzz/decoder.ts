@@ -1,9 +1,10 @@
 /**
  * Fuzzes the decoder, in this process.
  *
- * For each input: nothing throws; however it is cut, the same requests come out; behind
- * it, a request is recognised, unless the connection was to be closed or a data block
- * is still to come. Streams without end take no more memory than one request may.
+ * For each input: nothing throws; however it is cut, the same requests come out, and as
+ * many as went in where that is known; behind it, a request is recognised, unless the
+ * connection was to be closed or a data block is still to come. Streams without end take
+ * no more memory than one request may.
  */
 import { isDeepStrictEqual } from 'node:util'
 import { RequestDecoder } from '../../src/protocol/memcached.ts'
@@ -28,7 +29,7 @@ export function fuzzDecoder(
     const input = randomInput(dice)
     const fault = findFault(input, dice)
     if (fault !== null) {
-      const smaller = shrink(input, (text) => findFault({ text, isInStep: false }, new Dice(seed)))
+      const smaller = shrink(input, (text) => findFault({ text, count: null }, new Dice(seed)))
       throw new Error(`decoder, seed ${seed}: ${fault}\n${JSON.stringify(smaller)}`)
     }
     if ((done + 1) % 1_000_000 === 0) onProgress(done + 1)
@@ -36,18 +37,21 @@ export function fuzzDecoder(
 }
 
 /** What is wrong with the requests of one input, or null. */
-export function findFault({ text, isInStep }: Input, dice: Dice): string | null {
+export function findFault({ text, count }: Input, dice: Dice): string | null {
   try {
     const whole = new Decoding()
     whole.push(Buffer.from(text, 'latin1'))
     const cut = new Decoding()
     for (const piece of pieces(Buffer.from(text, 'latin1'), dice)) cut.push(piece)
     // Whether a line is too long is asked when it is not whole, so there the cuts count.
-    const mustEqual = isInStep || !hasLongLine(text)
+    const mustEqual = count !== null || !hasLongLine(text)
     if (mustEqual && !isDeepStrictEqual(whole.requests, cut.requests)) {
       return `cut into pieces it gives ${JSON.stringify(cut.requests)}, whole ${JSON.stringify(whole.requests)}`
     }
-    return whole.isInStepBehind(text, isInStep) ? null : 'out of step behind it'
+    if (count !== null && whole.requests.length !== count) {
+      return `${count} requests became ${JSON.stringify(whole.requests)}`
+    }
+    return whole.isInStepBehind(text, count !== null) ? null : 'out of step behind it'
   } catch (error) {
     return error instanceof Error ? (error.stack ?? error.message) : String(error)
   }
@@ -73,7 +77,7 @@ class Decoding {
     const count = this.requests.length
     this.push(Buffer.from(isSure ? SENTINEL : `\r\n${SENTINEL}`))
     const isRecognised = this.requests.length > count && isVersion(this.requests.at(-1))
-    if (isRecognised || (isSure && count > 0)) return isRecognised
+    if (isRecognised || isSure) return isRecognised
     const isClosed = this.requests.at(-1)?.kind === 'quit'
     if (isClosed || /\d{4}/.test(text)) return true
     this.push(Buffer.from(SENTINEL.repeat(OWED_BYTES_MAX / 8)))

@@ -1,16 +1,25 @@
 /**
  * What the fuzzer feeds: valid conversations, spoilt ones, raw bytes.
  *
- * In: dice. Out: bytes as latin1, and whether the connection is in step behind them: all
- * requests whole, and none that closes it.
+ * In: dice. Out: bytes as latin1, and where all requests are whole, and none closes the
+ * connection, how many they are.
  */
 import type { Dice } from './dice.ts'
 import { mutate, rawBytes } from './mutate.ts'
-import { EVERYTHING, randomRequest, render, SAMPLE, type Taste, textOf } from './requests.ts'
+import {
+  countOf,
+  EVERYTHING,
+  randomRequest,
+  render,
+  SAMPLE,
+  type Taste,
+  textOf,
+} from './requests.ts'
 
 export interface Input {
   readonly text: string
-  readonly isInStep: boolean
+  /** How many requests it is, where the connection is in step behind it; else null. */
+  readonly count: number | null
 }
 
 /** Values near the largest take a thousand times as long as others. */
@@ -18,12 +27,13 @@ const MODEST: Taste = { ...EVERYTHING, big: false }
 const REQUESTS_MAX = 5
 
 export function randomInput(dice: Dice): Input {
-  if (dice.chance(0.05)) return { text: rawBytes(dice), isInStep: false }
+  if (dice.chance(0.05)) return { text: rawBytes(dice), count: null }
   const taste = dice.chance(0.0005) ? EVERYTHING : MODEST
   const requests = Array.from({ length: dice.integer(1, REQUESTS_MAX) }, () =>
     randomRequest(dice, taste),
   )
   const text = render(requests.map(textOf).join(''), SAMPLE)
-  if (dice.chance(0.5)) return { text: mutate(text, dice), isInStep: false }
-  return { text, isInStep: requests.every(({ framing }) => framing === 'tight') }
+  if (dice.chance(0.5)) return { text: mutate(text, dice), count: null }
+  const isInStep = requests.every(({ framing }) => framing === 'tight')
+  return { text, count: isInStep ? requests.reduce((sum, one) => sum + countOf(one), 0) : null }
 }

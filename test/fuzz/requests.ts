@@ -96,7 +96,13 @@ export function isBase64Key(word: string): boolean {
 
 /** Whether a word of it is too long for a key. */
 export function hasLongWord(request: Request): boolean {
-  return wordsOf(request).some((word) => render(word, SAMPLE).length > KEY_BYTES_MAX)
+  const bytesMax = request.lineEnd === '\r\r\n' ? KEY_BYTES_MAX - 1 : KEY_BYTES_MAX
+  return wordsOf(request).some((word) => render(word, SAMPLE).length > bytesMax)
+}
+
+/** How many requests it is: a block may have another one behind it. */
+export function countOf({ block }: Request): number {
+  return block.length > VALUE_BYTES_MAX ? 2 : 1
 }
 
 export function isLong({ line, block }: Request): boolean {
@@ -235,7 +241,7 @@ const store: Generate = (dice, taste) => {
   return afterTooLarge(withBlock(line, data), data, `delete ${name} noreply`)
 }
 
-/** What becomes of the value that a larger one was to replace is left open: it is removed. */
+/** What becomes of the value that a larger one was to replace is left open: it is removed, silently. */
 function afterTooLarge(request: Request, data: string, cleanUp: string): Request {
   if (data.length <= VALUE_BYTES_MAX) return request
   return { ...request, block: `${request.block}${cleanUp}\r\n` }
@@ -432,7 +438,8 @@ const metaSet: Generate = (dice, taste) => {
   const line = metaLine('ms', dice, taste, String(data.length))
   const [, name = '', , ...flags] = line.split(' ')
   if (flags.some((flag) => !/^[A-Za-z]/.test(flag))) return unreadableSet(name, flags)
-  return afterTooLarge(withBlock(line, data), data, `md ${name}${flags.includes('b') ? ' b' : ''}`)
+  const cleanUp = `ms ${name} 0 q T-1${flags.includes('b') ? ' b' : ''}\r\n`
+  return afterTooLarge(withBlock(line, data), data, cleanUp)
 }
 /** memcached takes nothing but letters for flags, and otherwise does not take the block either. */
 function unreadableSet(name: string, flags: readonly string[]): Request {
