@@ -85,8 +85,8 @@ export class Comparison {
       converse(this.#reference, sequence, prefix),
       converse(this.#subject, sequence, prefix),
     ])
-    const looks = difference(reference, subject)
-    return looks === null ? null : { reference, subject, looks: looks.replaceAll(prefix, '') }
+    const looks = difference(reference, subject, prefix)
+    return looks === null ? null : { reference, subject, looks }
   }
 
   async #shrink(
@@ -108,7 +108,11 @@ export class Comparison {
  * The first difference, without what is different each time; null where there is none.
  * That nobody answers is one as well: then nothing was compared.
  */
-function difference(reference: readonly Answer[], subject: readonly Answer[]): string | null {
+function difference(
+  reference: readonly Answer[],
+  subject: readonly Answer[],
+  prefix: string,
+): string | null {
   const flatten = (answers: readonly Answer[]) =>
     answers.flatMap(({ lines, end }) => [...lines, `(${end})`])
   const theirs = flatten(reference)
@@ -116,7 +120,8 @@ function difference(reference: readonly Answer[], subject: readonly Answer[]): s
   if (theirs.includes('(silent)') && ours.includes('(silent)')) return 'both are silent'
   const at = theirs.findIndex((line, index) => line !== ours[index])
   if (at === -1) return theirs.length === ours.length ? null : '(nothing) | more'
-  return `${theirs[at]} | ${ours[at]}`.replace(/[\d#]+/g, '#').slice(0, 300)
+  const both = `${theirs[at]} | ${ours[at]}`.replaceAll(prefix, '')
+  return both.replace(/[\d#]+/g, '#').slice(0, 300)
 }
 
 export function requestsOf({ batches }: Sequence): Request[] {
