@@ -10,6 +10,7 @@
  * and what differences.ts names. Exit status 1 where one is not.
  */
 import { Command } from 'commander'
+import { parseCount } from '../../bin/run.ts'
 import { TestCluster } from '../e2e/cluster.ts'
 import { Comparison, describeFinding } from './comparison.ts'
 import type { Endpoint } from './conversation.ts'
@@ -18,9 +19,9 @@ import { startReference } from './reference.ts'
 
 interface Flags {
   readonly memcached: string
-  readonly sequences: string
-  readonly seed: string
-  readonly parallel: string
+  readonly sequences: number
+  readonly seed: number
+  readonly parallel: number
   readonly follower?: boolean
   readonly against?: string
 }
@@ -28,9 +29,9 @@ interface Flags {
 const flags = new Command('differential')
   .description('Compares what memcached answers with what this store does.')
   .requiredOption('--memcached <path|host:port>', 'the memcached to compare with')
-  .option('--sequences <count>', 'how many', '100000')
-  .option('--seed <number>', 'the first one', '1')
-  .option('--parallel <count>', 'how many at once', '32')
+  .option('--sequences <count>', 'how many', parseCount, 100_000)
+  .option('--seed <number>', 'the first one', parseCount, 1)
+  .option('--parallel <count>', 'how many at once', parseCount, 32)
   .option('--follower', 'compare with a follower')
   .option('--against <path|host:port>', 'compare with another memcached instead of this store')
   .parse()
@@ -72,12 +73,11 @@ async function startSubject(): Promise<Endpoint> {
 async function compare(reference: Endpoint, subject: Endpoint, version: string): Promise<boolean> {
   const excuses = new Excuses(differencesFrom(version))
   const startMs = performance.now()
-  const count = Number(flags.sequences)
   let requests = 0
   const differing = await new Comparison(reference, subject).run({
-    firstSeed: Number(flags.seed),
-    count,
-    parallel: Number(flags.parallel),
+    firstSeed: flags.seed,
+    count: flags.sequences,
+    parallel: flags.parallel,
     isExcused: excuses.isExcused,
     onFinding: (finding) => print(describeFinding(finding)),
     onProgress: (done, requestCount) => {
@@ -87,8 +87,8 @@ async function compare(reference: Endpoint, subject: Endpoint, version: string):
   })
   const seconds = (performance.now() - startMs) / 1_000
   print(
-    `${count} sequences of ${requests} requests against memcached ${version} in ` +
-      `${seconds.toFixed(0)} s (${(count / seconds).toFixed(0)} a second): ${differing} differ`,
+    `${flags.sequences} sequences of ${requests} requests against memcached ${version} in ` +
+      `${seconds.toFixed(0)} s (${(flags.sequences / seconds).toFixed(0)} a second): ${differing} differ`,
   )
   for (const [name, times] of excuses.counts) print(`left out ${times} times: ${name}`)
   return differing === 0

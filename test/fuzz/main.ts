@@ -8,6 +8,7 @@
  */
 import { readFileSync } from 'node:fs'
 import { Command } from 'commander'
+import { parseCount } from '../../bin/run.ts'
 import { TestCluster } from '../e2e/cluster.ts'
 import { fuzzDecoder, fuzzEndlessStreams } from './decoder.ts'
 import { fuzzLive, type Target } from './live.ts'
@@ -19,16 +20,15 @@ const ENDLESS_BYTES = 64 * 1024 * 1024
 
 const flags = new Command('fuzz')
   .description('Feeds the decoder and a live server what nobody would send on purpose.')
-  .option('--inputs <count>', 'how many', '10000000')
-  .option('--seed <number>', 'the first one', '1')
+  .option('--inputs <count>', 'how many', parseCount, 10_000_000)
+  .option('--seed <number>', 'the first one', parseCount, 1)
   .option('--live <host:port>', 'a server that is running')
   .parse()
-  .opts<{ inputs: string; seed: string; live?: string }>()
+  .opts<{ inputs: number; seed: number; live?: string }>()
 
 const print = (line: string) => void process.stdout.write(`${line}\n`)
-const count = Number(flags.inputs)
-const seed = Number(flags.seed)
-const liveCount = Math.ceil(count / 100)
+const { inputs, seed } = flags
+const liveCount = Math.ceil(inputs / 100)
 
 let stopCluster = async () => {}
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
@@ -40,7 +40,7 @@ try {
   await timed('streams without end', async () =>
     print(`held at most ${fuzzEndlessStreams(ENDLESS_BYTES)} bytes`),
   )
-  const decoderCount = count - liveCount
+  const decoderCount = inputs - liveCount
   await timed(`${decoderCount} inputs to the decoder`, async () => {
     fuzzDecoder(seed, decoderCount, (done) => print(`  ${done}`))
   })

@@ -44,7 +44,7 @@ export interface Request {
 export interface Taste {
   /** incr, decr, ma. */
   readonly arithmetic: boolean
-  /** Stale items, items to be filled, and who won. */
+  /** Stale items, items to be filled, who won, and who was hit. */
   readonly marks: boolean
   /** Values near the largest. */
   readonly big: boolean
@@ -358,8 +358,8 @@ interface MetaFlags {
 
 const META_FLAGS: Readonly<Record<'mg' | 'ms' | 'md' | 'ma', MetaFlags>> = {
   mg: {
-    always: [...everywhere, ...plain('vvvvsstffcchlux'), ttl('T'), casIs],
-    marks: [ttl('N'), ttl('N'), casWillBe, recache, recache, ...plain('I')],
+    always: [...everywhere, ...plain('vvvvsstffccllux'), ttl('T'), casIs],
+    marks: [ttl('N'), ttl('N'), casWillBe, recache, recache, ...plain('Ihh')],
   },
   ms: {
     always: [
@@ -552,7 +552,7 @@ function good(dice: Dice, taste: Taste): Request {
     [20, metaGet],
     [12, metaSet],
     [taste.marks ? 10 : 5, metaDelete],
-    [2, metaDebug],
+    [taste.marks ? 3 : 0, metaDebug],
     [3, other],
   ])
   return generate(dice, taste)
