@@ -4,7 +4,7 @@
  * In: two servers, seeds. Out: the differences, each shrunk to the few requests that
  * show it; of those that look alike only the first.
  */
-import { type Request, textOf } from '../fuzz/requests.ts'
+import { type Request, textOf } from '../fuzz/request.ts'
 import { type Answer, converse, type Endpoint } from './conversation.ts'
 import { type Batch, randomSequence, type Sequence } from './sequence.ts'
 import { shrink } from './shrink.ts'

@@ -5,14 +5,8 @@
  * bounded: a server that neither answers nor closes is `silent`.
  */
 import net from 'node:net'
-import {
-  OWED_BYTES_MAX,
-  REMOVE_ALL_KEYS,
-  type Request,
-  render,
-  textOf,
-  wordsOf,
-} from '../fuzz/requests.ts'
+import { OWED_BYTES_MAX, type Request, render, textOf, wordsOf } from '../fuzz/request.ts'
+import { REMOVE_ALL_KEYS } from '../fuzz/words.ts'
 import { Evener } from './even.ts'
 import type { Batch, Sequence } from './sequence.ts'
 

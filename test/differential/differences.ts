@@ -3,7 +3,7 @@
  * that docs/PROTOCOL.md gives them. Requests that would show one are left out; every
  * other difference fails. Those that are in replies only are made even in even.ts.
  */
-import { hasLongWord, isBase64Key, type Request, wordsOf } from '../fuzz/requests.ts'
+import { hasLongWord, isBase64Key, type Request, wordsOf } from '../fuzz/request.ts'
 
 interface Difference {
   readonly name: string

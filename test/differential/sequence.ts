@@ -6,15 +6,9 @@
  * uniques in its replies. After a batch that `ends`, the connection is closed.
  */
 import { Dice } from '../fuzz/dice.ts'
-import {
-  hasLongWord,
-  hasUnique,
-  isLong,
-  type Request,
-  randomRequest,
-  type Taste,
-  wordsOf,
-} from '../fuzz/requests.ts'
+import { hasLongWord, hasUnique, isLong, type Request, wordsOf } from '../fuzz/request.ts'
+import { randomRequest } from '../fuzz/requests.ts'
+import type { Taste } from '../fuzz/words.ts'
 
 const REQUESTS_MIN = 5
 const REQUESTS_MAX = 30

@@ -4,7 +4,7 @@
  * First whole batches go, then requests, then words of them; what goes without
  * effect stays away.
  */
-import { type Request, wordsOf } from '../fuzz/requests.ts'
+import { type Request, wordsOf } from '../fuzz/request.ts'
 import { type Batch, type Sequence, toBatch } from './sequence.ts'
 
 export async function shrink(

@@ -11,7 +11,7 @@ import { RequestDecoder } from '../../src/protocol/memcached.ts'
 import type { Request } from '../../src/protocol/requests.ts'
 import { Dice } from './dice.ts'
 import { type Input, randomInput } from './inputs.ts'
-import { LINE_BYTES_MAX } from './requests.ts'
+import { LINE_BYTES_MAX } from './request.ts'
 
 const SENTINEL = 'version\r\n'
 /** A block longer than this is announced by a number of four digits. */

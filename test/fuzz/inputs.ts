@@ -6,15 +6,9 @@
  */
 import type { Dice } from './dice.ts'
 import { mutate, rawBytes } from './mutate.ts'
-import {
-  countOf,
-  EVERYTHING,
-  randomRequest,
-  render,
-  SAMPLE,
-  type Taste,
-  textOf,
-} from './requests.ts'
+import { countOf, render, SAMPLE, textOf } from './request.ts'
+import { randomRequest } from './requests.ts'
+import { EVERYTHING, type Taste } from './words.ts'
 
 export interface Input {
   readonly text: string
