@@ -5,14 +5,18 @@
  * bounded: a server that neither answers nor closes is `silent`.
  */
 import net from 'node:net'
-import { OWED_BYTES_MAX, type Request, render, textOf, wordsOf } from '../fuzz/request.ts'
+import { OWED_BYTES_MAX, PREFIX, type Request, render, textOf, wordsOf } from '../fuzz/request.ts'
 import { REMOVE_ALL_KEYS } from '../fuzz/words.ts'
 import { Evener } from './even.ts'
 import type { Batch, Sequence } from './sequence.ts'
 
 const SILENCE_MS = 10_000
-/** Ends the wait for a block: memcached forgets replies it has not sent if that does not end. */
-const WHAT_IS_OWED = 'mn\r\n'.repeat(OWED_BYTES_MAX / 2)
+/**
+ * Ends the wait for a block: memcached forgets replies it has not sent if that does not end.
+ * Then an item is set, to use up the unique that memcached gives to the next one after an
+ * ms with a bad block, be it on another connection.
+ */
+const WHAT_IS_OWED = `${'mn\r\n'.repeat(OWED_BYTES_MAX / 2)}set ${PREFIX}! 0 0 0 noreply\r\n\r\n`
 
 export interface Endpoint {
   readonly host: string

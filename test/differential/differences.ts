@@ -84,13 +84,16 @@ const OLDER: readonly RegExp[] = [
   /^gats? -?\d{1,10}(?: [^ ]+)+$/,
   /^touch [^ ]+ -?\d{1,10}(?: noreply)?$/,
   /^delete [^ ]+(?: noreply)?$/,
-  /^(?:incr|decr) [^ ]+ \d{1,20}(?: noreply)?$/,
+  /^(?:incr|decr) [^ ]+ \d{1,18}(?: noreply)?$/,
   /^flush_all(?: 0)?(?: noreply)?$/,
   new RegExp(`^m[gda] [^ ]+${META_FLAGS}$`),
   new RegExp(`^m[gd] [^ ]+ q${META_FLAGS}$`),
   new RegExp(`^ms [^ ]+ \\d+${META_FLAGS}$`),
   new RegExp(`^m[sd] [^ ]+(?: \\d+)? C${UNIQUE}${META_FLAGS}$`),
 ]
+
+/** With one above 2^63, memcached looked for a minus behind the value's end. */
+const HUGE_NUMBER = /\d{19}/
 
 function hasFlagTwice(words: readonly string[]): boolean {
   const letters = isMeta(words) ? flagsOf(words).map((flag) => flag[0]) : []
@@ -103,6 +106,7 @@ const OF_OLDER: Difference = {
     request.framing !== 'tight' ||
     hasLongWord(request) ||
     hasFlagTwice(words) ||
+    HUGE_NUMBER.test(request.block) ||
     !OLDER.some((form) => form.test(request.line)),
 }
 

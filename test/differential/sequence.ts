@@ -87,10 +87,12 @@ const isRead = (request: Request) => /^(?:gets?|gats?|mg) /.test(request.line)
  * What closes a connection comes alone, so that it arrives whole. What is loose may eat up
  * what follows, which then must not matter. Where an incr's result is shorter than the value
  * was, memcached pads it, but not while a reply with the old one is on its way. And with the
- * reply to a get of too long a key it drops what it has not sent of the replies before.
+ * reply to a get of too long a key it drops what it has not sent of the replies before. To
+ * what is set after an ms with a bad block it gives an older unique.
  */
 function mayFollow(batch: readonly Request[], request: Request): boolean {
   if (request.framing === 'closes' || hasLongWord(request)) return batch.length === 0
+  if (batch.some((one) => isLoose(one) && one.line.startsWith('ms'))) return false
   const together = [...batch, request]
   const isDelicate = (one: Request) => hasUnique(one) || isFlush(one) || isLong(one)
   if (together.some(isLoose) && together.some(isDelicate)) return false
