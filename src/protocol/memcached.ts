@@ -13,9 +13,15 @@
  * Source: memcached's doc/protocol.txt and the behaviour of 1.6.45.
  */
 import { canonicalStore, ITEM_SIZE_MAX, KEY_BYTES_MAX, type StoreVerb } from './commands.ts'
-import { type MetaRequest, parseMetaSet } from './meta.ts'
-import { canonicalExptime, canonicalFlags, canonicalUint64, parseLength } from './numbers.ts'
-import { FORMAT_ERROR, parseLine, type Request, refuse } from './requests.ts'
+import { areFlags, type MetaRequest, parseMetaSet } from './meta.ts'
+import {
+  canonicalExptime,
+  canonicalFlags,
+  canonicalUint64,
+  parseLength,
+  withoutPlus,
+} from './numbers.ts'
+import { FORMAT_ERROR, parseLine, parseOther, type Request, refuse } from './requests.ts'
 
 export type { Request } from './requests.ts'
 
@@ -170,8 +176,8 @@ export class RequestDecoder {
     if (lineEnd + 1 - lineStart < LINE_BYTES_MIN) return refuse(FORMAT_ERROR)
     const words = splitWords(line)
     const verb = words[0]
-    if (verb === undefined) return refuse(FORMAT_ERROR)
-    if (this.#buffer[lineStart] === SPACE) return refuse('ERROR')
+    if (verb === undefined) return refuse('ERROR')
+    if (this.#buffer[lineStart] === SPACE) return parseOther(words) ?? this.#close()
     switch (verb) {
       case 'set':
       case 'add':
@@ -200,8 +206,8 @@ export class RequestDecoder {
     const valueBytes = parseLength(bytesText)
     if (valueBytes === null) return refuse(FORMAT_ERROR)
 
-    const flags = canonicalFlags(flagsText)
-    const exptime = canonicalExptime(exptimeText)
+    const flags = canonicalFlags(withoutPlus(flagsText))
+    const exptime = canonicalExptime(withoutPlus(exptimeText))
     const cas = verb === 'cas' ? canonicalUint64(casText) : ''
     const isKeyGood = key.length <= KEY_BYTES_MAX
     if (!isKeyGood || flags === null || exptime === null || cas === null) {
@@ -232,7 +238,7 @@ export class RequestDecoder {
 
   #takeMetaSet(words: readonly string[]): Request | null {
     const valueBytes = words.length < 3 ? null : parseLength(words[2] ?? '')
-    if (valueBytes === null) return refuse(FORMAT_ERROR)
+    if (valueBytes === null || !areFlags(words.slice(3))) return refuse(FORMAT_ERROR)
     const parsed = parseMetaSet(words, valueBytes)
     if ('error' in parsed) return this.#refuseBlock(valueBytes, parsed.error)
     if (valueBytes > this.#itemSizeMax()) return this.#refuseBlock(valueBytes, TOO_LARGE)

@@ -75,18 +75,24 @@ const NUMBERS: Readonly<Record<string, readonly [(text: string) => string | null
 /** Known, with nothing to be read. */
 const OTHERS = 'bOPLkstcfvhluqxIM'
 
+/** Whether these can be flags at all: else not even the length of a block counts. */
+export function areFlags(words: readonly string[]): boolean {
+  return words.every((word) => /^[A-z0-9]/.test(word))
+}
+
 /** @param words The whole line's. @param first Where its flags start. */
 function parseFlags(code: MetaCode, words: readonly string[], first: number): Parsed<Flags> {
   let key = words[1] ?? ''
   let keyText = key
-  if (key.length > KEY_BYTES_MAX) return { error: FORMAT_ERROR }
+  const flags = words.slice(first)
+  if (key.length > KEY_BYTES_MAX || !areFlags(flags)) return { error: FORMAT_ERROR }
   if (words.length > WORDS_MAX) return { error: 'CLIENT_ERROR options flags are too long' }
   let isBad = false
   let error = FORMAT_ERROR
   const tokens = new Map<string, string>()
-  for (const word of words.slice(first)) {
+  for (const word of flags) {
     const letter = word.charAt(0)
-    if (tokens.has(letter) || letter >= '\x7f') return { error: 'CLIENT_ERROR duplicate flag' }
+    if (tokens.has(letter)) return { error: 'CLIENT_ERROR duplicate flag' }
     let token = word.slice(1)
     if (letter === 'b') {
       const decoded = decodeBase64(key)
@@ -112,7 +118,7 @@ function parseFlags(code: MetaCode, words: readonly string[], first: number): Pa
     return { error: 'CLIENT_ERROR opaque token too long' }
   }
   const isQuiet = tokens.has('q')
-  return { code, key, keyText, flags: words.slice(first), isQuiet, valueBytes: 0, tokens }
+  return { code, key, keyText, flags, isQuiet, valueBytes: 0, tokens }
 }
 
 /** @returns one character a byte, or null. */
@@ -312,7 +318,7 @@ export function parseMetaArithmetic(words: readonly string[]): Parsed<MetaWrite>
   const flags = parseFlags('ma', words, 2)
   if ('error' in flags) {
     const isOpaque = flags.error.startsWith('CLIENT_ERROR opaque')
-    return isOpaque ? flags : { error: BAD_MA_FLAG }
+    return isOpaque || !areFlags(words.slice(2)) ? flags : { error: BAD_MA_FLAG }
   }
   const { tokens, ...meta } = flags
   const verbs: Readonly<Record<string, string>> = { I: 'incr', '+': 'incr', D: 'decr', '-': 'decr' }

@@ -1,7 +1,8 @@
 /**
  * Numbers as clients write them, to their one spelling in canonical commands.
  *
- * Taken are a leading `+` and zeros; null is what memcached calls a bad number.
+ * Zeros before it are taken, and a `+` only where memcached takes one: in the flags and
+ * exptimes of storage commands. Null is what memcached calls a bad number.
  */
 
 /** A number in its one spelling. */
@@ -32,15 +33,20 @@ export function canonicalUint32(text: string): CanonicalNumber | null {
 /** Signed 64-bit seconds; what no calendar needs any more is cut to it. */
 export function canonicalExptime(text: string): CanonicalNumber | null {
   if (SHORT_NUMBER.test(text)) return text
-  if (!/^[+-]?\d{1,40}$/.test(text)) return null
-  const seconds = BigInt(text.replace('+', ''))
+  if (!/^-?\d{1,40}$/.test(text)) return null
+  const seconds = BigInt(text)
   if (BigInt.asIntN(64, seconds) !== seconds) return null
   return seconds < 0n ? '-1' : String(Math.min(Number(seconds), EXPTIME_MAX))
 }
 
+/** Without the sign that storage commands may give a number. */
+export function withoutPlus(text: string): string {
+  return text.startsWith('+') ? text.slice(1) : text
+}
+
 /** @returns the length of a data block as a client announces it. */
 export function parseLength(text: string): number | null {
-  if (!/^\+?\d+$/.test(text)) return null
+  if (!/^\d+$/.test(text)) return null
   const length = Number(text)
   return length <= ANNOUNCED_BYTES_MAX ? length : null
 }
@@ -52,7 +58,7 @@ function canonicalUnsigned(text: string, max: bigint): CanonicalNumber | null {
 }
 
 function parseUnsigned(text: string, max: bigint): bigint | null {
-  if (!/^\+?\d{1,40}$/.test(text)) return null
-  const value = BigInt(text.replace('+', ''))
+  if (!/^\d{1,40}$/.test(text)) return null
+  const value = BigInt(text)
   return value <= max ? value : null
 }

@@ -11,6 +11,7 @@ import {
   parseOptions,
 } from './commands.ts'
 import {
+  areFlags,
   decodeBase64,
   type MetaGet,
   type MetaRequest,
@@ -43,7 +44,7 @@ export type Request =
   | { readonly kind: 'stats'; readonly words: readonly string[] }
   | { readonly kind: 'verbosity'; readonly level: number; readonly noreply: boolean }
   | { readonly kind: 'memoryLimit'; readonly limitBytes: number; readonly noreply: boolean }
-  | { readonly kind: 'shutdown'; readonly isValid: boolean }
+  | { readonly kind: 'shutdown'; readonly isValid: boolean; readonly noreply: boolean }
   /** Who a client says it is, before anything else. */
   | { readonly kind: 'auth'; readonly user: string; readonly password: string }
   /** About the cluster: not memcached's, and with words that it answers with ERROR. */
@@ -101,7 +102,6 @@ export function parseLine(words: readonly string[]): Request | null {
     case 'incr':
     case 'decr':
     case 'touch':
-    case 'flush_all':
       return parseWrite(words)
     case 'get-servers':
     case 'status':
@@ -153,7 +153,9 @@ function metaWrite(
 }
 
 function parseMetaDebug([, word, ...flags]: readonly string[]): Request {
-  if (word === undefined || word.length > KEY_BYTES_MAX) return refuse(FORMAT_ERROR)
+  if (word === undefined || word.length > KEY_BYTES_MAX || !areFlags(flags)) {
+    return refuse(FORMAT_ERROR)
+  }
   if (flags[0] !== 'b') return { kind: 'metaDebug', key: word, keyText: word }
   const key = decodeBase64(word)
   return key === null ? refuse(FORMAT_ERROR) : { kind: 'metaDebug', key, keyText: word }
@@ -162,7 +164,6 @@ function parseMetaDebug([, word, ...flags]: readonly string[]): Request {
 function parseWrite(words: readonly string[]): Request {
   const noreply = isNoreply(words)
   const [verb = '', key, operand] = words
-  if (verb === 'flush_all') return silently(noreply, parseFlush(words, noreply))
   // Old clients send a time after a delete's key; it means nothing any more.
   const isDelete = verb === 'delete'
   if (key === undefined || (isDelete ? words.length > 4 : operand === undefined)) {
@@ -184,8 +185,12 @@ function parseFlush(words: readonly string[], noreply: boolean): Request {
   return { kind: 'write', command: canonicalLine('flush_all', exptime), noreply }
 }
 
-/** What is about memcached's own inside, and what nobody knows. */
-function parseOther(words: readonly string[]): Request | null {
+/**
+ * What is about the server as a whole, and what nobody knows: these may have blanks
+ * before them.
+ * @returns null where the connection is to be closed without a word.
+ */
+export function parseOther(words: readonly string[]): Request | null {
   const noreply = isNoreply(words)
   const last = words.at(-1) ?? ''
   const request = parseServerCommand(words, noreply)
@@ -196,6 +201,8 @@ function parseOther(words: readonly string[]): Request | null {
 function parseServerCommand(words: readonly string[], noreply: boolean): Request | null {
   const [verb, first = '', second] = words
   switch (verb) {
+    case 'flush_all':
+      return parseFlush(words, noreply)
     case 'verbosity': {
       const level = canonicalUint32(first)
       return level === null
@@ -205,7 +212,7 @@ function parseServerCommand(words: readonly string[], noreply: boolean): Request
     case 'cache_memlimit':
       return parseMemoryLimit(canonicalUint32(first), noreply)
     case 'shutdown':
-      return { kind: 'shutdown', isValid: isShutdown(words) }
+      return { kind: 'shutdown', isValid: isShutdown(words), noreply }
     case 'slabs':
       if (words.length === 4 && first === 'reassign') {
         return refuse('CLIENT_ERROR slab reassignment disabled')

@@ -28,7 +28,7 @@ import type { GetResult } from './keystore/get.ts'
 import { itemBytes } from './keystore/item-store.ts'
 import { createLane, type Lane } from './node.ts'
 import type { WriteOutcome } from './peer-messages.ts'
-import type { Stats } from './stats.ts'
+import { keyOf, type Stats } from './stats.ts'
 import type { ConnectionFacts } from './stats-reply.ts'
 
 /** What a connection needs of the server. */
@@ -290,7 +290,7 @@ export class Connection {
         if (request.line === TOO_LARGE) this.#store.stats.add('store_too_large')
         return this.#answer(request.line === '' ? '' : `${request.line}\r\n`)
       case 'shutdown':
-        return this.#shutDown(request.isValid)
+        return this.#shutDown(request.isValid, request.noreply)
       case 'quit':
         this.#isEnded = true
         return this.#scheduleFlush()
@@ -322,9 +322,13 @@ export class Connection {
     this.#answer(isKnown ? 'STORED\r\n' : 'CLIENT_ERROR authentication failure\r\n')
   }
 
-  #shutDown(isValid: boolean): void {
-    if (!this.#store.mayShutDown) return this.#answer('SERVER_ERROR: shutdown not enabled\r\n')
-    if (!isValid) return this.#answer('CLIENT_ERROR invalid shutdown mode\r\n')
+  #shutDown(isValid: boolean, noreply: boolean): void {
+    const { mayShutDown } = this.#store
+    if (!mayShutDown || !isValid) {
+      const mode = 'CLIENT_ERROR invalid shutdown mode\r\n'
+      const line = mayShutDown ? mode : 'SERVER_ERROR: shutdown not enabled\r\n'
+      return this.#answer(noreply ? '' : line)
+    }
     this.#isEnded = true
     this.#scheduleFlush()
     this.#store.shutDown()
@@ -482,6 +486,7 @@ export class Connection {
       const line = replyLine(outcome)
       const { stats } = this.#store
       if (outcome.kind === 'applied') stats.wrote(command, line)
+      if (line === 'TOUCHED') this.#store.get(keyOf(command), this.#nowS) // counts as an access
       if (outcome.kind === 'notStored' && outcome.lacks) stats.add('store_no_memory')
       if (meta && outcome.kind === 'applied') {
         slot.reply = metaWriteReply(meta, line, outcome.item, outcome.index)

@@ -116,7 +116,7 @@ export class Stats {
         counts.cmd_set++
     }
     if (line === 'STORED') counts.total_items++
-    if (this.isDetailed) this.#wrotePrefix(verb, keyIn(command, verbEnd + 1))
+    if (this.isDetailed) this.#wrotePrefix(verb, keyOf(command))
   }
 
   /** `stats detail dump`, with its end. */
@@ -160,7 +160,9 @@ function isNumber(line: string): boolean {
   return /^\d/.test(line)
 }
 
-function keyIn(command: Buffer, start: number): string {
+/** The key's word in a canonical command that has one. */
+export function keyOf(command: Buffer): string {
+  const start = command.indexOf(' ') + 1
   const lineEnd = command.indexOf('\r\n')
   const blank = command.indexOf(' ', start)
   const end = blank === -1 ? lineEnd : Math.min(blank, lineEnd)

@@ -5,10 +5,13 @@ const UINT64_MAX = 2n ** 64n - 1n
 /** Longer ones are no numbers, however many blanks or zeros they have. */
 const NUMBER_BYTES_MAX = 1024
 
-/** @returns null where the value is no such number. Blanks around it and zeros before it are. */
+/**
+ * @returns null where the value is no such number. Blanks and zeros before it are, and
+ * anything behind a blank: that is where a longer number stood.
+ */
 export function parseNumber(value: Buffer): bigint | null {
   if (value.length > NUMBER_BYTES_MAX) return null
-  const match = /^[ \t\n\v\f\r]*\+?(\d+)[ \t\n\v\f\r]*$/.exec(value.toString('latin1'))
+  const match = /^[ \t\n\v\f\r]*\+?(\d+)(?:[ \t\n\v\f\r]|$)/.exec(value.toString('latin1'))
   const number = match ? BigInt(match[1] as string) : null
   return number !== null && number <= UINT64_MAX ? number : null
 }

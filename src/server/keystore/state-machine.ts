@@ -232,7 +232,8 @@ export class StateMachine {
     const expiresAtMs = this.#expiryIn(options, 'exptime', kept.expiresAtMs)
     const isStale = options.has('stale')
     const casUnique = options.get('unique') ?? (isStale ? index : kept.casUnique)
-    this.#put(key, { ...kept, expiresAtMs, casUnique, marks: isStale ? STALE : 0 }, current)
+    const after = { ...kept, expiresAtMs, casUnique, marks: isStale ? STALE : 0 }
+    this.#put(key, after, isCleared ? undefined : current)
     return DELETED
   }
 
@@ -265,7 +266,7 @@ export class StateMachine {
       // A shorter number stands in the place of the longer one.
       value: Buffer.from(line.padEnd(value.length, ' ')),
     }
-    this.#put(key, after, current)
+    this.#put(key, after, isLonger ? undefined : current)
     return { line, item: this.#replyOf(after, current.expiresAtMs) }
   }
 
