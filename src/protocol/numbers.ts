@@ -41,7 +41,7 @@ export function canonicalExptime(text: string): CanonicalNumber | null {
 
 /** Without the sign that storage commands may give a number. */
 export function withoutPlus(text: string): string {
-  return text.startsWith('+') ? text.slice(1) : text
+  return text.replace(/^\+(?=\d)/, '')
 }
 
 /** @returns the length of a data block as a client announces it. */

@@ -148,7 +148,6 @@ const GROUPS: readonly [string, readonly Case[]][] = [
       `set ${key} 0 0 1\r\nx\r\n`,
       `write ${escaped(`set ${key} 0 0 1\r\nx\r\n`)}`,
     ]),
-    ['set, length with a plus', 'set a 0 0 +1\r\nx\r\n', 'write set a 0 0 1\\r\\nx\\r\\n'],
     ['set, length with zeros', 'set a 0 0 001\r\nx\r\n', 'write set a 0 0 1\\r\\nx\\r\\n'],
   ]),
   group('flags', [
@@ -173,6 +172,7 @@ const GROUPS: readonly [string, readonly Case[]][] = [
       'version',
     ],
     ['negative, block swallowed', 'set a -1 0 1\r\nx\r\nversion\r\n', FORMAT, 'version'],
+    ['two signs', 'set a ++1 0 1\r\nx\r\nversion\r\n', FORMAT, 'version'],
     ['text, block swallowed', 'set a abc 0 1\r\nx\r\nversion\r\n', FORMAT, 'version'],
     ['digits and text', 'set a 1x 0 1\r\nx\r\nversion\r\n', FORMAT, 'version'],
     [
@@ -207,6 +207,7 @@ const GROUPS: readonly [string, readonly Case[]][] = [
     ['exptime -0', 'set a 0 -0 1\r\nx\r\n', 'write set a 0 0 1\\r\\nx\\r\\n'],
     ['exptime with plus and zeros', 'set a 0 +010 1\r\nx\r\n', 'write set a 0 10 1\\r\\nx\\r\\n'],
     ['text, block swallowed', 'set a 0 abc 1\r\nx\r\nversion\r\n', FORMAT, 'version'],
+    ['plus and minus, block swallowed', 'set a 0 +-1 1\r\nx\r\nversion\r\n', FORMAT, 'version'],
     ['fraction, block swallowed', 'set a 0 1.5 1\r\nx\r\nversion\r\n', FORMAT, 'version'],
     [
       'bad, noreply, block swallowed',
@@ -234,6 +235,7 @@ const GROUPS: readonly [string, readonly Case[]][] = [
       'version',
     ],
     ['negative, block swallowed', 'cas a 0 0 1 -1\r\nx\r\nversion\r\n', FORMAT, 'version'],
+    ['a plus, block swallowed', 'cas a 0 0 1 +1\r\nx\r\nversion\r\n', FORMAT, 'version'],
     ['text, block swallowed', 'cas a 0 0 1 abc\r\nx\r\nversion\r\n', FORMAT, 'version'],
     ['bad, noreply', 'cas a 0 0 1 abc noreply\r\nx\r\nversion\r\n', SILENCE, 'version'],
     ['none, block swallowed', 'cas a 0 0 1\r\nx\r\nversion\r\n', FORMAT, 'version'],
@@ -258,6 +260,7 @@ const GROUPS: readonly [string, readonly Case[]][] = [
     ['negative, the block is read as a command', 'set a 0 0 -5\r\nhello\r\n', FORMAT, ERROR],
     ['text', 'set a 0 0 scoobydoo\r\nx\r\nversion\r\n', FORMAT, FORMAT, 'version'],
     ['digits and text', 'set a 0 0 1x\r\nversion\r\n', FORMAT, 'version'],
+    ['a plus', 'set a 0 0 +1\r\nversion\r\n', FORMAT, 'version'],
     ['4294967295', 'set a 0 0 4294967295\r\nversion\r\n', FORMAT, 'version'],
     ['2147483647', 'set a 0 0 2147483647\r\nversion\r\n', FORMAT, 'version'],
     ['2147483646', 'set a 0 0 2147483646\r\nversion\r\n', FORMAT, 'version'],
@@ -369,7 +372,7 @@ const GROUPS: readonly [string, readonly Case[]][] = [
     ['empty line, bare newline', '\nversion\r\n', FORMAT, 'version'],
     ['one space', ' \r\n', FORMAT],
     ['one space, bare newline', ' \n', FORMAT],
-    ['only spaces', '          \r\n', FORMAT],
+    ['only spaces', '          \r\n', ERROR],
     ['one letter', 'a\r\n', FORMAT],
     ['two letters, bare newline', 'ab\n', FORMAT],
     ['two letters', 'ab\r\n', ERROR],
@@ -377,6 +380,10 @@ const GROUPS: readonly [string, readonly Case[]][] = [
     ['three letters, bare newline', 'abc\n', ERROR],
     ['leading space', ' get a\r\nversion\r\n', ERROR, 'version'],
     ['leading space before set: its block is a command', ' set a 0 0 1\r\nx\r\n', ERROR, FORMAT],
+    ['leading space before version', ' version\r\n', ERROR],
+    ['leading spaces before quit', '  quit\r\nversion\r\n', ERROR, 'version'],
+    ['leading space before flush_all', ' flush_all\r\n', 'write flush_all 0\\r\\n'],
+    ['leading spaces before verbosity', '  verbosity x\r\n', FORMAT],
     ['a CR alone is no line end', 'version\rversion\r\n', ERROR],
   ]),
   group('replace, append and prepend', [
@@ -415,6 +422,13 @@ const GROUPS: readonly [string, readonly Case[]][] = [
       'a bad flag: the block is swallowed',
       'ms a 2 z\r\nmn\r\nversion\r\n',
       'error CLIENT_ERROR invalid flag',
+      'version',
+    ],
+    [
+      'what can be no flag: nothing is swallowed',
+      'ms a 2 c \xff\r\nmn\r\nversion\r\n',
+      FORMAT,
+      'answer MN',
       'version',
     ],
     [
@@ -987,7 +1001,7 @@ function spelledWrite(): fc.Arbitrary<{ input: string; canonical: string; norepl
     .record({
       fields: storeFields(),
       zeros: fc.tuple(fc.nat(3), fc.nat(3), fc.nat(3), fc.nat(3)),
-      plus: fc.tuple(fc.boolean(), fc.boolean(), fc.boolean(), fc.boolean()),
+      plus: fc.tuple(fc.boolean(), fc.boolean()),
       wrapFlags: fc.boolean(),
       spaces: fc.array(fc.integer({ min: 1, max: 3 }), { minLength: 7, maxLength: 7 }),
       isPlain: fc.boolean(),
@@ -999,7 +1013,7 @@ function spelledWrite(): fc.Arbitrary<{ input: string; canonical: string; norepl
       const spell = (number: number, at: 0 | 1 | 2 | 3) =>
         isPlain || number < 0
           ? String(number)
-          : `${plus[at] ? '+' : ''}${'0'.repeat(zeros[at])}${number}`
+          : `${plus[at as 0 | 1] ? '+' : ''}${'0'.repeat(zeros[at])}${number}`
       const tokens = [
         verb,
         key,

@@ -209,6 +209,21 @@ describe('how an item was used', () => {
     expect(client.say('gat 100 k\r\nme k\r\n')).toMatch(/ fetch=yes /)
   })
 
+  test('a touch counts as a read', () => {
+    const client = clientWith(K)
+    client.nowMs = 5_000
+    expect(client.say('touch k 100\r\nmg k h l u\r\n')).toBe('TOUCHED\r\nHD h1 l0\r\n')
+  })
+
+  test('is forgotten where it becomes another item, and else not', () => {
+    const client = new Client()
+    client.say('set k 0 0 1\r\n8\r\nget k\r\nincr k 1\r\n')
+    expect(client.say('mg k h u\r\n')).toBe('HD h1\r\n')
+    expect(client.say('incr k 1\r\nmg k h u\r\n')).toBe('10\r\nHD h0\r\n')
+    expect(client.say('get k\r\nmd k I\r\nmg k h u\r\n')).toContain('HD h1 X W\r\n')
+    expect(client.say('md k x\r\nmg k h u\r\n')).toBe('HD\r\nHD h0\r\n')
+  })
+
   test('one that was made has been read by that', () => {
     const client = new Client()
     expect(client.say('mg k N30 h\r\nmg k h\r\n')).toBe('HD h0 W\r\nHD h1 Z\r\n')
@@ -268,9 +283,12 @@ describe("what is the server's", () => {
 
   test('shutdown, where it is allowed, and not where it is not', () => {
     const client = clientWith()
-    expect(client.say('shutdown\r\n')).toBe('SERVER_ERROR: shutdown not enabled\r\n')
+    expect(client.say('shutdown\r\nshutdown noreply\r\n')).toBe(
+      'SERVER_ERROR: shutdown not enabled\r\n',
+    )
     client.store.mayShutDown = true
     expect(client.say('shutdown now\r\n')).toBe('CLIENT_ERROR invalid shutdown mode\r\n')
+    expect(client.say('shutdown now noreply\r\nshutdown noreply\r\n')).toBe('')
     expect(client.store.calls).toEqual([])
     client.receive('set k 0 0 1\r\nx\r\nshutdown graceful\r\nset k 0 0 1\r\ny\r\n')
     expect(client.store.calls).toEqual([])
