@@ -6,6 +6,7 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Places, TestCluster } from '../e2e/cluster.ts'
+import { byKey } from '../simulation/linearizability.ts'
 import { Clients, readAll } from './clients.ts'
 import { History } from './history.ts'
 import { type Fault, type FaultEvent, Nemesis } from './nemesis.ts'
@@ -116,7 +117,7 @@ class Scenario {
   }
 
   async #finalReads(): Promise<string[]> {
-    const keys = [...this.#history.byKey.keys()]
+    const keys = [...byKey(this.#history.entries).keys()]
     const [first, ...others] = await Promise.all(
       this.#cluster.servers.map(async (server) => ({
         server,
@@ -137,10 +138,10 @@ class Scenario {
   #checkHistory(): string[] {
     const startMs = performance.now()
     const history = this.#history
-    const { violations, undecidedKeys, longest } = history.check()
+    const { keyCount, violations, undecidedKeys, longest } = history.check()
     const tookMs = Math.round(performance.now() - startMs)
     this.#checked =
-      `checked ${history.byKey.size} keys, at most ${longest} operations each, in ${tookMs} ms: ` +
+      `checked ${keyCount} keys, at most ${longest} operations each, in ${tookMs} ms: ` +
       `${undecidedKeys.length} undecided`
     return [
       ...history.surprises.map((surprise) => `not an answer of memcached's: ${surprise}`),
@@ -203,7 +204,7 @@ class Scenario {
     )
     write(
       'history',
-      [...this.#history.byKey.values()].flat().map((entry) => this.#history.line(entry)),
+      this.#history.entries.map((entry) => this.#history.line(entry)),
     )
     return this.#cluster.directory
   }
