@@ -3,7 +3,7 @@
  *
  * What the items in memory cost: bytes a key, entries applied and gets a second,
  * and the longest the event loop stood still while they were filled, written
- * again, deleted, expired, viewed, written to a file and loaded. Entries are
+ * again, deleted, expired, viewed, written to a file, loaded and cleared. Entries are
  * applied 1,000 a turn of the loop, whose own work counts as standing still.
  */
 import { openSync, readSync } from 'node:fs'
@@ -18,6 +18,8 @@ import { StateMachine } from '../src/server/keystore/state-machine.ts'
 
 const BATCH = 1_000
 const VALUE = Buffer.alloc(100, 'v')
+const LARGE = Buffer.alloc(1_000_000, 'v')
+const LARGE_COUNT = 2_000
 const MIB = 1024 * 1024
 
 const flags = new Command('bench:keystore')
@@ -153,13 +155,15 @@ try {
   await applyAll(machine, 20_000, (at) => setCommand(keyOf(at), 0)) // compiled and warm
   machine = new StateMachine()
   const header = {
+    format: 2,
     clusterId: 'bench',
     group: 0,
     index: 1,
     term: 1,
     timeMs,
+    flushAtMs: 0,
     config: { members: [], floor: 2 },
-  }
+  } as const
   const dice = createDice()
   const before = memory()
   process.stdout.write(
@@ -239,6 +243,22 @@ try {
   })
   if (loaded.items.bytes !== machine.items.bytes) throw new Error('not what was written')
   loaded = new StateMachine()
+  await measure('clear it, and fill again', async () => {
+    machine.items.clear()
+    await nextTurn()
+    return applyAll(machine, fileItems, (at) => setCommand(keyOf(at), 0))
+  })
+  machine = new StateMachine()
+  for (let at = 0; at < LARGE_COUNT; at++) {
+    const fields = { flags: 0, expiresAtMs: 0, casUnique: 1, marks: 0 }
+    machine.items.set(keyOf(at), { ...fields, value: LARGE, isFetched: false, accessedS: 0 })
+    await nextTurn()
+  }
+  await measure(`clear ${LARGE_COUNT} of 1 MB, and fill with small ones`, async () => {
+    machine.items.clear()
+    await nextTurn()
+    return applyAll(machine, fileItems, (at) => setCommand(keyOf(at), 0))
+  })
 
   const perKey = (now: number, count = items) => ((now - before) / count).toFixed(0)
   process.stdout.write(

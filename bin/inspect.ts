@@ -6,7 +6,7 @@ import { describeFinding } from '../src/server/inspect/finding.ts'
 import { LogSurvey } from '../src/server/inspect/log-survey.ts'
 import { printable } from '../src/server/inspect/printable.ts'
 import { readOnlyDisk } from '../src/server/inspect/read-only-disk.ts'
-import type { Item } from '../src/server/keystore/item-store.ts'
+import { type Item, STALE, WON } from '../src/server/keystore/item-store.ts'
 import { readKeystore } from '../src/server/keystore/keystore-file.ts'
 import type { LogEntry } from '../src/server/log/record.ts'
 import { KEYSTORE, SNAPSHOT } from '../src/server/restore.ts'
@@ -55,7 +55,7 @@ export function printLog(io: Io, directory: string, isFull: boolean): Promise<vo
 function writeLine({ index, body }: LogEntry): string | null {
   if (!isStore(body)) return null
   const command = parseCommand(body)
-  if (command.verb === 'delete') return null
+  if (!('value' in command)) return null
   return `${index} ${printableKey(command.key)} ${printable(command.value)}`
 }
 
@@ -67,7 +67,7 @@ function fullLine({ index, term, timeMs, body }: LogEntry): string {
 }
 
 function isStore(body: Buffer): boolean {
-  return /^(set|add|cas) $/.test(body.toString('latin1', 0, 4))
+  return /^(set|add|cas|replace|append|prepend) /.test(body.toString('latin1', 0, 8))
 }
 
 /**
@@ -101,8 +101,12 @@ export function printKeystore(io: Io, named: string, isFull: boolean): Promise<v
   })
 }
 
-function itemFields({ flags, expiresAtMs, casUnique }: Item): string {
-  return `${flags} ${expiresAtMs === 0 ? '-' : isoTime(expiresAtMs)} ${casUnique} `
+/** Marks, which few have, go with the CAS unique, so that as many words stand before each value. */
+function itemFields({ flags, expiresAtMs, casUnique, marks }: Item): string {
+  const stale = marks & STALE ? ',stale' : ''
+  const won = marks & WON ? ',won' : ''
+  const expiry = expiresAtMs === 0 ? '-' : isoTime(expiresAtMs)
+  return `${flags} ${expiry} ${casUnique}${stale}${won} `
 }
 
 /** Keys are strings of bytes. */

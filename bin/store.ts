@@ -324,7 +324,10 @@ program
   .description(
     "print the items in a server's keystore file, or in a backup: key and value, a line each",
   )
-  .option('--full', 'key, flags, when it expires or -, cas unique and value')
+  .option(
+    '--full',
+    'key, flags, when it expires or -, cas unique (,stale ,won where marked) and value',
+  )
   .addHelpText(
     'after',
     `

@@ -16,6 +16,14 @@ export interface Io {
   readonly timers: Timers
   readonly disk: Disk
   readonly network: Network
+  readonly process: ProcessFacts
+}
+
+/** What this process is to its machine. */
+export interface ProcessFacts {
+  readonly pid: number
+  /** Time on processors since its start. */
+  cpuMs(): { readonly user: number; readonly system: number }
 }
 
 export interface Clock {

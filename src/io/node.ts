@@ -50,6 +50,13 @@ export function createNodeIo(): Io {
     },
     disk: nodeDisk,
     network: nodeNetwork,
+    process: {
+      pid: process.pid,
+      cpuMs() {
+        const { user, system } = process.cpuUsage()
+        return { user: user / 1000, system: system / 1000 }
+      },
+    },
   }
 }
 

@@ -264,8 +264,9 @@ export class Coordinator {
   #membersKnown(nowMs: number): Registration[] {
     return [...this.#servers.values()]
       .filter(({ report }) => report.cluster === null || report.cluster === this.cluster)
-      .map(({ report: { id, cip, cport, sip, sport }, lastHeardMs }) => {
-        return { id, cip, cport, sip, sport, silentMs: Math.floor(nowMs - lastHeardMs) }
+      .map(({ report: { id, cip, cport, sip, sport, protocol }, lastHeardMs }) => {
+        const silentMs = Math.floor(nowMs - lastHeardMs)
+        return { id, cip, cport, sip, sport, protocol, silentMs }
       })
   }
 

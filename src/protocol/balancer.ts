@@ -53,6 +53,8 @@ export interface Report extends ServerAddress {
   readonly appliedIndex: number
   /** Requests of clients since it started. */
   readonly requestCount: number
+  /** What it speaks with its peers; versions before 3 do not say. */
+  readonly protocol?: number | undefined
   /** Of a leader: what its membership is doing and why, and who the members are. */
   readonly membership?: string | undefined
   readonly members?: readonly MemberNote[] | undefined
@@ -68,6 +70,8 @@ export interface MemberNote extends ServerAddress {
 export interface Registration extends ServerAddress {
   /** Since the balancer heard from it. */
   readonly silentMs: number
+  /** As it said. */
+  readonly protocol?: number | undefined
 }
 
 export type ToBalancer =
@@ -115,6 +119,7 @@ const REPORT: Shape = {
   commitIndex: isCount,
   appliedIndex: isCount,
   requestCount: isCount,
+  protocol: optional(isCount),
   membership: optional(isText),
   members: optional(
     listOf(shaped({ ...ADDRESS, voter: isBoolean, note: isTextOrNull }), SERVERS_MAX),
@@ -130,7 +135,10 @@ const TO_BALANCER: Readonly<Record<string, Shape>> = {
 const TO_SERVER: Readonly<Record<string, Shape>> = {
   registered: {
     cluster: isNameOrNull,
-    servers: listOf(shaped({ ...ADDRESS, silentMs: isCount }), SERVERS_MAX),
+    servers: listOf(
+      shaped({ ...ADDRESS, silentMs: isCount, protocol: optional(isCount) }),
+      SERVERS_MAX,
+    ),
     place: isCount,
     refused: optional(isText),
   },

@@ -12,42 +12,23 @@
  *
  * Source: memcached's doc/protocol.txt and the behaviour of 1.6.45.
  */
-import {
-  canonicalCas,
-  canonicalDelete,
-  canonicalExptime,
-  canonicalFlags,
-  canonicalStore,
-  KEY_BYTES_MAX,
-  type StoreVerb,
-  VALUE_BYTES_MAX,
-} from './commands.ts'
+import { canonicalStore, ITEM_SIZE_MAX, KEY_BYTES_MAX, type StoreVerb } from './commands.ts'
+import { type MetaRequest, parseMetaSet } from './meta.ts'
+import { canonicalExptime, canonicalFlags, canonicalUint64, parseLength } from './numbers.ts'
+import { FORMAT_ERROR, parseLine, type Request, refuse } from './requests.ts'
+
+export type { Request } from './requests.ts'
 
 /** A longer line without its end closes the connection, unless it is a get's. */
 const LINE_BYTES_MAX = 2_048
 const GET_LINE_BYTES_MAX = 1024 * 1024
-/** memcached's own bound on an announced length: nothing longer is swallowed. */
-const ANNOUNCED_BYTES_MAX = 2_147_483_645
+/** A shorter one, with its end, is no command. */
+const LINE_BYTES_MIN = 4
+const AUTH_LINE_BYTES_MIN = 7
+const AUTH_BYTES_MAX = 16_384
 
-/** The memcached whose protocol this is; libraries want three numbers, the first at least 1. */
-export const PROTOCOL_VERSION = '1.6.45'
-
-export type Request =
-  | { readonly kind: 'get'; readonly keys: readonly string[]; readonly withCas: boolean }
-  | { readonly kind: 'write'; readonly command: Buffer; readonly noreply: boolean }
-  | { readonly kind: 'version' }
-  /** About the cluster: not memcached's, and with words that it answers with ERROR. */
-  | { readonly kind: 'cluster'; readonly question: 'get-servers' | 'status' }
-  | { readonly kind: 'remove'; readonly server: string }
-  | { readonly kind: 'backup' }
-  /** Answer what came before, then close. */
-  | { readonly kind: 'quit' }
-  /** Answer this line and go on; empty where `noreply` keeps even that away. */
-  | { readonly kind: 'error'; readonly line: string }
-
-const FORMAT_ERROR = 'CLIENT_ERROR bad command line format'
 const BAD_CHUNK = 'CLIENT_ERROR bad data chunk'
-const TOO_LARGE = 'SERVER_ERROR object too large for cache'
+export const TOO_LARGE = 'SERVER_ERROR object too large for cache'
 
 const LF = 10
 const CR = 13
@@ -63,6 +44,12 @@ interface PendingStore {
   /** The canonical line. */
   readonly header: string
   readonly noreply: boolean
+  readonly meta: MetaRequest | undefined
+}
+
+export interface DecoderOptions {
+  /** The length above which a value is refused, now. */
+  readonly itemSizeMax?: () => number
 }
 
 export class RequestDecoder {
@@ -76,8 +63,17 @@ export class RequestDecoder {
   #pending: PendingStore | null = null
   /** Bytes of a refused data block still to drop, and the answer once they are gone. */
   #swallow: { left: number; readonly line: string } | null = null
+  /** The length of the block in which a client says who it is. */
+  #authBytes: number | null = null
   #atStart = true
   #closed = false
+  readonly #itemSizeMax: () => number
+  /** Whether nothing is taken before a client has said who it is. */
+  needsAuth = false
+
+  constructor({ itemSizeMax = () => ITEM_SIZE_MAX }: DecoderOptions = {}) {
+    this.#itemSizeMax = itemSizeMax
+  }
 
   push(chunk: Buffer): void {
     if (this.#closed) return
@@ -110,8 +106,9 @@ export class RequestDecoder {
         if (this.#swallow.left > 0) return null
         const { line } = this.#swallow
         this.#swallow = null
-        return { kind: 'error', line }
+        return refuse(line)
       }
+      if (this.#authBytes !== null) return this.#takeAuthBlock(this.#authBytes)
       if (this.#pending) return this.#takeBlock(this.#pending)
       if (this.#start === this.#end) return null
       if (this.#atStart && this.#buffer[this.#start] === BINARY_MAGIC) return this.#close()
@@ -122,7 +119,7 @@ export class RequestDecoder {
         this.#scanned = this.#end
         return this.#isLineTooLong() ? this.#close() : null
       }
-      const request = this.#takeLine(lineEnd)
+      const request = this.needsAuth ? this.#takeAuthLine(lineEnd) : this.#takeLine(lineEnd)
       if (request) return request
     }
     return null
@@ -170,71 +167,78 @@ export class RequestDecoder {
     const line = this.#buffer.toString('latin1', lineStart, textEnd)
     this.#advance(lineEnd + 1)
 
-    const tokens = splitTokens(line)
-    const verb = tokens[0]
-    if (verb === undefined || lineEnd + 1 - lineStart < 4) return errorLine(FORMAT_ERROR)
-    if (this.#buffer[lineStart] === SPACE) return errorLine('ERROR')
+    if (lineEnd + 1 - lineStart < LINE_BYTES_MIN) return refuse(FORMAT_ERROR)
+    const words = splitWords(line)
+    const verb = words[0]
+    if (verb === undefined) return refuse(FORMAT_ERROR)
+    if (this.#buffer[lineStart] === SPACE) return refuse('ERROR')
     switch (verb) {
-      case 'get':
-      case 'gets':
-        return takeGet(tokens)
       case 'set':
       case 'add':
+      case 'replace':
+      case 'append':
+      case 'prepend':
       case 'cas':
-        return this.#takeStore(verb, tokens, lineStart, hasCr ? line.length : -1)
-      case 'delete':
-        return takeDelete(tokens)
-      case 'version':
-        return { kind: 'version' }
-      case 'get-servers':
-      case 'status':
-        return { kind: 'cluster', question: verb }
-      case 'remove-server':
-        return { kind: 'remove', server: tokens[1] ?? '' }
-      case 'backup':
-        return { kind: 'backup' }
-      case 'quit':
-        return this.#close()
+        return this.#takeStore(verb, words, lineStart, hasCr ? line.length : -1)
+      case 'ms':
+        return this.#takeMetaSet(words)
     }
-    const last = tokens.at(-1) ?? ''
-    if (last.startsWith('HTTP/')) return this.#close()
-    return errorLine(last === 'noreply' ? '' : 'ERROR')
+    const request = parseLine(words)
+    return request === null || request.kind === 'quit' ? this.#close() : request
   }
 
   #takeStore(
     verb: StoreVerb,
-    tokens: readonly string[],
+    words: readonly string[],
     lineStart: number,
     lineLength: number,
   ): Request | null {
     const operandCount = verb === 'cas' ? 6 : 5
-    const [, key = '', flagsText = '', exptimeText = '', bytesText = '', casText = ''] = tokens
-    if (tokens.length < operandCount) return errorLine(FORMAT_ERROR)
-    const noreply = tokens.length > operandCount && tokens.at(-1) === 'noreply'
+    const [, key = '', flagsText = '', exptimeText = '', bytesText = '', casText = ''] = words
+    if (words.length < operandCount) return refuse(FORMAT_ERROR)
+    const noreply = words.length > operandCount && words.at(-1) === 'noreply'
     const valueBytes = parseLength(bytesText)
-    if (valueBytes === null) return errorLine(FORMAT_ERROR)
+    if (valueBytes === null) return refuse(FORMAT_ERROR)
 
     const flags = canonicalFlags(flagsText)
     const exptime = canonicalExptime(exptimeText)
-    const cas = verb === 'cas' ? canonicalCas(casText) : ''
+    const cas = verb === 'cas' ? canonicalUint64(casText) : ''
     const isKeyGood = key.length <= KEY_BYTES_MAX
     if (!isKeyGood || flags === null || exptime === null || cas === null) {
       return this.#refuseBlock(valueBytes, noreply ? '' : FORMAT_ERROR)
     }
-    if (valueBytes > VALUE_BYTES_MAX) return this.#refuseBlock(valueBytes, noreply ? '' : TOO_LARGE)
-    const header = canonicalStore(verb, key, flags, exptime, valueBytes, cas)
-    // One spelling of every number, no extra token or space: then the lengths are equal.
+    if (valueBytes > this.#itemSizeMax())
+      return this.#refuseBlock(valueBytes, noreply ? '' : TOO_LARGE)
+    // append and prepend keep the item's own.
+    const isJoin = verb === 'append' || verb === 'prepend'
+    const header = isJoin
+      ? canonicalStore(verb, key, '0', '0', valueBytes, cas)
+      : canonicalStore(verb, key, flags, exptime, valueBytes, cas)
+    // One spelling of every number, no extra word or blank: then the lengths are equal.
     const isCanonical =
-      lineLength === header.length - 2 && exptimeText === exptime && flagsText === flags
+      !isJoin && lineLength === header.length - 2 && exptimeText === exptime && flagsText === flags
     this.#pending = {
       lineStart: isCanonical ? lineStart : -1,
       valueStart: this.#start,
       valueBytes,
       header,
       noreply,
+      meta: undefined,
     }
     // Line and block are handed out together: nothing of them is consumed yet.
     this.#start = isCanonical ? lineStart : this.#start
+    return this.#takeBlock(this.#pending)
+  }
+
+  #takeMetaSet(words: readonly string[]): Request | null {
+    const valueBytes = words.length < 3 ? null : parseLength(words[2] ?? '')
+    if (valueBytes === null) return refuse(FORMAT_ERROR)
+    const parsed = parseMetaSet(words, valueBytes)
+    if ('error' in parsed) return this.#refuseBlock(valueBytes, parsed.error)
+    if (valueBytes > this.#itemSizeMax()) return this.#refuseBlock(valueBytes, TOO_LARGE)
+    const { header, meta } = parsed
+    const [lineStart, valueStart] = [-1, this.#start]
+    this.#pending = { lineStart, valueStart, valueBytes, header, noreply: false, meta }
     return this.#takeBlock(this.#pending)
   }
 
@@ -253,47 +257,53 @@ export class RequestDecoder {
     if (this.#end < blockEnd) return null
     this.#pending = null
     this.#advance(blockEnd)
-    const { noreply } = pending
+    const { noreply, meta } = pending
     if (this.#buffer[blockEnd - 2] !== CR || this.#buffer[blockEnd - 1] !== LF) {
-      return errorLine(noreply ? '' : BAD_CHUNK)
+      return refuse(noreply ? '' : BAD_CHUNK)
     }
-    if (pending.lineStart >= 0) {
-      return { kind: 'write', command: this.#buffer.subarray(pending.lineStart, blockEnd), noreply }
+    let command: Buffer
+    if (pending.lineStart >= 0) command = this.#buffer.subarray(pending.lineStart, blockEnd)
+    else {
+      const block = this.#buffer.subarray(pending.valueStart, blockEnd)
+      command = Buffer.concat([Buffer.from(pending.header, 'latin1'), block])
     }
-    const block = this.#buffer.subarray(pending.valueStart, blockEnd)
-    const header = Buffer.from(pending.header, 'latin1')
-    return { kind: 'write', command: Buffer.concat([header, block]), noreply }
+    return meta ? { kind: 'write', command, noreply, meta } : { kind: 'write', command, noreply }
+  }
+
+  // ---------------------------------------------------------------- who it is
+
+  /**
+   * `set <key> <flags> <exptime> <bytes>` and a block of `<user> <password>`, which is how
+   * memcached's clients say it; key, flags and exptime mean nothing.
+   */
+  #takeAuthLine(lineEnd: number): Request | null {
+    const lineStart = this.#start
+    const words = splitWords(this.#buffer.toString('latin1', lineStart, lineEnd).trimEnd())
+    this.#advance(lineEnd + 1)
+    if (lineEnd + 1 - lineStart < AUTH_LINE_BYTES_MIN) return this.#close()
+    const bytes = words[0] === 'set' ? parseLength(words[4] ?? '') : null
+    if (bytes === null) return refuse('CLIENT_ERROR unauthenticated')
+    if (bytes > AUTH_BYTES_MAX) return refuse('CLIENT_ERROR auth token too long')
+    this.#authBytes = bytes
+    return this.#takeAuthBlock(bytes)
+  }
+
+  #takeAuthBlock(bytes: number): Request | null {
+    const start = this.#start
+    const end = start + bytes
+    if (this.#end < end + 2) return null
+    this.#authBytes = null
+    this.#advance(end + 2)
+    if (this.#buffer[end] !== CR || this.#buffer[end + 1] !== LF) {
+      return refuse('CLIENT_ERROR bad command line termination')
+    }
+    const text = this.#buffer.toString('latin1', start, end)
+    const blank = text.indexOf(' ')
+    if (blank === -1) return refuse('CLIENT_ERROR bad authentication token format')
+    return { kind: 'auth', user: text.slice(0, blank), password: text.slice(blank + 1) }
   }
 }
 
-function errorLine(line: string): Request {
-  return { kind: 'error', line }
-}
-
-function splitTokens(line: string): string[] {
-  return line.split(' ').filter((token) => token !== '')
-}
-
-function takeGet(tokens: readonly string[]): Request {
-  const keys = tokens.slice(1)
-  if (keys.length === 0 || keys.some((key) => key.length > KEY_BYTES_MAX)) {
-    return errorLine(FORMAT_ERROR)
-  }
-  return { kind: 'get', keys, withCas: tokens[0] === 'gets' }
-}
-
-function takeDelete(tokens: readonly string[]): Request {
-  const [, key] = tokens
-  // Old clients send a time after the key; it means nothing any more.
-  if (key === undefined || key.length > KEY_BYTES_MAX || tokens.length > 4) {
-    return errorLine(FORMAT_ERROR)
-  }
-  const noreply = tokens.at(-1) === 'noreply'
-  return { kind: 'write', command: canonicalDelete(key), noreply }
-}
-
-function parseLength(text: string): number | null {
-  if (!/^\+?\d+$/.test(text)) return null
-  const length = Number(text)
-  return length <= ANNOUNCED_BYTES_MAX ? length : null
+function splitWords(line: string): string[] {
+  return line.split(' ').filter((word) => word !== '')
 }

@@ -7,7 +7,7 @@
  * is slow when others have long had what it is still writing. What each server
  * knows of its own disk it tells the leader as its `Condition`.
  */
-import { parseCommand } from '../protocol/commands.ts'
+import { type Command, parseCommand } from '../protocol/commands.ts'
 import { itemBytes } from './keystore/item-store.ts'
 import { quorumSize } from './raft/config.ts'
 
@@ -101,6 +101,9 @@ export function lacksQuorum(voters: readonly VoterRoom[], rooms: readonly Room[]
 
 // ---------------------------------------------------------------- memory
 
+/** Of 64 unsigned bits. */
+const NUMBER_BYTES_MAX = 20
+
 export interface Memory {
   readonly limitBytes: number
   readonly heldBytes: number
@@ -118,12 +121,45 @@ export function lacksMemory(command: Buffer, memory: Memory): boolean {
   const roomBytes = memory.limitBytes - memory.heldBytes - memory.inFlightBytes
   if (itemBytes(command.length, 0) <= roomBytes) return false // counted with its whole line
   const parsed = parseCommand(command)
-  if (parsed.verb === 'delete') return false
-  const { key, value } = parsed
-  const cost = itemBytes(key.length, value.length)
+  if (parsed.verb === 'flush_all') return false
+  const { key } = parsed
+  const before = memory.valueBytes(key)
+  const cost = itemBytes(key.length, valueBytesAfter(parsed, before))
   if (cost <= roomBytes) return false
-  const valueBytes = memory.valueBytes(key)
-  return valueBytes === undefined || cost > itemBytes(key.length, valueBytes)
+  return before === undefined ? makesItem(parsed) : cost > itemBytes(key.length, before)
+}
+
+function valueBytesAfter(command: Exclude<Command, { verb: 'flush_all' }>, before = 0): number {
+  switch (command.verb) {
+    case 'append':
+    case 'prepend':
+      return before + command.value.length
+    case 'incr':
+    case 'decr':
+      return Math.max(before, NUMBER_BYTES_MAX)
+    case 'delete':
+    case 'get':
+    case 'touch':
+      return before
+    default:
+      return command.value.length
+  }
+}
+
+/** Whether it can make an item where there is none. */
+function makesItem(command: Exclude<Command, { verb: 'flush_all' }>): boolean {
+  switch (command.verb) {
+    case 'set':
+    case 'add':
+      return true
+    case 'replace':
+    case 'cas':
+    case 'delete':
+    case 'touch':
+      return false
+    default:
+      return command.options.has('vivify')
+  }
 }
 
 // ---------------------------------------------------------------- slow disks

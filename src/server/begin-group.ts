@@ -5,7 +5,7 @@
  */
 import type { Disk, Io } from '../io/io.ts'
 import type { ItemStore } from './keystore/item-store.ts'
-import { writeKeystore } from './keystore/keystore-file.ts'
+import { formatFor, writeKeystore } from './keystore/keystore-file.ts'
 import { groupDirectory } from './log/group-directory.ts'
 import { LogStore } from './log/log-store.ts'
 import { type LogEntry, RecordWriter } from './log/record.ts'
@@ -20,19 +20,22 @@ export interface GroupBeginning {
   readonly last: EntryId
   /** Log time of that. */
   readonly timeMs: number
+  /** As in the keystore file's header. */
+  readonly flushAtMs: number
   readonly config: Config
 }
 
 /** @returns the first entry of the log, which is of a term of its own. */
 export async function beginGroup(
   { disk, clock, timers }: Io,
-  { directory, clusterId, group, last, timeMs, config }: GroupBeginning,
+  { directory, clusterId, group, last, timeMs, flushAtMs, config }: GroupBeginning,
   items: ItemStore,
 ): Promise<EntryId> {
   const at = groupDirectory(directory, group, clusterId)
   await disk.makeDirectory(`${at}/log`)
   await clear(disk, `${at}/log`)
-  const header = { clusterId, group, ...last, timeMs, config }
+  const format = formatFor(config)
+  const header = { format, clusterId, group, ...last, timeMs, flushAtMs, config }
   const view = items.view()
   await writeKeystore(disk, at, header, view).finally(() => view.close())
   const logOptions = { disk, timers, directory: `${at}/log`, clusterId, group, covered: last }

@@ -8,31 +8,70 @@
  * flight is bounded, and one that does not read its replies is not read from.
  * A client that has ended its half still gets every reply.
  */
-import type { Stream, Timers } from '../io/io.ts'
-import { PROTOCOL_VERSION, type Request, RequestDecoder } from '../protocol/memcached.ts'
+import type { Clock, Stream, Timers } from '../io/io.ts'
+import type { CasUnique } from '../protocol/cas-unique.ts'
+import { canonicalGet, NO_OPTIONS, type Options } from '../protocol/commands.ts'
+import { RequestDecoder, TOO_LARGE } from '../protocol/memcached.ts'
+import {
+  type MetaGet,
+  type MetaRequest,
+  metaDebugReply,
+  metaGetReply,
+  metaWriteReply,
+  type Usage,
+} from '../protocol/meta.ts'
+import type { ItemReply } from '../protocol/replies.ts'
+import type { Request } from '../protocol/requests.ts'
 import { type Backup, BackupReply } from './backup.ts'
-import type { Item } from './keystore/item-store.ts'
+import type { Item, StoredItem } from './keystore/arena.ts'
+import type { GetResult } from './keystore/get.ts'
+import { itemBytes } from './keystore/item-store.ts'
 import { createLane, type Lane } from './node.ts'
 import type { WriteOutcome } from './peer-messages.ts'
+import type { Stats } from './stats.ts'
+import type { ConnectionFacts } from './stats-reply.ts'
 
 /** What a connection needs of the server. */
 export interface Store {
+  readonly stats: Stats
+  /** The length above which a value is refused. */
+  readonly itemSizeMax: number
   write(lane: Lane, command: Buffer, done: (outcome: WriteOutcome) => void): void
   /** Calls back when reads here are linearizable, or with the reason why not. */
   barrier(done: (failure: string | null) => void): void
-  get(key: string): Item | undefined
+  /** @param nowS Notes that it was read. */
+  get(key: string, nowS?: number): StoredItem | undefined
+  /** What a get with these options would do to this item, or where there is none. */
+  preview(item: Item | undefined, options: Options): GetResult
+  /** The whole reply. */
+  statsReply(words: readonly string[]): string
+  /** Only said again in `stats settings`: what is logged does not depend on it. */
+  setVerbosity(level: number): void
+  setMemoryLimit(bytes: number): void
+  readonly mayShutDown: boolean
+  /** The process is going to end. */
+  shutDown(): void
+  /** Whether clients have to say who they are. */
+  readonly needsAuth: boolean
+  isKnown(user: string, password: string): boolean
   /** Lines about the cluster, the last one `end`. */
   answer(question: 'get-servers' | 'status'): string
   /** Somebody wants a server out of the cluster: lines, the last one `end`. */
   remove(server: string): string
+  /** Somebody wants another limit for values: lines, the last one `end`. */
+  changeItemSizeMax(bytes: number): string
   /** @throws Error with the reason why not, in one line. */
   openBackup(): Promise<Backup>
 }
 
 const IN_FLIGHT_MAX = 1_024
 const IN_FLIGHT_BYTES_MAX = 8 * 1024 * 1024
-/** With more than this unsent, no more requests are taken. */
+/** What a key that is waited for counts of that. */
+const KEY_BYTES = 64
+/** With more than this unsent, no more requests are taken and no more replies made. */
 const UNSENT_BYTES_MAX = 1024 * 1024
+/** A client that takes nothing of what waits for it for so long is gone. */
+const STALLED_MS = 60_000
 /** How long a client has to take its last replies and to close. */
 const LINGER_MS = 5_000
 /** One get answers no more than this. */
@@ -40,31 +79,53 @@ const GET_REPLY_BYTES_MAX = 64 * 1024 * 1024
 /** Replies up to this size are worth copying into one piece. */
 const JOIN_BYTES_MAX = 64 * 1024
 
+type Reply = string | Buffer[]
+
 /** A reply's place in the order; null until it is known. */
 interface Slot {
-  reply: string | Buffer[] | null
+  reply: Reply | null
   readonly bytes: number
 }
 
-/** A get that is to be made once it and those before it may be. */
+/** A read that is to be made once it and those before it may be. */
 interface Read {
   readonly slot: Slot
-  readonly keys: readonly string[]
-  readonly withCas: boolean
+  /** @returns the reply, or null where something has to be logged first: then it is set later. */
+  readonly make: (slot: Slot) => Reply | null
   isConfirmed: boolean
+  failure: string | null
+  /** How often it was asked whether it may be made. */
+  askCount: number
+}
+
+/** One key of a read that may change something. */
+interface Part {
+  readonly key: string
+  reply: ItemReply | null
+  /** What is to be logged; null where nothing changes. */
+  readonly change: Buffer | null
 }
 
 export class Connection {
   readonly #stream: Stream
   readonly #store: Store
   readonly #timers: Timers
+  readonly #clock: Clock
   readonly #onClose: () => void
-  readonly #decoder = new RequestDecoder()
+  readonly #decoder: RequestDecoder
   readonly #lane = createLane()
   #slots: Slot[] = []
   #bytesInFlight = 0
   #reads: Read[] = []
   #writesInFlight = 0
+  /** What a read has to change is being logged: those behind it wait. */
+  #isChanging = false
+  /** Of replies that are made and not written yet. */
+  #madeBytes = 0
+  #writtenBytes = 0
+  /** When the last request came, and how much of the replies the client had taken when it last took any. */
+  #askedMs: number
+  #taken: { bytes: number; atMs: number }
   /** A request that waits for those before it. */
   #held: Request | null = null
   /** Nothing else is answered, and no request taken, while it is on its way. */
@@ -75,14 +136,25 @@ export class Connection {
   #isClosed = false
   #onDrained: (() => void) | null = null
 
-  constructor(stream: Stream, store: Store, timers: Timers, onClose: () => void) {
+  constructor(
+    stream: Stream,
+    store: Store,
+    { timers, clock }: { readonly timers: Timers; readonly clock: Clock },
+    onClose: () => void,
+  ) {
     this.#stream = stream
     this.#store = store
     this.#timers = timers
+    this.#clock = clock
     this.#onClose = onClose
+    this.#askedMs = clock.monotonicMs()
+    this.#taken = { bytes: 0, atMs: this.#askedMs }
+    this.#decoder = new RequestDecoder({ itemSizeMax: () => store.itemSizeMax })
+    this.#decoder.needsAuth = store.needsAuth
     stream.handle({
       onData: (chunk) => {
         if (this.#onDrained) return
+        store.stats.add('bytes_read', chunk.length)
         this.#decoder.push(chunk)
         this.#takeRequests()
       },
@@ -92,6 +164,7 @@ export class Connection {
       },
       onDrain: () => {
         this.#backup?.drained()
+        this.#makeReads()
         this.#takeRequests()
       },
       onClose: () => {
@@ -101,6 +174,25 @@ export class Connection {
         this.#onClose()
       },
     })
+  }
+
+  facts(nowMs: number): ConnectionFacts {
+    return { remote: this.#stream.remote, idleS: Math.floor((nowMs - this.#askedMs) / 1000) }
+  }
+
+  /**
+   * To be called now and then: closes a client that does not take its replies, or
+   * asks nothing any more.
+   * @param idleMaxMs 0 for no such bound.
+   */
+  check(nowMs: number, idleMaxMs: number): void {
+    const bytes = this.#writtenBytes - this.#stream.bufferedBytes
+    if (bytes > this.#taken.bytes || this.#stream.bufferedBytes === 0) {
+      this.#taken = { bytes, atMs: nowMs }
+    }
+    const isBusy = this.#slots.length > 0 || this.#backup !== null
+    const isIdle = idleMaxMs > 0 && !isBusy && nowMs - this.#askedMs > idleMaxMs
+    if (isIdle || nowMs - this.#taken.atMs > STALLED_MS) this.destroy()
   }
 
   /** Takes no more requests, and ends when those it has are answered. */
@@ -145,28 +237,59 @@ export class Connection {
   }
 
   #mustWait(request: Request): boolean {
-    if (request.kind === 'get') return this.#writesInFlight > 0
-    if (request.kind === 'write') return this.#reads.length > 0
-    if (request.kind === 'backup') return this.#slots.length > 0
-    return false
+    switch (request.kind) {
+      case 'get':
+      case 'gat':
+      case 'metaGet':
+      case 'metaDebug':
+        return this.#writesInFlight > 0
+      case 'write':
+        return this.#reads.length > 0 || this.#isChanging
+      case 'stats':
+      case 'backup':
+      case 'shutdown':
+        return this.#slots.length > 0
+      default:
+        return false
+    }
   }
 
   #take(request: Request): void {
+    this.#askedMs = this.#clock.monotonicMs()
     switch (request.kind) {
       case 'get':
-        return this.#get(request.keys, request.withCas)
+        return this.#read(request.keys.length, () => this.#values(request.keys, request.withCas))
+      case 'gat':
+        return this.#gat(request.keys, request.options, request.withCas)
+      case 'metaGet':
+        return this.#metaGet(request.get)
+      case 'metaDebug':
+        return this.#read(1, () => this.#debug(request.key, request.keyText))
       case 'write':
-        return this.#write(request.command, request.noreply)
-      case 'version':
-        return this.#answer(`VERSION ${PROTOCOL_VERSION}\r\n`)
+        return this.#write(request.command, request.noreply, request.meta)
+      case 'stats':
+        return this.#answer(this.#store.statsReply(request.words))
+      case 'verbosity':
+        this.#store.setVerbosity(request.level)
+        return this.#answer(request.noreply ? '' : 'OK\r\n')
+      case 'memoryLimit':
+        this.#store.setMemoryLimit(request.limitBytes)
+        return this.#answer(request.noreply ? '' : 'OK\r\n')
+      case 'auth':
+        return this.#authenticate(request.user, request.password)
       case 'cluster':
         return this.#answer(this.#store.answer(request.question))
       case 'remove':
         return this.#answer(this.#store.remove(request.server))
+      case 'itemSizeMax':
+        return this.#answer(this.#store.changeItemSizeMax(request.bytes))
       case 'backup':
         return this.#sendBackup()
-      case 'error':
+      case 'answer':
+        if (request.line === TOO_LARGE) this.#store.stats.add('store_too_large')
         return this.#answer(request.line === '' ? '' : `${request.line}\r\n`)
+      case 'shutdown':
+        return this.#shutDown(request.isValid)
       case 'quit':
         this.#isEnded = true
         return this.#scheduleFlush()
@@ -189,52 +312,191 @@ export class Connection {
       })
   }
 
-  #get(keys: readonly string[], withCas: boolean): void {
-    const slot: Slot = { reply: null, bytes: 0 }
+  #authenticate(user: string, password: string): void {
+    const { stats } = this.#store
+    const isKnown = this.#store.isKnown(user, password)
+    stats.add('auth_cmds')
+    if (!isKnown) stats.add('auth_errors')
+    this.#decoder.needsAuth = !isKnown
+    this.#answer(isKnown ? 'STORED\r\n' : 'CLIENT_ERROR authentication failure\r\n')
+  }
+
+  #shutDown(isValid: boolean): void {
+    if (!this.#store.mayShutDown) return this.#answer('SERVER_ERROR: shutdown not enabled\r\n')
+    if (!isValid) return this.#answer('CLIENT_ERROR invalid shutdown mode\r\n')
+    this.#isEnded = true
+    this.#scheduleFlush()
+    this.#store.shutDown()
+  }
+
+  // ---------------------------------------------------------------- reads
+
+  #read(keyCount: number, make: (slot: Slot) => Reply | null): void {
+    const slot: Slot = { reply: null, bytes: keyCount * KEY_BYTES }
+    this.#bytesInFlight += slot.bytes
+    const read: Read = { slot, make, isConfirmed: false, failure: null, askCount: 0 }
     this.#slots.push(slot)
-    const read: Read = { slot, keys, withCas, isConfirmed: false }
     this.#reads.push(read)
+    this.#confirm(read)
+  }
+
+  #confirm(read: Read): void {
+    const count = ++read.askCount
+    read.isConfirmed = false
     this.#store.barrier((failure) => {
+      if (read.askCount !== count) return // asked again since
       read.isConfirmed = true
-      if (failure !== null) slot.reply = `SERVER_ERROR ${failure}\r\n`
+      read.failure = failure === null ? null : `SERVER_ERROR ${failure}\r\n`
       this.#makeReads()
     })
   }
 
+  /** As many as may be and as there is room for, in order. */
   #makeReads(): void {
-    const pending = this.#reads.findIndex(({ isConfirmed }) => !isConfirmed)
-    const due = this.#reads.splice(0, pending === -1 ? this.#reads.length : pending)
-    for (const { slot, keys, withCas } of due) slot.reply ??= this.#values(keys, withCas)
-    if (due.length > 0) this.#scheduleFlush()
-  }
-
-  #values(keys: readonly string[], withCas: boolean): string | Buffer[] {
-    const pieces: Buffer[] = []
-    let bytes = 0
-    for (const key of keys) {
-      const item = this.#store.get(key)
-      if (!item) continue
-      const cas = withCas ? ` ${item.casUnique}` : ''
-      const line = `VALUE ${key} ${item.flags} ${item.value.length}${cas}\r\n`
-      bytes += line.length + item.value.length
-      if (bytes > GET_REPLY_BYTES_MAX) return TOO_LARGE_REPLY
-      pieces.push(Buffer.from(line, 'latin1'), item.value, CRLF)
+    let count = 0
+    for (const read of this.#reads) {
+      const hasRoom = this.#madeBytes + this.#stream.bufferedBytes < UNSENT_BYTES_MAX
+      if (!read.isConfirmed || this.#isChanging || !hasRoom) break
+      count++
+      const reply = read.failure ?? read.make(read.slot)
+      if (reply !== null) this.#setReply(read.slot, reply)
     }
-    if (pieces.length === 0) return 'END\r\n'
-    pieces.push(END)
-    return pieces
+    if (count === 0) return
+    this.#reads = this.#reads.slice(count)
+    this.#scheduleFlush()
   }
 
-  #write(command: Buffer, noreply: boolean): void {
+  #setReply(slot: Slot, reply: Reply): void {
+    slot.reply = reply
+    if (typeof reply === 'string') this.#madeBytes += reply.length
+    else for (const { length } of reply) this.#madeBytes += length
+  }
+
+  get #nowS(): number {
+    return Math.floor(this.#clock.wallMs() / 1000)
+  }
+
+  #values(keys: readonly string[], withCas: boolean): Reply {
+    const { stats } = this.#store
+    const nowS = this.#nowS
+    const values = new Values(withCas)
+    for (const key of keys) {
+      const item = this.#store.get(key, nowS)
+      stats.read(key, item !== undefined)
+      if (item) values.add(key, item.flags, item.casUnique, item.value)
+      if (values.isTooMuch) break
+    }
+    return values.reply
+  }
+
+  #gat(keys: readonly string[], options: Options, withCas: boolean): void {
+    this.#read(keys.length, (slot) => {
+      const nowS = this.#nowS
+      let bytes = 0
+      const parts: Part[] = []
+      for (const key of keys) {
+        const item = this.#store.get(key, nowS)
+        this.#store.stats.touched(key, item !== undefined)
+        const { reply, after } = this.#store.preview(item, options)
+        bytes += reply?.valueBytes ?? 0
+        if (bytes > GET_REPLY_BYTES_MAX) return TOO_MUCH_REPLY
+        parts.push({ key, reply, change: after === undefined ? null : canonicalGet(key, options) })
+      }
+      return this.#afterChanges(slot, parts, () => {
+        const values = new Values(withCas)
+        for (const { key, reply } of parts) {
+          if (reply?.value) values.add(key, reply.flags, reply.casUnique, reply.value)
+        }
+        return values.reply
+      })
+    })
+  }
+
+  #metaGet(get: MetaGet): void {
+    const { meta, command, options, isUnnoticed } = get
+    const { key } = meta
+    this.#read(1, (slot) => {
+      const nowS = this.#nowS
+      const { stats } = this.#store
+      const item = this.#store.get(key, isUnnoticed ? undefined : nowS)
+      if (options.has('exptime')) stats.touched(key, item !== undefined)
+      else stats.read(key, item !== undefined)
+      const { reply, after } = this.#store.preview(item, options)
+      const usage = usageOf(item, nowS)
+      const part: Part = { key, reply, change: after === undefined ? null : command }
+      return this.#afterChanges(slot, [part], () => {
+        // One that was made has been read by that.
+        if (!item && !isUnnoticed) this.#store.get(key, nowS)
+        const { line, hasValue } = metaGetReply(get, part.reply, usage)
+        const value = part.reply?.value
+        return hasValue && value ? [Buffer.from(line, 'latin1'), value, CRLF] : line
+      })
+    })
+  }
+
+  /**
+   * Logs what a read changes, and makes its reply of what came of that.
+   * @returns the reply, where nothing is changed.
+   */
+  #afterChanges(slot: Slot, parts: readonly Part[], make: () => Reply): Reply | null {
+    const changed = parts.filter(({ change }) => change !== null)
+    if (changed.length === 0) return make()
+    let left = changed.length
+    let failure: string | null = null
+    this.#isChanging = true
+    this.#writesInFlight++
+    for (const part of changed) {
+      this.#store.write(this.#lane, part.change as Buffer, (outcome) => {
+        if (outcome.kind === 'applied') part.reply = outcome.item ?? null
+        else failure ??= `${replyLine(outcome)}\r\n`
+        if (--left > 0) return
+        this.#isChanging = false
+        this.#writesInFlight--
+        this.#setReply(slot, failure ?? make())
+        // What waits may have been confirmed before this took effect.
+        for (const read of this.#reads) this.#confirm(read)
+        this.#scheduleFlush()
+      })
+    }
+    return null
+  }
+
+  #debug(key: string, keyText: string): Reply {
+    this.#store.stats.add('cmd_meta')
+    const item = this.#store.get(key)
+    const { reply } = this.#store.preview(item, NO_OPTIONS)
+    const bytes = itemBytes(key.length, reply?.valueBytes ?? 0)
+    return metaDebugReply(keyText, reply, usageOf(item, this.#nowS), bytes)
+  }
+
+  // ---------------------------------------------------------------- writes
+
+  #write(command: Buffer, noreply: boolean, meta: MetaRequest | undefined): void {
     const slot: Slot = { reply: null, bytes: command.length }
     this.#slots.push(slot)
     this.#bytesInFlight += slot.bytes
     this.#writesInFlight++
     this.#store.write(this.#lane, command, (outcome) => {
       this.#writesInFlight--
-      slot.reply = noreply ? '' : `${replyLine(outcome)}\r\n`
+      const line = replyLine(outcome)
+      const { stats } = this.#store
+      if (outcome.kind === 'applied') stats.wrote(command, line)
+      if (outcome.kind === 'notStored' && outcome.lacks) stats.add('store_no_memory')
+      if (meta && outcome.kind === 'applied') {
+        slot.reply = metaWriteReply(meta, line, outcome.item, outcome.index)
+      } else slot.reply = noreply ? '' : `${line}\r\n`
       this.#scheduleFlush()
     })
+  }
+
+  #writeText(text: string): void {
+    this.#stream.write(Buffer.from(text, 'latin1'))
+    this.#wrote(text.length)
+  }
+
+  #wrote(bytes: number): void {
+    this.#writtenBytes += bytes
+    this.#store.stats.add('bytes_written', bytes)
   }
 
   /** Replies that are known by then leave in one write. */
@@ -264,19 +526,50 @@ export class Connection {
       }
     }
     this.#slots = this.#slots.slice(count)
+    this.#madeBytes = 0
     if (pieces.length === 0) {
-      if (text !== '') this.#stream.write(text)
+      if (text !== '') this.#writeText(text)
     } else {
       if (text !== '') pieces.push(Buffer.from(text, 'latin1'))
       const bytes = pieces.reduce((sum, piece) => sum + piece.length, 0)
       if (bytes <= JOIN_BYTES_MAX) this.#stream.write(Buffer.concat(pieces))
       else this.#stream.writeAll(pieces)
+      this.#wrote(bytes)
     }
+    this.#makeReads()
     this.#takeRequests()
     if (this.#isEnded && this.#slots.length === 0 && this.#held === null && this.#backup === null) {
       endStream(this.#stream, this.#timers)
       if (this.#stream.bufferedBytes === 0) this.#onDrained?.() // else when it closes
     }
+  }
+}
+
+/** The reply to a get, as it grows. */
+class Values {
+  readonly #withCas: boolean
+  readonly #pieces: Buffer[] = []
+  #bytes = 0
+
+  constructor(withCas: boolean) {
+    this.#withCas = withCas
+  }
+
+  add(key: string, flags: number, casUnique: CasUnique, value: Buffer): void {
+    const cas = this.#withCas ? ` ${casUnique}` : ''
+    const line = `VALUE ${key} ${flags} ${value.length}${cas}\r\n`
+    this.#bytes += line.length + value.length
+    if (this.isTooMuch) this.#pieces.length = 0
+    else this.#pieces.push(Buffer.from(line, 'latin1'), value, CRLF)
+  }
+
+  get isTooMuch(): boolean {
+    return this.#bytes > GET_REPLY_BYTES_MAX
+  }
+
+  get reply(): Reply {
+    if (this.isTooMuch) return TOO_MUCH_REPLY
+    return this.#bytes === 0 ? 'END\r\n' : [...this.#pieces, END]
   }
 }
 
@@ -288,7 +581,7 @@ export function endStream(stream: Stream, timers: Timers): void {
 
 const CRLF = Buffer.from('\r\n')
 const END = Buffer.from('END\r\n')
-const TOO_LARGE_REPLY = 'SERVER_ERROR out of memory writing get response\r\n'
+const TOO_MUCH_REPLY = 'SERVER_ERROR out of memory writing get response\r\n'
 
 function replyLine(outcome: WriteOutcome): string {
   switch (outcome.kind) {
@@ -302,4 +595,10 @@ function replyLine(outcome: WriteOutcome): string {
     default:
       return `SERVER_ERROR not stored: ${outcome.why}`
   }
+}
+
+/** How an item was used before this request. */
+function usageOf(item: StoredItem | undefined, nowS: number): Usage {
+  if (!item) return { isFetched: false, idleS: 0 }
+  return { isFetched: item.isFetched, idleS: Math.max(0, nowS - item.accessedS) }
 }

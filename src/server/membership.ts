@@ -12,12 +12,15 @@
  *   3. A learner that has caught up becomes a voter, up to the wanted number, if
  *      the larger set has a live quorum.
  *   4. Voters beyond the wanted number become learners.
- *   5. A live server that registers joins as a learner.
+ *   5. A live server that registers joins as a learner, if it speaks what the members do.
+ *
+ * Before all of these: when the members, and all servers that register, speak a later
+ * protocol, the configuration says so, and the log may have what came with it.
  *
  * Source: DESIGN's floor rule; Consul's autopilot for what goes wrong without one.
  */
 import type { Registration, ServerAddress } from '../protocol/balancer.ts'
-import { memberOf, quorumSize, voterIds } from './raft/config.ts'
+import { configProtocol, EMPTY_CONFIG, memberOf, quorumSize, voterIds } from './raft/config.ts'
 import type { Config, Member, ServerId } from './raft/types.ts'
 
 /** Silent longer than this, people are told. */
@@ -47,6 +50,8 @@ export interface Health {
   readonly lag: number
   /** Whether it has (nearly) all of the log. */
   readonly isCaughtUp: boolean
+  /** What it speaks; null where it did not say since this server started. */
+  readonly protocol: number | null
 }
 
 export interface Situation {
@@ -92,6 +97,7 @@ class Membership {
     const learners = this.#config.members.filter(({ voter }) => !voter)
     for (const { id } of learners) this.#notes.set(id, this.#learnerNote(id))
     return (
+      this.#upgraded() ??
       this.#moved() ??
       this.#gone() ??
       this.#caughtUp(learners) ??
@@ -173,7 +179,7 @@ class Membership {
 
   #promote(id: ServerId, floor: number, why: string): Decision {
     const { members } = this.#with(id, (member) => ({ ...member, voter: true }))
-    return this.#change({ members, floor }, `server ${id} becomes a voter: ${why}`)
+    return this.#change({ ...this.#config, members, floor }, `server ${id} becomes a voter: ${why}`)
   }
 
   #tooMany(): Decision | null {
@@ -190,29 +196,55 @@ class Membership {
   #stranger(): Decision | null {
     const { registered, leaving } = this.#situation
     if (this.#config.members.length >= MEMBERS_MAX) return null
-    const stranger = registered.find(
+    const strangers = registered.filter(
       ({ id }) => !memberOf(this.#config, id) && this.#isRegistered(id) && !leaving.has(id),
     )
+    const needed = configProtocol(this.#config)
+    const stranger = strangers.find((server) => spokenBy(server) >= needed)
     if (!stranger) return null
     const members = [...this.#config.members, { ...addressOf(stranger), voter: false }]
     return this.#change({ ...this.#config, members }, `server ${stranger.id} joins as a learner`)
   }
 
+  #upgraded(): Decision | null {
+    const members = this.#config.members.map(({ id }) => this.#situation.health(id).protocol ?? 0)
+    const others = this.#situation.registered.filter(({ id }) => this.#isRegistered(id))
+    const protocol = Math.min(...members, ...others.map(spokenBy))
+    if (protocol <= configProtocol(this.#config)) return null
+    return this.#change({ ...this.#config, protocol }, `every server speaks protocol ${protocol}`)
+  }
+
   #nothing(learners: readonly Member[]): Decision {
     const { votersMax } = this.#situation.rules
     const silent = this.#voters.filter((id) => this.#silentMs(id) >= SILENT_MS)
+    const old = this.#old()
     const why =
-      silent.length > 0
-        ? `${silent.join(', ')} ${silent.length === 1 ? 'does' : 'do'} not answer`
-        : this.#voters.length >= votersMax && learners.length > 0
-          ? `${votersMax} voters are enough, ${learners.length} more stand by`
-          : learners.length > 0
-            ? 'learners are catching up'
-            : 'every server is a voter'
+      old.length > 0
+        ? `${old.join(', ')}: of an older version, to be upgraded`
+        : silent.length > 0
+          ? `${silent.join(', ')} ${silent.length === 1 ? 'does' : 'do'} not answer`
+          : this.#voters.length >= votersMax && learners.length > 0
+            ? `${votersMax} voters are enough, ${learners.length} more stand by`
+            : learners.length > 0
+              ? 'learners are catching up'
+              : 'every server is a voter'
     return { change: null, why, handOver: false, notes: this.#notes }
   }
 
   // ---------------------------------------------------------------- helpers
+
+  /** Servers that keep the members from speaking what this one does, or can't join them. */
+  #old(): ServerId[] {
+    const { self, registered, health } = this.#situation
+    const wanted = health(self).protocol ?? 0
+    const members = this.#config.members.filter(
+      ({ id }) => (health(id).protocol ?? wanted) < wanted,
+    )
+    const others = registered.filter(
+      (server) => this.#isRegistered(server.id) && spokenBy(server) < wanted,
+    )
+    return [...new Set([...members, ...others].map(({ id }) => id))]
+  }
 
   #change(change: Config, why: string): Decision {
     return { change, why, handOver: false, notes: this.#notes }
@@ -248,6 +280,11 @@ class Membership {
     if (isCaughtUp) return 'learner, stands by'
     return `learner, ${lag.toLocaleString('en-US')} entries behind`
   }
+}
+
+/** Who does not say speaks what is spoken where nothing is said. */
+function spokenBy({ protocol = configProtocol(EMPTY_CONFIG) }: Registration): number {
+  return protocol
 }
 
 function addressOf({ id, cip, cport, sip, sport }: ServerAddress): Omit<Member, 'voter'> {

@@ -15,7 +15,7 @@
 import type { Address, Io, Timer } from '../io/io.ts'
 import type { Logger } from '../io/logger.ts'
 import type { Registration, Report, ServerAddress } from '../protocol/balancer.ts'
-import { isCanonical } from '../protocol/commands.ts'
+import { ITEM_SIZE_MAX, isCanonical, isKnownBefore } from '../protocol/commands.ts'
 import type { ClusterStatus, MemberStatus } from '../protocol/status.ts'
 import {
   type Condition,
@@ -31,7 +31,7 @@ import {
 } from './admission.ts'
 import { DiskWatch } from './disk-watch.ts'
 import { itemBytes } from './keystore/item-store.ts'
-import { writeKeystore } from './keystore/keystore-file.ts'
+import { formatFor, type KeystoreHeader, writeKeystore } from './keystore/keystore-file.ts'
 import type { StateMachine } from './keystore/state-machine.ts'
 import { groupDirectory } from './log/group-directory.ts'
 import { LogDamagedError, LogStore, SEGMENT_BYTES } from './log/log-store.ts'
@@ -44,8 +44,16 @@ import {
   type MembershipRules,
   nextConfig,
 } from './membership.ts'
-import type { Forward, Lack, PeerMessage, Snap, WriteOutcome } from './peer-messages.ts'
-import { memberOf, quorumValue, voterIds } from './raft/config.ts'
+import {
+  type Forward,
+  type Lack,
+  type PeerMessage,
+  PROTOCOL,
+  replyValue,
+  type Snap,
+  type WriteOutcome,
+} from './peer-messages.ts'
+import { configProtocol, memberOf, quorumValue, voterIds } from './raft/config.ts'
 import { DEFAULT_TIMING, Raft, type RaftTiming, type Refusal } from './raft/raft.ts'
 import type { Config, EntryId, HardState, LogRead, ServerId, Snapshot } from './raft/types.ts'
 import { adoptSnapshot, KEYSTORE, type Restored, restore, SNAPSHOT } from './restore.ts'
@@ -81,6 +89,8 @@ const CONDITION_KEPT_MS = 3_000
 const DISK_CHECK_MS = 100
 /** A request to remove a server is forgotten unless it is made again. */
 const LEAVING_MS = 2_500
+/** What came with it are all commands but set, add, cas and delete. */
+const COMMANDS_PROTOCOL = 3
 
 export interface NodeOptions {
   readonly io: Io
@@ -99,6 +109,10 @@ export interface NodeOptions {
   readonly scrubIntervalMs?: number
   readonly limits?: Limits
   readonly slowness?: SlownessRules
+  /** Of peers' messages, where this server speaks an older one than it could. */
+  readonly protocol?: number
+  /** What a peer speaks; null where it has not said so. */
+  readonly protocolOf?: (id: ServerId) => number | null
   /** @returns the stream the message leaves on; null where it certainly does not leave. */
   readonly send: (message: PeerMessage) => number | null
   /** This server was removed from the cluster, on purpose. */
@@ -221,6 +235,7 @@ export class Node {
   /** For lack of disk space nothing can be committed: no writes, or nothing at all. */
   #isQuorumShort = false
   #isQuorumFull = false
+  #limits: Limits
   #conditionAtMs = 0
   #diskCheckAtMs = 0
   /** When it may hand over for a slow disk again, and for one without room. */
@@ -247,6 +262,7 @@ export class Node {
   ) {
     const { io, clusterId, self, timing, send } = options
     this.#options = options
+    this.#limits = options.limits ?? DEFAULT_LIMITS
     this.#io = io
     this.#nextId = Math.floor(io.random.float() * 2 ** 52)
     this.#groupDirectory = directoryOf(options)
@@ -480,6 +496,41 @@ export class Node {
     return { isOut: false, why }
   }
 
+  /** The length above which a value is refused. */
+  get itemSizeMax(): number {
+    return this.raft.config.itemSizeMax ?? ITEM_SIZE_MAX
+  }
+
+  /**
+   * Somebody wants another one, for the whole cluster.
+   * @returns whether it is so and will stay so, and else why not yet.
+   */
+  changeItemSizeMax(bytes: number): { readonly isDone: boolean; readonly why: string } {
+    this.#tick()
+    const { raft } = this
+    if (raft.role !== 'leader') {
+      const why = raft.leaderId ? `server ${raft.leaderId} leads` : 'no leader is known'
+      return { isDone: false, why }
+    }
+    const isCommitted = (raft.log.config?.index ?? 0) <= raft.log.commitIndex
+    if (this.itemSizeMax === bytes) {
+      return { isDone: isCommitted, why: isCommitted ? `${bytes} bytes` : 'not committed yet' }
+    }
+    if (configProtocol(raft.config) < COMMANDS_PROTOCOL) return { isDone: false, why: WHY_OLDER }
+    const proposed = raft.proposeConfig({ ...raft.config, itemSizeMax: bytes })
+    this.#wake()
+    const why = 'refused' in proposed ? refusalText(proposed.refused) : 'not committed yet'
+    return { isDone: false, why }
+  }
+
+  get memoryLimitBytes(): number {
+    return this.#limits.memoryBytes
+  }
+
+  set memoryLimitBytes(bytes: number) {
+    this.#limits = { ...this.#limits, memoryBytes: bytes }
+  }
+
   /** Where to reach everybody: the load balancer's news before what the log says. */
   addresses(): Map<ServerId, Address> {
     const addresses = new Map<ServerId, Address>()
@@ -652,13 +703,13 @@ export class Node {
 
   #apply(entries: readonly LogEntry[]): void {
     for (const entry of entries) {
-      const reply = this.machine.apply(entry)
+      const { line, item } = this.machine.apply(entry)
       this.#grownBytes += entry.bytes
       const proposal = this.#proposals.get(entry.index)
       if (!proposal) continue
       this.#proposals.delete(entry.index)
       if (proposal.term === entry.term) {
-        proposal.done({ kind: 'applied', reply, index: entry.index })
+        proposal.done({ kind: 'applied', reply: line, item, index: entry.index })
       } else {
         const why = `another leader took over before it was replicated (term ${entry.term})`
         proposal.done({ kind: 'notStored', why })
@@ -767,7 +818,7 @@ export class Node {
       this.#wait(write, 'writes before it on its connection wait for a leader')
     } else if (role === 'leader') {
       const id = this.#propose(write.command)
-      if ('lacks' in id) return this.#finish(write, lackOutcome(id.lacks))
+      if ('kind' in id) return this.#finish(write, id)
       if ('refused' in id) return this.#wait(write, refusalText(id.refused))
       this.#track(id, (outcome) => this.#finish(write, outcome))
     } else if (leaderId === null) {
@@ -866,7 +917,7 @@ export class Node {
     }
     this.#forwards.clear()
     for (const [to, all] of this.#results) {
-      for (const results of inFrames(all, () => 0)) {
+      for (const results of inFrames(all, ({ outcome }) => replyValue(outcome)?.length ?? 0)) {
         this.#options.send({ type: 'forwardResp', from, to, results })
       }
     }
@@ -887,7 +938,7 @@ export class Node {
       else if (!isCanonical(command)) answer(id, { kind: 'notStored', why: 'not a command' })
       else {
         const entry = this.#propose(command)
-        if ('lacks' in entry) answer(id, lackOutcome(entry.lacks))
+        if ('kind' in entry) answer(id, entry)
         else if ('refused' in entry) {
           const why = refusalText(entry.refused)
           answer(id, { kind: entry.refused === 'handingOver' ? 'refused' : 'notStored', why })
@@ -994,11 +1045,14 @@ export class Node {
   }
 
   /** What is proposed is stored: a lack is found here or nowhere. */
-  #propose(command: Buffer): EntryId | Refusal | { readonly lacks: Lack } {
+  #propose(command: Buffer): EntryId | Refusal | WriteOutcome {
     const { raft } = this
+    if (configProtocol(raft.config) < COMMANDS_PROTOCOL && !isKnownBefore(command)) {
+      return { kind: 'notStored', why: WHY_OLDER }
+    }
     // One who is handing over refuses nothing for good: the next leader may have room.
     const lacks = raft.isHandingOver ? null : this.#lackFor(command)
-    return lacks ? { lacks } : raft.propose({ kind: 'command', command })
+    return lacks ? lackOutcome(lacks) : raft.propose({ kind: 'command', command })
   }
 
   #lackFor(command: Buffer): Lack | null {
@@ -1007,7 +1061,7 @@ export class Node {
     // A record holds its key and value, and every entry might be a new item.
     const overheadBytes = (log.lastIndex - this.machine.appliedIndex) * itemBytes(0, 0)
     const isLacking = lacksMemory(command, {
-      limitBytes: (this.#options.limits ?? DEFAULT_LIMITS).memoryBytes,
+      limitBytes: this.#limits.memoryBytes,
       heldBytes: this.machine.items.bytes,
       inFlightBytes: unappliedBytes + overheadBytes,
       valueBytes: (key) => this.machine.get(key)?.value.length,
@@ -1171,7 +1225,9 @@ export class Node {
 
   #healthOf(id: ServerId): Health {
     const progress = this.raft.progressOf(id)
-    if (!progress) return { silentMs: 0, isLive: true, lag: 0, isCaughtUp: true } // this server itself
+    const { protocol: own = PROTOCOL, protocolOf = () => own } = this.#options
+    // This server itself.
+    if (!progress) return { silentMs: 0, isLive: true, lag: 0, isCaughtUp: true, protocol: own }
     const lag = this.raft.log.lastIndex - progress.matchIndex
     const { electionTimeoutMs } = this.#options.timing ?? DEFAULT_TIMING
     return {
@@ -1179,6 +1235,7 @@ export class Node {
       isLive: progress.isLive(this.#nowMs, electionTimeoutMs),
       lag,
       isCaughtUp: progress.state === 'replicate' && lag <= CAUGHT_UP_ENTRIES,
+      protocol: protocolOf(id),
     }
   }
 
@@ -1219,12 +1276,14 @@ export class Node {
     const index = this.machine.appliedIndex
     // A start without it reads more of the log; running out of space would end this process.
     if (index === 0 || !this.#disk.hasRoomFor(this.machine.items.bytes)) return
-    const header = {
+    const header: KeystoreHeader = {
+      format: formatFor(log.configAt(index)),
       clusterId,
       group,
       index,
       term: log.termAt(index),
       timeMs: this.machine.timeMs,
+      flushAtMs: this.machine.flushAtMs,
       config: log.configAt(index),
     }
     const view = this.machine.items.view()
@@ -1302,6 +1361,9 @@ function* inFrames<T>(items: readonly T[], bytesOf: (item: T) => number): Genera
   }
   if (piece.length > 0) yield piece
 }
+
+const WHY_OLDER =
+  'the cluster has servers of an older version that do not know this: bring every server to this version'
 
 /** Memcached's own lines. */
 function lackOutcome(lacks: Lack): WriteOutcome {

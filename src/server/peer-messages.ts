@@ -5,7 +5,10 @@
  * data; everything else goes as frames on a stream. Both carry the same JSON
  * envelope: cluster, group, sender, receiver. What does not verify is null.
  */
+
+import { parseCas } from '../protocol/cas-unique.ts'
 import { encodeFrame, type Frame } from '../protocol/frames.ts'
+import type { ItemReply } from '../protocol/replies.ts'
 import {
   hasShape,
   isBoolean,
@@ -24,7 +27,7 @@ import { coalesce, type LogEntry, type RecordReader } from './log/record.ts'
 import type { EntryId, Message, ServerId } from './raft/types.ts'
 
 /** What this version speaks; with a peer that says an older one in its hello, that. */
-export const PROTOCOL = 2
+export const PROTOCOL = 3
 
 /** Frames that came with a later version than the first; to a peer of an earlier one they would be junk. */
 const SINCE: Readonly<Record<string, number>> = { snap: 2, snapResp: 2 }
@@ -39,7 +42,13 @@ export type Lack = (typeof LACKS)[number]
 
 /** How a write ended, as one server tells another or a connection. */
 export type WriteOutcome =
-  | { readonly kind: 'applied'; readonly reply: string; readonly index: number }
+  | {
+      readonly kind: 'applied'
+      /** memcached's line of the classic command. */
+      readonly reply: string
+      readonly item?: ItemReply | undefined
+      readonly index: number
+    }
   /** It never will be. `why` is memcached's own line where the store `lacks` something. */
   | { readonly kind: 'notStored'; readonly why: string; readonly lacks?: Lack | undefined }
   /** It may be, or come to be. */
@@ -70,6 +79,7 @@ export interface Forward {
   readonly requests: readonly { readonly id: number; readonly command: Buffer }[]
 }
 
+/** The values of items that replies tell of are the payload, one behind the other. */
 export interface ForwardResp {
   readonly type: 'forwardResp'
   readonly from: ServerId
@@ -130,13 +140,40 @@ const FORWARDS_MAX = 100_000
 
 const ENTRY_ID: Shape = { term: isCount, index: isCount }
 
+/** An item as JSON: its cas unique may be larger than a number there, and its value is elsewhere. */
+interface EncodedItem extends Omit<ItemReply, 'casUnique' | 'value'> {
+  readonly casUnique: string
+  /** Of the value in the payload; absent where it is not there. */
+  readonly bytes?: number | undefined
+}
+
+const ITEM: Shape = {
+  flags: isCount,
+  ttlBeforeS: isSeconds,
+  ttlS: isSeconds,
+  casUnique: (text) => typeof text === 'string' && parseCas(text) !== null,
+  valueBytes: isCount,
+  marks: isText,
+  bytes: optional(isCount),
+}
+
 const OUTCOME = (value: unknown): boolean =>
-  hasShape(value, { kind: (kind) => kind === 'applied', reply: isText, index: isCount }) ||
+  hasShape(value, {
+    kind: (kind) => kind === 'applied',
+    reply: isText,
+    item: optional(shaped(ITEM)),
+    index: isCount,
+  }) ||
   hasShape(value, {
     kind: (kind) => kind === 'notStored' || kind === 'unknown' || kind === 'refused',
     why: isText,
     lacks: optional(oneOf(...LACKS)),
   })
+
+/** Or -1, for ever. */
+function isSeconds(value: unknown): boolean {
+  return value === -1 || isCount(value)
+}
 
 function isText(value: unknown): boolean {
   return typeof value === 'string'
@@ -219,6 +256,14 @@ export class PeerCodec {
         const header = JSON.stringify({ ...this.#envelope(message), requests })
         return encodeFrame(header, [Buffer.concat(message.requests.map(({ command }) => command))])
       }
+      case 'forwardResp': {
+        const results = message.results.map(({ id, outcome }) => ({
+          id,
+          outcome: encodeOutcome(outcome),
+        }))
+        const values = message.results.flatMap(({ outcome }) => replyValue(outcome) ?? [])
+        return encodeFrame(JSON.stringify({ ...this.#envelope(message), results }), values)
+      }
       case 'snap': {
         const header = JSON.stringify({ ...this.#envelope(message), piece: undefined })
         return encodeFrame(header, [message.piece])
@@ -242,6 +287,16 @@ export class PeerCodec {
       return isInOrder ? ({ ...object, entries } as unknown as PeerMessage) : null
     }
     if (object?.type === 'snap') return { ...object, piece: payload } as unknown as PeerMessage
+    if (object?.type === 'forwardResp') {
+      let offset = 0
+      const encoded = object.results as { id: number; outcome: EncodedOutcome }[]
+      const results = encoded.map(({ id, outcome }) => {
+        const start = offset
+        offset += itemOf(outcome)?.bytes ?? 0
+        return { id, outcome: decodeOutcome(outcome, payload.subarray(start, offset)) }
+      })
+      return offset === payload.length ? ({ ...object, results } as unknown as PeerMessage) : null
+    }
     if (object?.type === 'forward') {
       let offset = 0
       const lengths = object.requests as { id: number; bytes: number }[]
@@ -268,4 +323,34 @@ export class PeerCodec {
     const isWhole = isName(object.from) && isName(object.to) && hasShape(object, shapes[type] ?? {})
     return isWhole ? object : null
   }
+}
+
+type EncodedOutcome =
+  | Exclude<WriteOutcome, { kind: 'applied' }>
+  | (Omit<Extract<WriteOutcome, { kind: 'applied' }>, 'item'> & { readonly item?: EncodedItem })
+
+/** The value of the item that a reply tells of. */
+export function replyValue(outcome: WriteOutcome): Buffer | undefined {
+  return outcome.kind === 'applied' ? outcome.item?.value : undefined
+}
+
+function itemOf(outcome: EncodedOutcome): EncodedItem | undefined {
+  return outcome.kind === 'applied' ? outcome.item : undefined
+}
+
+function encodeOutcome(outcome: WriteOutcome): EncodedOutcome {
+  if (outcome.kind !== 'applied') return outcome
+  const { kind, reply, index, item } = outcome
+  if (!item) return { kind, reply, index }
+  const { value, casUnique, ...rest } = item
+  const encoded = { ...rest, casUnique: String(casUnique), bytes: value?.length }
+  return { kind, reply, index, item: encoded }
+}
+
+function decodeOutcome(outcome: EncodedOutcome, payload: Buffer): WriteOutcome {
+  const encoded = itemOf(outcome)
+  if (outcome.kind !== 'applied' || !encoded) return outcome as WriteOutcome
+  const { bytes, casUnique, ...rest } = encoded
+  const value = bytes === undefined ? undefined : payload
+  return { ...outcome, item: { ...rest, casUnique: parseCas(casUnique) ?? 0, value } }
 }

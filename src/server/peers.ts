@@ -130,6 +130,11 @@ export class Peers {
     this.#addresses = new Map(addresses)
   }
 
+  /** What this peer speaks; null where it has not said so. */
+  protocolOf(id: ServerId): number | null {
+    return this.#protocols.get(id) ?? null
+  }
+
   /** @returns the number of the stream it left on, 0 for a datagram; null where it certainly does not leave. */
   send(message: PeerMessage): number | null {
     const { to } = message

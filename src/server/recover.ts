@@ -58,12 +58,13 @@ export async function recover(
     if (!member) throw new Error(`${directory}: its log knows no configuration with this server`)
     const newClusterId = nextEpoch(clusterId, serverId)
     if (isForced) {
-      const alone: Config = { members: [{ ...member, voter: true }], floor: 2 }
+      const alone: Config = { ...config, members: [{ ...member, voter: true }], floor: 2 }
       await applyAll(restored)
       const lastTerm = restored.raftLog.termRuns.at(-1)?.term ?? restored.raftLog.base?.term ?? 0
       const beginning = {
         ...{ directory, clusterId: newClusterId, group: GROUP, config: alone },
         ...{ last: { term: lastTerm, index: lastIndex }, timeMs: lastTimeMs },
+        flushAtMs: restored.machine.flushAtMs,
       }
       const { term } = await beginGroup(io, beginning, restored.machine.items)
       await saveIdentity(disk, directory, { serverId, clusterId: newClusterId })

@@ -50,11 +50,12 @@ export async function restoreBackup(
   try {
     const serverId = random.hex(4)
     const clusterId = random.hex(8)
-    const { index, term, timeMs } = header
-    const config = { members: [{ ...address, id: serverId, voter: true }], floor: 2 }
+    const { index, term, timeMs, flushAtMs } = header
+    const members = [{ ...address, id: serverId, voter: true }]
+    const config = { ...header.config, members, floor: 2 }
     await replaceFile(disk, directory, RESTORING, [])
     const last = { term, index }
-    const beginning = { directory, clusterId, group: GROUP, last, timeMs, config }
+    const beginning = { directory, clusterId, group: GROUP, last, timeMs, flushAtMs, config }
     const first = await beginGroup(io, beginning, machine.items)
     await VoteFile.create(disk, directory, serverId, { term: first.term, vote: '' })
     await saveIdentity(disk, directory, { serverId, clusterId })

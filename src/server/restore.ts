@@ -182,12 +182,14 @@ export async function loadKeystore(
   clusterId: string | null,
 ): Promise<Loaded> {
   const machine = new StateMachine()
-  const header = await readKeystore(disk, path, (key, item) => machine.restoreItem(key, item))
+  const header = await readKeystore(disk, path, (key, item, { timeMs }) =>
+    machine.restoreItem(key, item, Math.floor(timeMs / 1000)),
+  )
   if (!header) return { machine, header, bytes: 0 }
   if (clusterId !== null && header.clusterId !== clusterId) {
     throw new Error(`${path} belongs to cluster ${header.clusterId}`)
   }
-  machine.restore(header.index, header.timeMs)
+  machine.restore(header)
   const file = await disk.open(path, { create: false })
   const bytes = await file.size()
   await file.close()

@@ -5,15 +5,17 @@
  * balancer names it one, or asks it to form one - requests wait, up to the
  * request timeout, and are then refused with the reason.
  */
-import type { Address, Io, Listener, Lock, Stream, Timers } from '../io/io.ts'
+import type { Address, Io, Listener, Lock, Stream, Timer, Timers } from '../io/io.ts'
 import type { Logger } from '../io/logger.ts'
 import type { Registration, Report, ServerAddress } from '../protocol/balancer.ts'
 import { isSuccessor } from '../protocol/cluster-id.ts'
+import { ITEM_SIZE_BOUNDS, ITEM_SIZE_MAX, type Options } from '../protocol/commands.ts'
 import type { ClusterStatus } from '../protocol/status.ts'
-import type { Limits, SlownessRules } from './admission.ts'
+import { DEFAULT_LIMITS, type Limits, type SlownessRules } from './admission.ts'
 import { type Backup, Backups } from './backup.ts'
 import { BalancerLink } from './balancer-link.ts'
 import { Connection, endStream, type Store } from './connection.ts'
+import type { Item } from './keystore/arena.ts'
 import { type Identity, loadIdentity, saveIdentity } from './log/identity.ts'
 import { VoteDamagedError, VoteFile } from './log/vote-file.ts'
 import type { MembershipRules } from './membership.ts'
@@ -22,10 +24,14 @@ import { PROTOCOL, type WriteOutcome } from './peer-messages.ts'
 import { Peers } from './peers.ts'
 import { memberOf } from './raft/config.ts'
 import type { RaftTiming } from './raft/raft.ts'
+import { Stats } from './stats.ts'
+import { type ServerFacts, statsReply } from './stats-reply.ts'
 
 /** The only group so far. */
 const GROUP = 0
-const CONNECTIONS_MAX = 10_000
+export const CONNECTIONS_MAX = 10_000
+/** How often connections are looked at that may have been left. */
+const CHECK_MS = 1_000
 /** How long a stop waits for requests that are under way. */
 const DRAIN_MS = 1_000
 
@@ -52,6 +58,14 @@ export interface ServerOptions {
   readonly protocol?: number
   readonly limits?: Limits
   readonly slowness?: SlownessRules
+  /** Of clients, at the same time. */
+  readonly connectionsMax?: number
+  /** A connection over which nothing is asked for so long is closed; 0 for never. */
+  readonly idleTimeoutMs?: number
+  /** Who may use this server, and their passwords; absent: everybody. */
+  readonly users?: ReadonlyMap<string, string>
+  /** A client may end this process. Absent: none may. */
+  readonly onShutdown?: () => void
   /** It was removed from the cluster: the process shall stop it. */
   readonly onLeave: () => void
   /** The disk failed; the process must end. */
@@ -71,6 +85,7 @@ export class Server implements Store {
   #joining: Promise<void> | null = null
   #listener: Listener | null = null
   readonly #connections = new Set<Connection>()
+  #checkTimer: Timer | null = null
   /** Requests that came before this server belonged to a cluster. */
   readonly #early = new Set<() => void>()
   /** Before, nobody may tell this server what to do: it does not know itself who it is. */
@@ -78,9 +93,16 @@ export class Server implements Store {
   #isStopped = false
   #lastState = ''
   #requestCount = 0
+  readonly stats = new Stats()
+  readonly #startedMs: number
+  #verbosity = 0
+  /** As a client has set it, for as long as this process lives. */
+  #memoryLimitBytes: number
 
   private constructor(options: ServerOptions, lock: Lock, identity: Identity) {
     this.#options = options
+    this.#startedMs = options.io.clock.monotonicMs()
+    this.#memoryLimitBytes = (options.limits ?? DEFAULT_LIMITS).memoryBytes
     this.#lock = lock
     this.#identity = identity
     this.#self = {
@@ -158,9 +180,11 @@ export class Server implements Store {
 
   report(): Report {
     const requestCount = this.#requestCount
-    if (this.#node) return { ...this.#node.report(), requestCount }
+    const { protocol = PROTOCOL } = this.#options
+    if (this.#node) return { ...this.#node.report(), requestCount, protocol }
     return {
       requestCount,
+      protocol,
       ...this.#self,
       cluster: this.#identity.clusterId,
       role: 'follower',
@@ -189,8 +213,72 @@ export class Server implements Store {
     this.#whenJoined((node) => node.barrier(done), done)
   }
 
-  get(key: string) {
-    return this.#node?.machine.get(key)
+  get(key: string, nowS?: number) {
+    return this.#node?.machine.get(key, nowS)
+  }
+
+  preview(item: Item | undefined, options: Options) {
+    return this.#node?.machine.preview(item, options) ?? { reply: null, after: undefined }
+  }
+
+  get itemSizeMax(): number {
+    return this.#node?.itemSizeMax ?? ITEM_SIZE_MAX
+  }
+
+  changeItemSizeMax(bytes: number): string {
+    const { min, max } = ITEM_SIZE_BOUNDS
+    if (!(bytes >= min && bytes <= max)) {
+      return `SERVER_ERROR the size of an item is at least ${min} and at most ${max} bytes\r\nend\r\n`
+    }
+    if (!this.#node) return `SERVER_ERROR ${this.#whyNoNode}\r\nend\r\n`
+    const { isDone, why } = this.#node.changeItemSizeMax(bytes)
+    return `${isDone ? 'done' : 'waiting'} ${why}\r\nend\r\n`
+  }
+
+  statsReply(words: readonly string[]): string {
+    return statsReply(words, this.stats, this.#facts())
+  }
+
+  setVerbosity(level: number): void {
+    this.#verbosity = level
+  }
+
+  setMemoryLimit(bytes: number): void {
+    this.#memoryLimitBytes = bytes
+    if (this.#node) this.#node.memoryLimitBytes = bytes
+  }
+
+  get mayShutDown(): boolean {
+    return this.#options.onShutdown !== undefined
+  }
+
+  shutDown(): void {
+    this.#options.log.info({}, 'a client asked this server to shut down')
+    this.#options.onShutdown?.()
+  }
+
+  get needsAuth(): boolean {
+    return this.#options.users !== undefined
+  }
+
+  isKnown(user: string, password: string): boolean {
+    return this.#options.users?.get(user) === password
+  }
+
+  #facts(): ServerFacts {
+    const { io, client, connectionsMax = CONNECTIONS_MAX, idleTimeoutMs = 0 } = this.#options
+    const nowMs = io.clock.monotonicMs()
+    const { user, system } = io.process.cpuMs()
+    const items = this.#node?.machine.items
+    return {
+      ...{ pid: io.process.pid, userCpuMs: user, systemCpuMs: system },
+      ...{ uptimeS: Math.floor((nowMs - this.#startedMs) / 1000), wallMs: io.clock.wallMs() },
+      ...{ itemCount: items?.count ?? 0, itemBytes: items?.bytes ?? 0 },
+      ...{ memoryLimitBytes: this.#memoryLimitBytes, itemSizeMax: this.itemSizeMax },
+      ...{ connectionsMax, idleTimeoutS: idleTimeoutMs / 1000, verbosity: this.#verbosity },
+      ...{ client, isAuthNeeded: this.needsAuth, mayShutDown: this.mayShutDown },
+      connections: [...this.#connections].map((connection) => connection.facts(nowMs)),
+    }
   }
 
   answer(question: 'get-servers' | 'status'): string {
@@ -273,7 +361,7 @@ export class Server implements Store {
   async #open(cluster: string, form: boolean): Promise<void> {
     const { io, directory, log, requestTimeoutMs, onLeave, onFailure } = this.#options
     const { timing, membership, segmentBytes, snapshotPieceBytes, scrubIntervalMs } = this.#options
-    const { limits, slowness } = this.#options
+    const { limits, slowness, protocol } = this.#options
     const { serverId, clusterId } = this.#identity
     const isMember = clusterId === cluster
     if (clusterId !== null && !isMember) {
@@ -308,6 +396,8 @@ export class Server implements Store {
         ...(scrubIntervalMs ? { scrubIntervalMs } : {}),
         ...(limits ? { limits } : {}),
         ...(slowness ? { slowness } : {}),
+        ...(protocol ? { protocol } : {}),
+        protocolOf: (id) => this.#peers.protocolOf(id),
         send: (message) => this.#peers.send(message),
         onLeave,
         onChange: () => this.#onNodeChange(),
@@ -317,6 +407,7 @@ export class Server implements Store {
     )
     if (this.#isStopped) return node.stop()
     this.#node = node
+    node.memoryLimitBytes = this.#memoryLimitBytes
     node.setRegistered(this.#registered)
     this.#peers.join(cluster, GROUP)
     this.#peers.setAddresses(node.addresses())
@@ -351,10 +442,16 @@ export class Server implements Store {
     const { io, client } = this.#options
     await this.#peers.start()
     this.#listener = await io.network.listen(client, (stream) => {
-      if (this.#connections.size >= CONNECTIONS_MAX) return refuseConnection(stream, io.timers)
-      const connection: Connection = new Connection(stream, this, io.timers, () =>
+      const { connectionsMax = CONNECTIONS_MAX } = this.#options
+      if (this.#connections.size >= connectionsMax) {
+        this.stats.add('rejected_connections')
+        return refuseConnection(stream, io.timers)
+      }
+      this.stats.add('total_connections')
+      const connection: Connection = new Connection(stream, this, io, () =>
         this.#connections.delete(connection),
       )
+      if (this.#connections.size === 0) this.#checkConnections()
       this.#connections.add(connection)
     })
     // A server with data needs nobody to tell it where it belongs.
@@ -362,6 +459,18 @@ export class Server implements Store {
     if (clusterId !== null) await this.#open(clusterId, false)
     this.#isListening = true
     this.#link.register()
+  }
+
+  /** Again and again while there are any. */
+  #checkConnections(): void {
+    const { io, idleTimeoutMs = 0 } = this.#options
+    if (this.#checkTimer || this.#isStopped) return
+    this.#checkTimer = io.timers.after(CHECK_MS, () => {
+      this.#checkTimer = null
+      const nowMs = io.clock.monotonicMs()
+      for (const connection of this.#connections) connection.check(nowMs, idleTimeoutMs)
+      if (this.#connections.size > 0) this.#checkConnections()
+    })
   }
 
   /**
@@ -372,6 +481,7 @@ export class Server implements Store {
     if (this.#isStopped) return
     this.#isStopped = true
     this.#link.stop()
+    this.#checkTimer?.cancel()
     await this.#listener?.close()
     await this.#joining?.catch(() => {})
     await this.#node?.handOver()

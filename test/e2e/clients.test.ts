@@ -284,7 +284,7 @@ test('log and keystore are text: what a client wrote can be read off them', asyn
   cluster.startServer(first)
   await cluster.ready()
   const keystore = readFileSync(join(group, 'keystore'), 'latin1')
-  expect(keystore).toMatch(/^keystore 1 [0-9a-f]{16} 0 \d+ \d+ \d{13} \d+ \{"members":/)
+  expect(keystore).toMatch(/^keystore 2 [0-9a-f]{16} 0 \d+ \d+ \d{13} 0 \d+ \{"members":/)
   expect(keystore).toMatch(/\nreadable 7 0 \d+ 11\r\nhello world\r\n/)
   expect(keystore).toMatch(/\nend [0-9a-f]{8}\n$/)
 })

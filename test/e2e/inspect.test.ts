@@ -140,9 +140,9 @@ describe('store keystore', () => {
     expect(await store('keystore', 'srv')).toEqual(expected)
   })
 
-  test('--full prints flags, expiry and cas unique too', async () => {
+  test('--full prints flags, expiry, cas unique and marks too', async () => {
     const { stdout } = await store('keystore', '--full', 'srv')
-    expect(stdout).toBe('greeting 5 - 3 hello\nsoon 0 2026-01-02T03:04:05.000Z 4 a\\nb\n')
+    expect(stdout).toBe('greeting 5 - 3 hello\nsoon 0 2026-01-02T03:04:05.000Z 4,stale,won a\\nb\n')
   })
 
   test('one that is missing or damaged is one clear line and exit status 1', async () => {

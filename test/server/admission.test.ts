@@ -125,7 +125,8 @@ describe('memory', () => {
   test('a store knows what its items take', () => {
     const items = new ItemStore()
     const put = (key: string, bytes: number) => {
-      const item = { flags: 0, expiresAtMs: 0, casUnique: 1, value: Buffer.alloc(bytes) }
+      const fields = { flags: 0, expiresAtMs: 0, casUnique: 1, marks: 0 }
+      const item = { ...fields, value: Buffer.alloc(bytes), isFetched: false, accessedS: 0 }
       items.set(key, item)
     }
     put('a', 10)

@@ -45,7 +45,7 @@ function connect() {
     get: (key) => {
       const value = items.get(key)
       if (value === undefined) return undefined
-      return { flags: 0, expiresAtMs: 0, casUnique: 1, value: Buffer.from(value) }
+      return { flags: 0, expiresAtMs: 0, casUnique: 1, marks: 0, value: Buffer.from(value) }
     },
   }
   new Connection(stream, store, timers, () => {})

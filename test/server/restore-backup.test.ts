@@ -12,6 +12,7 @@ import { ITEMS, makeData } from './inspect/data.ts'
 
 const FILE = 'backups/monday'
 const DATA = 'new'
+const FLUSH_MS = 1_800_000_000_000
 const ADDRESS = { cip: 'h', cport: 7001, sip: 'h', sport: 6001 }
 const QUIET = { info: () => {}, warn: () => {}, error: () => {} }
 
@@ -31,17 +32,17 @@ function ioOf(disk: MemoryDisk): Io {
 /** A disk with a backup as of entry 2/4. */
 async function withBackup(): Promise<MemoryDisk> {
   const made = new MemoryDisk()
-  await makeData(made, 'old', { keystore: { index: 4, term: 2 } })
+  await makeData(made, 'old', { keystore: { index: 4, term: 2, flushAtMs: FLUSH_MS } })
   const disk = new MemoryDisk()
   await disk.makeDirectory('backups')
   disk.put(FILE, made.bytes('old/groups/0/keystore'))
   return disk
 }
 
-async function itemsOf(disk: MemoryDisk, path: string): Promise<[string, Item][]> {
+async function contentsOf(disk: MemoryDisk, path: string) {
   const items: [string, Item][] = []
-  await readKeystore(disk, path, (key, item) => items.push([key, item]))
-  return items
+  const header = await readKeystore(disk, path, (key, item) => items.push([key, item]))
+  return { flushAtMs: header?.flushAtMs, items }
 }
 
 async function expectRestored(disk: MemoryDisk): Promise<void> {
@@ -49,7 +50,8 @@ async function expectRestored(disk: MemoryDisk): Promise<void> {
   const verdict = await verify(disk, DATA, (line) => 'kind' in line && findings.push(line))
   expect(findings).toEqual([])
   expect(verdict).toEqual({ damageCount: 0, lastIndex: 5, commitIndex: 5 })
-  expect(await itemsOf(disk, `${DATA}/groups/0/keystore`)).toEqual(ITEMS)
+  const contents = await contentsOf(disk, `${DATA}/groups/0/keystore`)
+  expect(contents).toEqual({ flushAtMs: FLUSH_MS, items: ITEMS })
   const { random } = ioOf(disk)
   const { serverId, clusterId } = await loadIdentity(disk, DATA, random)
   expect(clusterId).not.toBe('c1')

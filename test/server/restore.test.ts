@@ -69,10 +69,17 @@ interface SceneOptions {
   /** 0 for none. */
   readonly keystoreIndex: number
   readonly isCut: boolean
+  /** Of the keystore. */
+  readonly format?: 1 | 2
 }
 
 /** Entries of three terms, some of which replaced others, in several segments. */
-async function createScene({ config, keystoreIndex, isCut }: SceneOptions): Promise<Scene> {
+async function createScene({
+  config,
+  keystoreIndex,
+  isCut,
+  format = 2,
+}: SceneOptions): Promise<Scene> {
   const disk = new MemoryDisk()
   await disk.makeDirectory(GROUP)
   await VoteFile.create(disk, DATA, SELF)
@@ -116,7 +123,8 @@ async function createScene({ config, keystoreIndex, isCut }: SceneOptions): Prom
     states.push(describeState(machine))
     if (entry.index !== keystoreIndex) continue
     const { term, index, timeMs } = entry
-    const header = { clusterId: CLUSTER, group: 0, term, index, timeMs, config }
+    const fields = { format, clusterId: CLUSTER, group: 0, flushAtMs: 0 }
+    const header = { ...fields, term, index, timeMs, config }
     await writeKeystore(disk, GROUP, header, machine.items.view())
   }
   if (isCut) log.cutTo(keystoreIndex)
@@ -224,6 +232,18 @@ describe.each(SCENES)('%s', (_, options) => {
     expect(total.whole).toBeGreaterThan(20)
   })
 })
+
+test.each([1, 2] as const)(
+  'a keystore of format %d, with all items unused since',
+  async (format) => {
+    const scene = await createScene({ ...SCENES[3][1], format })
+    expect(await checkStart(scene, scene.disk)).toBe('whole')
+    const { machine, store } = await start(scene.disk)
+    const unused = { casUnique: 6, marks: 0, isFetched: false, accessedS: 1 }
+    expect(machine.items.get('b')).toMatchObject(unused)
+    await store.close()
+  },
+)
 
 test('a bit flipped anywhere in the vote file changes nothing', async () => {
   const { disk } = await createScene(SCENES[0][1])

@@ -17,7 +17,7 @@ const PATH = `${GROUP}/keystore`
 const PIECE_BYTES = 1_000
 const STEP_MS = 100
 const HEADER: KeystoreHeader = {
-  ...{ clusterId: 'c', group: 0, index: 900, term: 3, timeMs: 5_000 },
+  ...{ format: 2, clusterId: 'c', group: 0, index: 900, term: 3, timeMs: 5_000, flushAtMs: 0 },
   config: { members: [], floor: 2 },
 }
 
@@ -66,15 +66,16 @@ class Transfer {
   }
 
   /** A keystore file of about this size. */
-  async prepare(itemCount = 100): Promise<number> {
+  async prepare(itemCount = 100, header = HEADER): Promise<number> {
     const items = new ItemStore()
     for (let at = 0; at < itemCount; at++) {
       const value = Buffer.from(`${at}`.padEnd(200, 'v'))
-      items.set(`key-${at}`, { flags: 0, expiresAtMs: 0, casUnique: at + 1, value })
+      const fields = { flags: 0, expiresAtMs: 0, casUnique: at + 1, marks: 0 }
+      items.set(`key-${at}`, { ...fields, value, isFetched: false, accessedS: 0 })
     }
     await this.from.makeDirectory(GROUP)
     await this.to.makeDirectory(GROUP)
-    return writeKeystore(this.from, GROUP, HEADER, items.view())
+    return writeKeystore(this.from, GROUP, header, items.view())
   }
 
   async run(ms: number): Promise<void> {
@@ -101,18 +102,21 @@ class Transfer {
   }
 }
 
-test('the whole file arrives, in pieces, each sent once', async () => {
-  const transfer = new Transfer()
-  const bytes = await transfer.prepare()
-  transfer.sender.start('b')
-  await transfer.run(5_000)
-  expect(transfer.events).toEqual(['received', 'ended'])
-  expect(transfer.received?.header).toEqual(HEADER)
-  expect(transfer.received?.machine.items.count).toBe(100)
-  expect(transfer.to.bytes(`${GROUP}/snapshot`)).toEqual(transfer.from.bytes(PATH))
-  const count = Math.ceil(bytes / PIECE_BYTES)
-  expect(transfer.pieces).toEqual(Array.from({ length: count }, (_, at) => at * PIECE_BYTES))
-})
+test.each([HEADER, { ...HEADER, format: 1 } as const])(
+  'the whole file arrives, in pieces, each sent once, in format $format',
+  async (header) => {
+    const transfer = new Transfer()
+    const bytes = await transfer.prepare(100, header)
+    transfer.sender.start('b')
+    await transfer.run(5_000)
+    expect(transfer.events).toEqual(['received', 'ended'])
+    expect(transfer.received?.header).toEqual(header)
+    expect(transfer.received?.machine.items.count).toBe(100)
+    expect(transfer.to.bytes(`${GROUP}/snapshot`)).toEqual(transfer.from.bytes(PATH))
+    const count = Math.ceil(bytes / PIECE_BYTES)
+    expect(transfer.pieces).toEqual(Array.from({ length: count }, (_, at) => at * PIECE_BYTES))
+  },
+)
 
 test('after a cut it goes on where it was', async () => {
   const transfer = new Transfer()

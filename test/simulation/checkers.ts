@@ -265,8 +265,8 @@ export function fail(checker: string, what: string): never {
 
 export function digestOf({ items }: StateMachine): number {
   const lines: string[] = []
-  for (const [key, { flags, expiresAtMs, casUnique, value }] of items) {
-    lines.push(`${key} ${flags} ${expiresAtMs} ${casUnique} ${crc32(value)}`)
+  for (const [key, { flags, expiresAtMs, casUnique, marks, value }] of items) {
+    lines.push(`${key} ${flags} ${expiresAtMs} ${casUnique} ${marks} ${crc32(value)}`)
   }
   return crc32(lines.sort().join('\n'))
 }

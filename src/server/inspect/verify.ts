@@ -252,9 +252,10 @@ export async function checkItems(
       valueBytes += value.length
     })
     if (!header) return null
-    const { index, term } = header
+    const { index, term, flushAtMs } = header
     const held = `${count(itemCount, 'item')}, ${valueBytes} bytes of values`
-    onLine({ path, what: `${held}, as of entry ${term}/${index}` })
+    const flush = flushAtMs === 0 ? '' : `, to be flushed at ${flushAtMs} (Unix ms)`
+    onLine({ path, what: `${held}, as of entry ${term}/${index}${flush}` })
     return header
   } catch (error) {
     if (!(error instanceof KeystoreDamagedError || error instanceof SyntaxError)) throw error

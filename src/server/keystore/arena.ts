@@ -6,23 +6,42 @@
  * read of a segment is good only until the next change, or copied, or
  * in a view, for which segments are set aside while it is open.
  *
+ * Only what this server alone knows of a record changes in place, and no view reads it.
  * Large values are in buffers of their own, which are the collector's.
  *
  * A location is a number: which segment, and where in it in units of 16 bytes;
  * or, with the highest bit, which of the large ones. 0 is none. A record:
  *
- *     value bytes, u32 | flags, u32 | CAS unique, double
- *     expires at, double | key bytes, u8 | key | value | padding
+ *     value bytes, u32 | flags, u32 | CAS unique, two u32, the lower first
+ *     expires at, double | accessed at, u32 | marks, and 128 if it was fetched, u8
+ *     key bytes, u8 | key | value | padding
  */
+import { type CasUnique, casOfWords, highWordOf, lowWordOf } from '../../protocol/cas-unique.ts'
 import { hashOf, hashOfBytes } from './key-hash.ts'
+
+/** Marks: its value is out of date, and one client was told to bring a new one. */
+export const STALE = 1
+export const WON = 2
+/** All that there is room for. */
+export const MARKS_MAX = 127
 
 export interface Item {
   readonly flags: number
   /** Log time in Unix milliseconds at which it is gone; 0 for never. */
   readonly expiresAtMs: number
-  /** The log index that wrote it. */
-  readonly casUnique: number
+  /** The log index that wrote it, or what a client chose. */
+  readonly casUnique: CasUnique
+  /** A sum of marks; 0 for most. */
+  readonly marks: number
   readonly value: Buffer
+}
+
+/** And what this server alone knows of it, which is in no file and in no view. */
+export interface StoredItem extends Item {
+  /** Whether it was got since it was written. */
+  readonly isFetched: boolean
+  /** When that was last, or it was written: Unix seconds. */
+  readonly accessedS: number
 }
 
 /** Who knows which records are live, and needs to know when one has moved. */
@@ -44,9 +63,12 @@ const SEGMENT_BYTES_MAX = UNIT_BYTES * 2 ** OFFSET_BITS
 const SEGMENTS_MAX = 2 ** (31 - OFFSET_BITS)
 /** Longer values are large. */
 const SMALL_VALUE_BYTES_MAX = 64 * 1024
-const KEY_LENGTH_OFFSET = 24
+const ACCESSED_WORD = 6
+const MARKS_OFFSET = 28
+const KEY_LENGTH_OFFSET = 29
 const KEY_OFFSET = KEY_LENGTH_OFFSET + 1
 const KEY_LENGTH_MAX = 255
+const FETCHED = MARKS_MAX + 1
 /** Cleaned up is what is dead above this share. */
 const DEAD_SHARE = 1 / 4
 /** How many bytes are looked at and copied for one that is written: so many, */
@@ -78,6 +100,8 @@ interface Segment {
 interface Large {
   readonly key: string
   readonly item: Item
+  isFetched: boolean
+  accessedS: number
 }
 
 /** A segment that is being emptied, and how far. */
@@ -89,6 +113,10 @@ interface Victim {
 /** What a record takes, be it large or not. */
 export function recordBytes(keyLength: number, valueLength: number): number {
   return (KEY_OFFSET + keyLength + valueLength + UNIT_BYTES - 1) & -UNIT_BYTES
+}
+
+function sizeOf({ key, item }: Large): number {
+  return recordBytes(key.length, item.value.length)
 }
 
 /** Whether a value is in a buffer of its own, and stays as it is. */
@@ -123,7 +151,11 @@ export class Records {
     return {
       flags: words[UNIT_WORDS * unit + 1] as number,
       expiresAtMs: doubles[UNIT_DOUBLES * unit + 2] as number,
-      casUnique: doubles[UNIT_DOUBLES * unit + 1] as number,
+      casUnique: casOfWords(
+        words[UNIT_WORDS * unit + 2] as number,
+        words[UNIT_WORDS * unit + 3] as number,
+      ),
+      marks: (bytes[unit * UNIT_BYTES + MARKS_OFFSET] as number) & MARKS_MAX,
       value: bytes.subarray(start, start + (words[UNIT_WORDS * unit] as number)),
     }
   }
@@ -154,6 +186,10 @@ export class Arena extends Records {
   readonly #spare: Segment[] = []
   /** The same, that open views may still need. */
   readonly #setAside: Segment[] = []
+  /** Large ones that were released with all others; for the collector to free them at once stalls. */
+  readonly #dropping: Large[] = []
+  /** So many bytes of them may go now. */
+  #dropBytes = 0
   #viewCount = 0
   #changeCount = 0
 
@@ -166,19 +202,22 @@ export class Arena extends Records {
     return this.#heldBytes
   }
 
-  append(key: string, item: Item): number {
+  append(key: string, item: StoredItem): number {
     const { length } = key
     if (length > KEY_LENGTH_MAX) throw new RangeError(`a key of ${length} bytes`)
-    const { value } = item
+    const { value, casUnique } = item
     if (isLarge(value)) return this.#appendLarge(key, item)
     const location = this.#take(recordBytes(length, value.length))
     const { bytes, words, doubles } = this.segment(location)
     const unit = location & OFFSET_MASK
     words[UNIT_WORDS * unit] = value.length
     words[UNIT_WORDS * unit + 1] = item.flags
-    doubles[UNIT_DOUBLES * unit + 1] = item.casUnique
+    words[UNIT_WORDS * unit + 2] = lowWordOf(casUnique)
+    words[UNIT_WORDS * unit + 3] = highWordOf(casUnique)
     doubles[UNIT_DOUBLES * unit + 2] = item.expiresAtMs
-    let offset = unit * UNIT_BYTES + KEY_LENGTH_OFFSET
+    words[UNIT_WORDS * unit + ACCESSED_WORD] = item.accessedS
+    let offset = unit * UNIT_BYTES + MARKS_OFFSET
+    bytes[offset++] = item.isFetched ? item.marks | FETCHED : item.marks
     bytes[offset++] = length
     for (let at = 0; at < length; at++) bytes[offset++] = key.charCodeAt(at)
     bytes.set(value, offset)
@@ -206,6 +245,20 @@ export class Arena extends Records {
     return size
   }
 
+  /** Nothing needs any record any more. Large values are dropped with the changes that follow. */
+  releaseAll(): void {
+    for (const segment of this.segments) if (segment) this.#letGo(segment)
+    this.segments.length = 1
+    this.#vacant.length = 0
+    this.#active = undefined
+    this.#victim = undefined
+    this.#sealedBytes = 0
+    this.#sealedDeadBytes = 0
+    for (const large of this.larges) if (large) this.#dropping.push(large)
+    this.larges.length = 0
+    this.#vacantLarges.length = 0
+  }
+
   isKeyAt(location: number, key: string): boolean {
     if (location >= LARGE) return this.large(location).key === key
     const { bytes } = this.segment(location)
@@ -214,6 +267,35 @@ export class Arena extends Records {
     if (bytes[start - 1] !== length) return false
     for (let at = 0; at < length; at++) if (bytes[start + at] !== key.charCodeAt(at)) return false
     return true
+  }
+
+  /** The same as `item`, with what this server knows of it. */
+  stored(location: number): StoredItem {
+    const { flags, expiresAtMs, casUnique, marks, value } = this.item(location)
+    if (location >= LARGE) {
+      const { isFetched, accessedS } = this.large(location)
+      return { flags, expiresAtMs, casUnique, marks, value, isFetched, accessedS }
+    }
+    const { bytes, words } = this.segment(location)
+    const unit = location & OFFSET_MASK
+    const isFetched = (bytes[unit * UNIT_BYTES + MARKS_OFFSET] as number) >= FETCHED
+    const accessedS = words[UNIT_WORDS * unit + ACCESSED_WORD] as number
+    return { flags, expiresAtMs, casUnique, marks, value, isFetched, accessedS }
+  }
+
+  /** It was fetched, at this time. */
+  noteAccess(location: number, nowS: number): void {
+    if (location >= LARGE) {
+      const large = this.large(location)
+      large.isFetched = true
+      large.accessedS = nowS
+      return
+    }
+    const { bytes, words } = this.segment(location)
+    const unit = location & OFFSET_MASK
+    const marksOffset = unit * UNIT_BYTES + MARKS_OFFSET
+    bytes[marksOffset] = (bytes[marksOffset] as number) | FETCHED
+    words[UNIT_WORDS * unit + ACCESSED_WORD] = nowS
   }
 
   expiresAtMs(location: number): number {
@@ -246,6 +328,8 @@ export class Arena extends Records {
    */
   clean(bytes: number, owner: Owner): void {
     if (++this.#changeCount % GIVE_BACK_CHANGES === 0) this.#maybeGiveBack()
+    // What a view holds as well would be freed all at once when it is closed.
+    if (this.#dropping.length > 0 && this.#viewCount === 0) this.#dropSome(bytes)
     const excess = this.#sealedDeadBytes / this.#sealedBytes - DEAD_SHARE
     if (!(excess > 0)) return
     const factor = CLEAN_FACTOR_MIN + CLEAN_FACTOR_GROWTH * excess
@@ -303,13 +387,23 @@ export class Arena extends Records {
     this.#heldBytes -= length
   }
 
+  /** As many bytes as are written or released. */
+  #dropSome(bytes: number): void {
+    this.#dropBytes += bytes
+    for (;;) {
+      const large = this.#dropping.at(-1)
+      const size = large ? sizeOf(large) : 0
+      if (!large || size > this.#dropBytes) return
+      this.#dropping.pop()
+      this.#dropBytes -= size
+      this.#heldBytes -= size
+    }
+  }
+
   // ---------------------------------------------------------------- inside
 
   #sizeAt(location: number): number {
-    if (location >= LARGE) {
-      const { key, item } = this.large(location)
-      return recordBytes(key.length, item.value.length)
-    }
+    if (location >= LARGE) return sizeOf(this.large(location))
     const { bytes, words } = this.segment(location)
     const unit = location & OFFSET_MASK
     const keyLength = bytes[unit * UNIT_BYTES + KEY_LENGTH_OFFSET] as number
@@ -327,11 +421,13 @@ export class Arena extends Records {
     return (id << OFFSET_BITS) | (offset / UNIT_BYTES)
   }
 
-  #appendLarge(key: string, { flags, expiresAtMs, casUnique, value }: Item): number {
+  #appendLarge(key: string, item: StoredItem): number {
+    const { flags, expiresAtMs, casUnique, marks, value, isFetched, accessedS } = item
     const copy = Buffer.allocUnsafeSlow(value.length)
     copy.set(value)
     const id = this.#vacantLarges.pop() ?? this.larges.length
-    this.larges[id] = { key, item: { flags, expiresAtMs, casUnique, value: copy } }
+    const kept = { flags, expiresAtMs, casUnique, marks, value: copy }
+    this.larges[id] = { key, item: kept, isFetched, accessedS }
     this.#heldBytes += recordBytes(key.length, value.length)
     return LARGE + id
   }
@@ -382,6 +478,10 @@ export class Arena extends Records {
     this.#sealedDeadBytes -= segment.usedBytes
     this.segments[id] = undefined
     this.#vacant.push(id)
+    this.#letGo(segment)
+  }
+
+  #letGo(segment: Segment): void {
     const { length } = segment.bytes
     if (length < SEGMENT_BYTES_MAX) this.#heldBytes -= length
     else if (this.#viewCount > 0) this.#setAside.push(segment)

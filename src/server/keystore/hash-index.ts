@@ -44,6 +44,8 @@ export class HashIndex {
   readonly #spare: Uint32Array[] = []
   /** The same, that open snapshots may still need. */
   readonly #setAside: Uint32Array[] = []
+  /** Directories of what was cleared, with pages still to be let go. */
+  readonly #cleared: Page[][] = []
 
   constructor(keys: Keys) {
     this.#keys = keys
@@ -106,6 +108,14 @@ export class HashIndex {
       const width = 2 ** (32 - page.depth)
       hash = (Math.floor(hash / width) + 1) * width
     }
+  }
+
+  /** Removes all keys, in no time: a page is let go when there is need of its memory. */
+  clear(): void {
+    this.#cleared.push(this.#directory)
+    this.#letGoCleared()
+    this.#directory = [this.#createPage(PAGE_SLOTS_MIN, 0)]
+    this.#depth = 0
   }
 
   /** All locations, for as long as nothing changes. */
@@ -201,6 +211,7 @@ export class HashIndex {
   /** Memory for a page, with whatever is in it. */
   #takeSlots(length: number): Uint32Array {
     if (length !== FRAME_LENGTH) return new Uint32Array(length)
+    if (this.#spare.length === 0) this.#letGoCleared()
     if (this.#spare.length === 0) {
       const { buffer } = new Uint32Array(FRAMES_AT_ONCE * FRAME_LENGTH)
       for (let at = 0; at < FRAMES_AT_ONCE; at++) {
@@ -216,6 +227,17 @@ export class HashIndex {
     const isShared = this.#openCount > 0 && epoch < this.#epoch
     if (isShared) this.#setAside.push(slots)
     else this.#spare.push(slots)
+  }
+
+  /** Some of the pages that were cleared. */
+  #letGoCleared(): void {
+    for (let left = FRAMES_AT_ONCE; left > 0; left--) {
+      const directory = this.#cleared.at(-1)
+      if (!directory) return
+      const page = directory.pop()
+      if (!page) this.#cleared.pop()
+      else if (page !== directory.at(-1)) this.#letGo(page)
+    }
   }
 
   /** Puts `page` in all places of the one that `hash` has at `depth`. */

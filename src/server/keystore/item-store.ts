@@ -7,11 +7,11 @@
  * with each change. What it holds depends only on the calls made; where it holds
  * it is nobody's business.
  */
-import { Arena, type Item, isLarge, type Records, recordBytes } from './arena.ts'
+import { Arena, type Item, isLarge, type Records, recordBytes, type StoredItem } from './arena.ts'
 import { HashIndex, locationsIn, type Page } from './hash-index.ts'
 import { hashOf } from './key-hash.ts'
 
-export type { Item } from './arena.ts'
+export { type Item, STALE, type StoredItem, WON } from './arena.ts'
 
 export type KeyedItem = readonly [key: string, item: Item]
 
@@ -52,21 +52,25 @@ export class ItemStore {
     return this.#arena.heldBytes
   }
 
-  get(key: string): Item | undefined {
-    const item = this.peek(key)
-    if (!item) return undefined
-    const { flags, expiresAtMs, casUnique, value } = item
-    return { flags, expiresAtMs, casUnique, value: isLarge(value) ? value : Buffer.from(value) }
+  /** @param nowS The time, in Unix seconds, to be noted for those after this one; else nothing is. */
+  get(key: string, nowS?: number): StoredItem | undefined {
+    const location = this.#index.get(hashOf(key), key)
+    if (location === 0) return undefined
+    const item = this.#arena.stored(location)
+    if (nowS !== undefined) this.#arena.noteAccess(location, nowS)
+    const { flags, expiresAtMs, casUnique, marks, isFetched, accessedS } = item
+    const value = isLarge(item.value) ? item.value : Buffer.from(item.value)
+    return { flags, expiresAtMs, casUnique, marks, value, isFetched, accessedS }
   }
 
   /** For a look now: the value is good only until the next change. */
-  peek(key: string): Item | undefined {
+  peek(key: string): StoredItem | undefined {
     const location = this.#index.get(hashOf(key), key)
-    return location === 0 ? undefined : this.#arena.item(location)
+    return location === 0 ? undefined : this.#arena.stored(location)
   }
 
   /** Copies what it is given. */
-  set(key: string, item: Item): void {
+  set(key: string, item: StoredItem): void {
     const before = this.#index.set(hashOf(key), key, this.#arena.append(key, item))
     this.#count++
     this.#bytes += itemBytes(key.length, item.value.length)
@@ -80,6 +84,15 @@ export class ItemStore {
     if (location === 0) return false
     this.#arena.clean(this.#forget(location), this.#index)
     return true
+  }
+
+  /** Removes everything. What it took is used again, or given back, with the changes that follow. */
+  clear(): void {
+    this.#index.clear()
+    this.#arena.releaseAll()
+    this.#count = 0
+    this.#expiringCount = 0
+    this.#bytes = 0
   }
 
   /** Removes what has expired by `timeMs` from one of the `SLICES` parts of the hashes. */

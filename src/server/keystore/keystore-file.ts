@@ -1,24 +1,35 @@
 /**
  * The keystore file: every item as of one log index, whole or absent.
  *
- *     keystore 1 <cluster id> <group> <index> <term> <log time, ms> <item count> <config json> <crc32>\n
- *     <key> <flags> <expires at, Unix ms, or 0> <cas unique> <bytes>\r\n<value>\r\n     for each item
+ *     keystore 2 <cluster id> <group> <index> <term> <log time, ms> <flush at, ms, or 0> <item count> <config json> <crc32>\n
+ *     <key> <flags> <expires at, Unix ms, or 0> <cas unique> <marks> <bytes>\r\n<value>\r\n     for each item
  *     end <crc32 of everything before>\n
+ *
+ * A key with a blank or a line end, as meta commands allow them, is written in base64; then
+ * its marks are 128 more.
+ *
+ * Format 1 has neither the flush nor marks. It is read, and can be written for servers that
+ * know nothing else, where there is nothing that it has no room for.
  */
 import { basename, dirname } from 'node:path'
 import { crc32 } from 'node:zlib'
 import { type Disk, type DiskFile, isUnreadable } from '../../io/io.ts'
 import { replaceFile } from '../../io/replace-file.ts'
+import { type CasUnique, parseCas } from '../../protocol/cas-unique.ts'
 import { checkedLine, crcHex, readCheckedLine } from '../../protocol/checked-line.ts'
-import { KEY_BYTES_MAX } from '../../protocol/commands.ts'
+import { KEY_BYTES_MAX, keyWord, needsBase64 } from '../../protocol/commands.ts'
+import { configProtocol } from '../raft/config.ts'
 import type { Config } from '../raft/types.ts'
-import type { Item } from './arena.ts'
+import { type Item, MARKS_MAX } from './arena.ts'
 
-const FORMAT = 1
 const NAME = 'keystore'
+/** Next to the marks of an item. */
+const CODED_KEY = 128
+/** The protocol of peers with which format 2 came. */
+const FORMAT_2_PROTOCOL = 3
 /** What is encoded, or read and parsed, before others have their turn; one item may be more. */
 const PIECE_BYTES = 128 * 1024
-/** Four numbers, the blanks and line ends: what an item takes besides key and value, at the most. */
+/** Five numbers, the blanks and line ends: what an item takes besides key and value, at the most. */
 const FRAMING_BYTES = 80
 /** A key and the numbers behind it. */
 const LINE_BYTES_MAX = KEY_BYTES_MAX + FRAMING_BYTES
@@ -28,6 +39,7 @@ const BLANK = 32
 const ZERO = 48
 
 export interface KeystoreHeader {
+  readonly format: 1 | 2
   readonly clusterId: string
   readonly group: number
   /** The last log entry contained. */
@@ -35,6 +47,8 @@ export interface KeystoreHeader {
   readonly term: number
   /** Log time of that entry. */
   readonly timeMs: number
+  /** Log time at which all that was stored before it vanishes; 0 where no flush is pending. */
+  readonly flushAtMs: number
   /** The configuration in force at that entry. */
   readonly config: Config
 }
@@ -46,7 +60,18 @@ export interface Items extends Iterable<readonly [key: string, item: Item]> {
   readonly count: number
 }
 
-/** @returns the file's size in bytes. */
+/** What every member of a cluster with this configuration can read. */
+export function formatFor(config: Config): 1 | 2 {
+  return configProtocol(config) < FORMAT_2_PROTOCOL ? 1 : 2
+}
+
+/** Takes an item of a file, whose header is that. */
+export type OnItem = (key: string, item: Item, header: KeystoreHeader) => void
+
+/**
+ * @returns the file's size in bytes.
+ * @throws Error where the format has no room for something; what was there before stays.
+ */
 export async function writeKeystore(
   disk: Disk,
   directory: string,
@@ -57,14 +82,18 @@ export async function writeKeystore(
 }
 
 function* encode(header: KeystoreHeader, items: Items): Generator<Buffer> {
-  const { clusterId, group, index, term, timeMs, config } = header
-  const fields = [FORMAT, clusterId, group, index, term, timeMs, items.count]
+  const { format, clusterId, group, index, term, timeMs, flushAtMs, config } = header
+  if (format === 1 && flushAtMs !== 0) throw noRoomFor('a pending flush')
+  const flush = format === 1 ? [] : [flushAtMs]
+  const fields = [format, clusterId, group, index, term, timeMs, ...flush, items.count]
   const first = Buffer.from(checkedLine(`keystore ${fields.join(' ')} ${JSON.stringify(config)}`))
   yield first
   let crc = crc32(first)
   let piece = Buffer.allocUnsafe(PIECE_BYTES)
   let length = 0
-  for (const [key, { flags, expiresAtMs, casUnique, value }] of items) {
+  for (const [itemKey, { flags, expiresAtMs, casUnique, marks, value }] of items) {
+    const isCoded = needsBase64(itemKey)
+    const key = isCoded ? keyWord(itemKey)[0] : itemKey
     const bytesMax = key.length + value.length + FRAMING_BYTES
     if (length + bytesMax > piece.length) {
       const full = piece.subarray(0, length)
@@ -76,7 +105,11 @@ function* encode(header: KeystoreHeader, items: Items): Generator<Buffer> {
     length += piece.write(key, length, 'latin1')
     length = writeNumber(piece, length, flags)
     length = writeNumber(piece, length, expiresAtMs)
-    length = writeNumber(piece, length, casUnique)
+    if (typeof casUnique === 'number') length = writeNumber(piece, length, casUnique)
+    else if (format === 1) throw noRoomFor('a CAS unique past 2^53')
+    else length += piece.write(` ${casUnique}`, length, 'latin1')
+    if (format === 2) length = writeNumber(piece, length, isCoded ? marks + CODED_KEY : marks)
+    else if (marks !== 0 || isCoded) throw noRoomFor('marks')
     length = writeNumber(piece, length, value.length)
     piece[length++] = CR
     piece[length++] = LF
@@ -88,6 +121,10 @@ function* encode(header: KeystoreHeader, items: Items): Generator<Buffer> {
   const last = piece.subarray(0, length)
   yield last
   yield Buffer.from(`end ${crcHex(crc32(last, crc))}\n`)
+}
+
+function noRoomFor(what: string): Error {
+  return new Error(`format 1 of the keystore file has no room for ${what}`)
 }
 
 /**
@@ -130,11 +167,11 @@ export async function readKeystoreHeader(
 export async function readKeystore(
   disk: Pick<Disk, 'list' | 'open'>,
   path: string,
-  onItem: (key: string, item: Item) => void,
+  onItem: OnItem,
 ): Promise<KeystoreHeader | null> {
   return withReader(disk, path, async (reader) => {
     const { header, count } = await reader.readHeader()
-    await reader.readItems(count, onItem)
+    await reader.readItems(header, count, onItem)
     return header
   })
 }
@@ -180,23 +217,22 @@ class Reader {
 
   async readHeader(): Promise<{ header: KeystoreHeader; count: number }> {
     const text = readCheckedLine((await this.#readLine()).toString('utf8'))
-    const match = /^keystore (\d+) (\S+) (\d+) (\d+) (\d+) (\d+) (\d+) (.*)$/.exec(text ?? '')
-    if (!match || Number(match[1]) !== FORMAT) throw this.#damaged('first line damaged')
-    const [, , clusterId = '', group, index, term, timeMs, count, configJson = ''] = match
-    const header = {
-      clusterId,
-      group: Number(group),
-      index: Number(index),
-      term: Number(term),
-      timeMs: Number(timeMs),
-      config: JSON.parse(configJson) as Config,
-    }
-    return { header, count: Number(count) }
+    const match = /^keystore ([12]) (\S+) (\d[\d ]*) (\{.*)$/.exec(text ?? '')
+    if (!match) throw this.#damaged('first line damaged')
+    const format = match[1] === '1' ? 1 : 2
+    const [, , clusterId = '', fields = '', configJson = ''] = match
+    const numbers = fields.split(' ').map(Number)
+    if (format === 1) numbers.splice(4, 0, 0)
+    if (numbers.length !== 6) throw this.#damaged('first line damaged')
+    const [group = 0, index = 0, term = 0, timeMs = 0, flushAtMs = 0, count = 0] = numbers
+    const config = JSON.parse(configJson) as Config
+    const header = { format, clusterId, group, index, term, timeMs, flushAtMs, config } as const
+    return { header, count }
   }
 
-  async readItems(count: number, onItem: (key: string, item: Item) => void): Promise<void> {
+  async readItems(header: KeystoreHeader, count: number, onItem: OnItem): Promise<void> {
     for (let left = count; left > 0; ) {
-      if (this.#takeItem(onItem)) left--
+      if (this.#takeItem(header, onItem)) left--
       else await this.#readMore()
     }
     this.#crc = crc32(this.#piece.subarray(0, this.#at), this.#crc)
@@ -205,7 +241,7 @@ class Reader {
   }
 
   /** @returns false where `#piece` ends before the next item does. */
-  #takeItem(onItem: (key: string, item: Item) => void): boolean {
+  #takeItem(header: KeystoreHeader, onItem: OnItem): boolean {
     const piece = this.#piece
     const start = this.#at
     let keyEnd = start
@@ -213,7 +249,10 @@ class Reader {
     this.#cursor = keyEnd + 1
     const flags = this.#number(BLANK)
     const expiresAtMs = this.#number(BLANK)
-    const casUnique = this.#number(BLANK)
+    const casUnique = this.#casUnique()
+    const fileMarks = header.format === 1 ? 0 : this.#number(BLANK)
+    const isCoded = fileMarks >= CODED_KEY
+    const marks = isCoded ? fileMarks - CODED_KEY : fileMarks
     const valueBytes = this.#number(CR)
     const valueStart = this.#cursor + 1 // past the LF
     if (valueStart > piece.length) {
@@ -224,7 +263,8 @@ class Reader {
     const keyLength = keyEnd - start
     const end = valueStart + valueBytes + 2
     const isWithinFile = this.#offset - piece.length + end <= this.#size
-    if (keyLength === 0 || keyLength > KEY_BYTES_MAX || !isWithinFile) {
+    const isKey = keyLength > 0 && keyLength <= KEY_BYTES_MAX
+    if (!isKey || marks > MARKS_MAX || !isWithinFile) {
       throw this.#damaged('an item damaged')
     }
     if (end > piece.length) {
@@ -232,10 +272,22 @@ class Reader {
       return false
     }
     const value = piece.subarray(valueStart, valueStart + valueBytes)
-    const key = piece.toString('latin1', start, keyEnd)
-    onItem(key, { flags, expiresAtMs, casUnique, value })
+    const key = isCoded
+      ? Buffer.from(piece.toString('latin1', start, keyEnd), 'base64').toString('latin1')
+      : piece.toString('latin1', start, keyEnd)
+    onItem(key, { flags, expiresAtMs, casUnique, marks, value }, header)
     this.#at = end
     return true
+  }
+
+  /** Like a number up to a blank, but exact. */
+  #casUnique(): CasUnique {
+    const start = this.#cursor
+    const number = this.#number(BLANK)
+    if (number <= Number.MAX_SAFE_INTEGER || this.#cursor > this.#piece.length) return number
+    const casUnique = parseCas(this.#piece.toString('latin1', start, this.#cursor - 1))
+    if (casUnique === null) throw this.#damaged('an item damaged')
+    return casUnique
   }
 
   /** The digits from `#cursor` up to `end`; where `#piece` ends first, the cursor is past it. */

@@ -5,27 +5,70 @@
  * in order, so replicas that applied the same index are equal. It never refuses
  * for a local reason. Its clock is log time, the time of the newest entry
  * applied; items expire by that alone.
+ *
+ * Not part of that state, and not in any file: when this server's own clients
+ * last read an item, and whether they have.
+ *
+ * Source of the rules: memcached's doc/protocol.txt and the behaviour of 1.6.45.
  */
-import { parseCommand, type StoreCommand } from '../../protocol/commands.ts'
-import { type Item, ItemStore, SLICES } from './item-store.ts'
+import {
+  type ArithmeticCommand,
+  type Command,
+  type DeleteCommand,
+  type GetCommand,
+  ITEM_SIZE_MAX,
+  type Options,
+  parseCommand,
+  type StoreCommand,
+} from '../../protocol/commands.ts'
+import type { CommandReply, ItemReply } from '../../protocol/replies.ts'
+import type { Config } from '../raft/types.ts'
+import { type Item, STALE, type StoredItem } from './arena.ts'
+import { addDelta, parseNumber } from './arithmetic.ts'
+import { expiryOf, isExpired, secondsLeft } from './expiry.ts'
+import { type GetResult, getItem } from './get.ts'
+import { ItemStore, SLICES } from './item-store.ts'
 
 /** What an entry of the log is to the state machine. */
 export interface AppliedEntry {
   readonly index: number
   readonly timeMs: number
   readonly body: Buffer
+  readonly config?: Config | undefined
 }
 
-/** Exptimes up to 30 days count from now, later ones are Unix time. */
-const RELATIVE_EXPTIME_MAX_SECONDS = 30 * 24 * 60 * 60
+/** What a keystore file says of it besides the items. */
+export interface MachineState {
+  readonly index: number
+  readonly timeMs: number
+  readonly flushAtMs: number
+  readonly config: Config
+}
 
 /** One entry pays for no more than this, however far the time has gone; the rest has its next turn. */
 const SWEEPS_MAX = 2
+
+const EMPTY = Buffer.alloc(0)
+const NOTHING: CommandReply = { line: '' }
+const END: CommandReply = { line: 'END' }
+const OK: CommandReply = { line: 'OK' }
+const STORED: CommandReply = { line: 'STORED' }
+const NOT_STORED: CommandReply = { line: 'NOT_STORED' }
+const EXISTS: CommandReply = { line: 'EXISTS' }
+const NOT_FOUND: CommandReply = { line: 'NOT_FOUND' }
+const DELETED: CommandReply = { line: 'DELETED' }
+const TOUCHED: CommandReply = { line: 'TOUCHED' }
+const NOT_A_NUMBER: CommandReply = {
+  line: 'CLIENT_ERROR cannot increment or decrement non-numeric value',
+}
 
 export class StateMachine {
   readonly #items = new ItemStore()
   #appliedIndex = 0
   #timeMs = 0
+  /** When everything stored before is to vanish; 0 for never. */
+  #flushAtMs = 0
+  #itemSizeMax = ITEM_SIZE_MAX
 
   get appliedIndex(): number {
     return this.#appliedIndex
@@ -36,72 +79,264 @@ export class StateMachine {
     return this.#timeMs
   }
 
+  get flushAtMs(): number {
+    return this.#flushAtMs
+  }
+
   get items(): ItemStore {
     return this.#items
   }
 
   /** Whether time passing can change anything. */
   get hasExpiring(): boolean {
-    return this.#items.hasExpiring
+    return this.#items.hasExpiring || this.#flushAtMs !== 0
   }
 
-  /** The live item under `key`, as of the newest entry applied. */
-  get(key: string): Item | undefined {
-    return this.#ifLive(this.#items.get(key))
+  /**
+   * The live item under `key`, as of the newest entry applied.
+   * @param nowS Notes that a client has read it; what is returned is from before.
+   */
+  get(key: string, nowS?: number): StoredItem | undefined {
+    return this.#ifLive(this.#items.get(key, nowS))
   }
 
-  /** Takes over a state as of `index`: items are put in with `restoreItem`. */
-  restore(index: number, timeMs: number): void {
+  /** What a get with these options would do now. */
+  preview(item: Item | undefined, options: Options): GetResult {
+    return getItem(item, options, 0, this.#timeMs)
+  }
+
+  /** Takes over a state: items are put in with `restoreItem`. */
+  restore({ index, timeMs, flushAtMs, config }: MachineState): void {
     this.#appliedIndex = index
     this.#timeMs = timeMs
+    this.#flushAtMs = flushAtMs
+    this.#configure(config)
   }
 
-  restoreItem(key: string, item: Item): void {
-    this.#items.set(key, item)
+  /** @param accessedS Taken for when it was last used. */
+  restoreItem(key: string, item: Item, accessedS = 0): void {
+    const { flags, expiresAtMs, casUnique, marks, value } = item
+    const stored = { flags, expiresAtMs, casUnique, marks, value, isFetched: false, accessedS }
+    this.#items.set(key, stored)
   }
 
-  /** @returns memcached's reply line without its end; empty for entries no client sent. */
-  apply(entry: AppliedEntry): string {
+  apply(entry: AppliedEntry): CommandReply {
     if (entry.index !== this.#appliedIndex + 1) {
       throw new Error(`entry ${entry.index} applied after ${this.#appliedIndex}`)
     }
     this.#appliedIndex = entry.index
     this.#advanceTime(entry.timeMs)
+    if (entry.config) this.#configure(entry.config)
     const body = entry.body
-    if (isOwnEntry(body)) return ''
-    const command = parseCommand(body)
-    return command.verb === 'delete'
-      ? this.#applyDelete(command.key)
-      : this.#applyStore(command, entry)
+    return isOwnEntry(body) ? NOTHING : this.#applyCommand(parseCommand(body), entry.index)
   }
 
-  #applyDelete(key: string): string {
-    const isFound = this.#peek(key) !== undefined
-    this.#items.delete(key)
-    return isFound ? 'DELETED' : 'NOT_FOUND'
-  }
-
-  #applyStore(command: StoreCommand, { index, timeMs }: AppliedEntry): string {
-    const { verb, key, flags, exptime, casUnique, value } = command
-    if (verb === 'add' && this.#peek(key)) return 'NOT_STORED'
-    if (verb === 'cas') {
-      const current = this.#peek(key)
-      if (!current) return 'NOT_FOUND'
-      if (current.casUnique !== casUnique) return 'EXISTS'
+  #applyCommand(command: Command, index: number): CommandReply {
+    switch (command.verb) {
+      case 'delete':
+        return this.#applyDelete(command, index)
+      case 'incr':
+      case 'decr':
+        return this.#applyArithmetic(command, index)
+      case 'get':
+        return this.#applyGet(command, index)
+      case 'touch':
+        return this.#applyTouch(command.key, command.exptime)
+      case 'flush_all':
+        return this.#applyFlush(command.exptime)
+      default:
+        return this.#applyStore(command, index)
     }
-    const expiresAtMs = expiryOf(exptime, timeMs)
-    if (expiresAtMs !== 0 && expiresAtMs <= timeMs) this.#items.delete(key)
-    else this.#items.set(key, { flags, expiresAtMs, casUnique: index, value })
-    return 'STORED'
   }
 
-  #peek(key: string): Item | undefined {
+  #applyStore(command: StoreCommand, index: number): CommandReply {
+    const { verb, key, flags, exptime, options, value } = command
+    const casUnique = options.get('unique') ?? index
+    const expiresAtMs = expiryOf(exptime, this.#timeMs)
+    const item: Item = { flags, expiresAtMs, casUnique, marks: 0, value }
+    switch (verb) {
+      case 'add':
+        if (this.#peek(key)) return NOT_STORED
+        break
+      case 'replace':
+        if (!this.#peek(key)) return NOT_STORED
+        break
+      case 'cas':
+        return this.#applyCas(command, item)
+      case 'append':
+      case 'prepend':
+        return this.#applyJoin(command, item)
+    }
+    this.#put(key, item)
+    return STORED
+  }
+
+  #applyCas({ key, casUnique: expected, options }: StoreCommand, item: Item): CommandReply {
+    const current = this.#peek(key)
+    if (!current) return NOT_FOUND
+    if (current.casUnique === expected) {
+      this.#put(key, item)
+      return STORED
+    }
+    // One that comes late may be stored as stale: who won keeps the turn.
+    const isLate = options.has('stale') && expected !== 0 && expected < current.casUnique
+    if (!isLate) return EXISTS
+    const { expiresAtMs, marks } = current
+    this.#put(key, { ...item, expiresAtMs, marks: marks | STALE })
+    return STORED
+  }
+
+  /** append and prepend: the flags and exptime given are those of an item that is made. */
+  #applyJoin({ verb, key, options, value }: StoreCommand, item: Item): CommandReply {
+    const current = this.#peek(key)
+    if (!current) {
+      if (!options.has('vivify')) return NOT_STORED
+      const made = { ...item, expiresAtMs: this.#expiryIn(options, 'vivify', 0) }
+      this.#put(key, made)
+      return { line: 'STORED', item: this.#replyOf(made, made.expiresAtMs) }
+    }
+    const expected = options.get('compare')
+    if (expected !== undefined && expected !== current.casUnique) return EXISTS
+    if (current.value.length + value.length > this.#itemSizeMax) return NOT_STORED
+    const parts = verb === 'append' ? [current.value, value] : [value, current.value]
+    const { flags, expiresAtMs } = current
+    const joined = { ...item, flags, expiresAtMs, value: Buffer.concat(parts) }
+    this.#put(key, joined)
+    return { line: 'STORED', item: this.#replyOf(joined, expiresAtMs) }
+  }
+
+  #applyDelete({ key, options }: DeleteCommand, index: number): CommandReply {
+    const current = this.#peek(key)
+    if (!current) {
+      this.#items.delete(key)
+      return NOT_FOUND
+    }
+    const expected = options.get('compare')
+    if (expected !== undefined && expected !== current.casUnique) return EXISTS
+    const isCleared = options.has('clear')
+    if (!isCleared && !options.has('stale')) {
+      this.#items.delete(key)
+      return DELETED
+    }
+    const flags = Number(options.get('flags') ?? 0)
+    const kept: Item = isCleared
+      ? { flags, expiresAtMs: 0, casUnique: current.casUnique, marks: 0, value: EMPTY }
+      : current
+    const expiresAtMs = this.#expiryIn(options, 'exptime', kept.expiresAtMs)
+    const isStale = options.has('stale')
+    const casUnique = options.get('unique') ?? (isStale ? index : kept.casUnique)
+    this.#put(key, { ...kept, expiresAtMs, casUnique, marks: isStale ? STALE : 0 }, current)
+    return DELETED
+  }
+
+  #applyArithmetic(command: ArithmeticCommand, index: number): CommandReply {
+    const { verb, key, delta, options } = command
+    const current = this.#peek(key)
+    const casUnique = options.get('unique') ?? index
+    if (!current) {
+      if (!options.has('vivify')) return NOT_FOUND
+      const line = String(options.get('initial') ?? 0)
+      const expiresAtMs = this.#lastExpiryIn(options)
+      const value = Buffer.from(line)
+      const made = { flags: 0, expiresAtMs, casUnique, marks: 0, value }
+      this.#put(key, made)
+      return { line, item: this.#replyOf(made, 0) }
+    }
+    const { value } = current
+    if (value.length === 0) return NOT_A_NUMBER
+    const expected = options.get('compare')
+    if (expected !== undefined && expected !== current.casUnique) return EXISTS
+    const number = parseNumber(value)
+    if (number === null) return NOT_A_NUMBER
+    const line = String(addDelta(verb, number, delta))
+    const isLonger = line.length > value.length
+    const after: Item = {
+      ...current,
+      expiresAtMs: this.#expiryIn(options, 'exptime', current.expiresAtMs),
+      casUnique,
+      marks: isLonger ? 0 : current.marks,
+      // A shorter number stands in the place of the longer one.
+      value: Buffer.from(line.padEnd(value.length, ' ')),
+    }
+    this.#put(key, after, current)
+    return { line, item: this.#replyOf(after, current.expiresAtMs) }
+  }
+
+  #applyGet({ key, options }: GetCommand, index: number): CommandReply {
+    const current = this.get(key)
+    const { reply, after } = getItem(current, options, index, this.#timeMs)
+    if (after !== undefined) this.#put(key, after, current)
+    return reply ? { line: 'VALUE', item: reply } : END
+  }
+
+  #applyTouch(key: string, exptime: number): CommandReply {
+    const current = this.#peek(key)
+    if (!current) return NOT_FOUND
+    const expiresAtMs = expiryOf(exptime, this.#timeMs)
+    if (expiresAtMs !== current.expiresAtMs) this.#put(key, { ...current, expiresAtMs }, current)
+    return TOUCHED
+  }
+
+  /** Replaces one that is pending. A time that is over already changes nothing else. */
+  #applyFlush(exptime: number): CommandReply {
+    const atMs = exptime <= 0 ? 0 : expiryOf(exptime, this.#timeMs)
+    this.#flushAtMs = atMs > this.#timeMs ? atMs : 0
+    if (exptime <= 0) this.#items.clear()
+    return OK
+  }
+
+  // ---------------------------------------------------------------- helpers
+
+  /** @param before The item it was, where it counts as the same one: how it was used stays. */
+  #put(key: string, item: Item | null, before?: StoredItem): void {
+    if (!item || isExpired(item.expiresAtMs, this.#timeMs)) {
+      this.#items.delete(key)
+      return
+    }
+    const { flags, expiresAtMs, casUnique, marks, value } = item
+    const isFetched = before?.isFetched ?? false
+    const accessedS = before?.accessedS ?? Math.floor(this.#timeMs / 1000)
+    const stored = { flags, expiresAtMs, casUnique, marks, value, isFetched, accessedS }
+    this.#items.set(key, stored)
+  }
+
+  #peek(key: string): StoredItem | undefined {
     return this.#ifLive(this.#items.peek(key))
   }
 
-  #ifLive(item: Item | undefined): Item | undefined {
-    const isGone = item && item.expiresAtMs !== 0 && item.expiresAtMs <= this.#timeMs
-    return isGone ? undefined : item
+  #ifLive<T extends Item>(item: T | undefined): T | undefined {
+    return item && isExpired(item.expiresAtMs, this.#timeMs) ? undefined : item
+  }
+
+  #expiryIn(options: Options, name: 'exptime' | 'vivify', otherwise: number): number {
+    const seconds = options.get(name)
+    return seconds === undefined ? otherwise : expiryOf(Number(seconds), this.#timeMs)
+  }
+
+  /** Of exptime and vivify, what stands last. */
+  #lastExpiryIn(options: Options): number {
+    let expiresAtMs = 0
+    for (const [name, seconds] of options) {
+      if (name === 'exptime' || name === 'vivify') {
+        expiresAtMs = expiryOf(Number(seconds), this.#timeMs)
+      }
+    }
+    return expiresAtMs
+  }
+
+  #replyOf(item: Item, expiredAtMs: number): ItemReply {
+    return {
+      flags: item.flags,
+      ttlBeforeS: secondsLeft(expiredAtMs, this.#timeMs),
+      ttlS: secondsLeft(item.expiresAtMs, this.#timeMs),
+      casUnique: item.casUnique,
+      valueBytes: item.value.length,
+      marks: '',
+    }
+  }
+
+  #configure({ itemSizeMax }: Config): void {
+    this.#itemSizeMax = itemSizeMax ?? ITEM_SIZE_MAX
   }
 
   /**
@@ -113,20 +348,16 @@ export class StateMachine {
     const fromSecond = Math.floor(this.#timeMs / 1000)
     const toSecond = Math.floor(timeMs / 1000)
     this.#timeMs = timeMs
+    if (this.#flushAtMs !== 0 && this.#flushAtMs <= timeMs) {
+      this.#flushAtMs = 0
+      this.#items.clear()
+    }
     if (!this.#items.hasExpiring) return
     const first = Math.max(fromSecond + 1, toSecond - SWEEPS_MAX + 1)
     for (let second = first; second <= toSecond; second++) {
       this.#items.sweep(second % SLICES, timeMs)
     }
   }
-}
-
-/** Unix milliseconds at which an item with this exptime is gone; 0 for never. */
-function expiryOf(exptime: number, timeMs: number): number {
-  if (exptime === 0) return 0
-  if (exptime < 0) return 1
-  if (exptime <= RELATIVE_EXPTIME_MAX_SECONDS) return timeMs + exptime * 1000
-  return exptime * 1000
 }
 
 const OWN_ENTRIES = ['noop', 'time', 'config']

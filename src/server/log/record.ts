@@ -16,6 +16,7 @@
  */
 import { crc32 } from 'node:zlib'
 import { checkedLine, crcHex, readCheckedLine, seedOf } from '../../protocol/checked-line.ts'
+import { ITEM_SIZE_BOUNDS } from '../../protocol/commands.ts'
 import type { Config, Entry, EntryId, Payload } from '../raft/types.ts'
 
 const LF = 10
@@ -26,8 +27,8 @@ const LOWER_A = 97
 /** The first letter of `seal`; records begin with a digit. */
 const SEAL_START = 115
 const HEADER_BYTES_MAX = 100
-/** Bodies above this are no command of this store: 1 MiB of value and its line. */
-export const BODY_BYTES_MAX = 2 * 1024 * 1024
+/** Bodies above this are no command of this store: a value of the largest size, and its line. */
+export const BODY_BYTES_MAX = ITEM_SIZE_BOUNDS.max + 4 * 1024
 const ARENA_BYTES = 256 * 1024
 
 export class LogEntry implements Entry {

@@ -3,6 +3,13 @@ import type { Config, Member, ServerId } from './types.ts'
 
 export const EMPTY_CONFIG: Config = { members: [], floor: 2 }
 
+/** What all members of a cluster speak that does not say it. */
+const PROTOCOL_UNSAID = 2
+
+export function configProtocol({ protocol = PROTOCOL_UNSAID }: Config): number {
+  return protocol
+}
+
 export function voterIds(config: Config): ServerId[] {
   return config.members.filter((member) => member.voter).map((member) => member.id)
 }
@@ -31,8 +38,8 @@ export function isQuorum(config: Config, test: (id: ServerId) => boolean): boole
 
 /**
  * Whether `next` may follow `current`: at most one server gains or loses its
- * vote, so that any two quorums meet (Ongaro's thesis, 4.1), the floor does not
- * sink, and one voter remains.
+ * vote, so that any two quorums meet (Ongaro's thesis, 4.1), neither the floor nor
+ * the protocol sinks, and one voter remains.
  */
 export function isSingleChange(current: Config, next: Config): boolean {
   const before = new Set(voterIds(current))
@@ -45,6 +52,7 @@ export function isSingleChange(current: Config, next: Config): boolean {
     changed <= 1 &&
     after.size > 0 &&
     next.floor >= current.floor &&
+    configProtocol(next) >= configProtocol(current) &&
     ids.size === next.members.length
   )
 }

@@ -47,6 +47,10 @@ export interface Config {
   readonly members: readonly Member[]
   /** The number of voters below which none is removed; never sinks. */
   readonly floor: number
+  /** What all members speak, so that the log may have what came with it; never sinks. Absent: 2. */
+  readonly protocol?: number
+  /** The length in bytes above which a value is refused. Absent: the default. */
+  readonly itemSizeMax?: number
 }
 
 /** Must be durable before the messages beside it leave. */

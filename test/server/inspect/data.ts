@@ -1,6 +1,6 @@
 /** A small server's data: identity, vote, keystore, and a log of three segments. */
 import type { Disk, Timers } from '../../../src/io/io.ts'
-import type { Item } from '../../../src/server/keystore/item-store.ts'
+import { type Item, STALE, WON } from '../../../src/server/keystore/item-store.ts'
 import { type Items, writeKeystore } from '../../../src/server/keystore/keystore-file.ts'
 import { groupDirectory } from '../../../src/server/log/group-directory.ts'
 import { saveIdentity } from '../../../src/server/log/identity.ts'
@@ -46,8 +46,17 @@ const WRITTEN: readonly (readonly [term: number, index: number, payload: Payload
 ]
 
 export const ITEMS: readonly (readonly [string, Item])[] = [
-  ['greeting', { flags: 5, expiresAtMs: 0, casUnique: 3, value: Buffer.from('hello') }],
-  ['soon', { flags: 0, expiresAtMs: START_MS, casUnique: 4, value: Buffer.from('a\nb') }],
+  ['greeting', { flags: 5, expiresAtMs: 0, casUnique: 3, marks: 0, value: Buffer.from('hello') }],
+  [
+    'soon',
+    {
+      flags: 0,
+      expiresAtMs: START_MS,
+      casUnique: 4,
+      marks: STALE | WON,
+      value: Buffer.from('a\nb'),
+    },
+  ],
 ]
 
 const itemsOf = (items: typeof ITEMS): Items => ({
@@ -56,7 +65,12 @@ const itemsOf = (items: typeof ITEMS): Items => ({
 })
 
 export interface Made {
-  readonly keystore?: { readonly index: number; readonly term: number; clusterId?: string } | null
+  readonly keystore?: {
+    readonly index: number
+    readonly term: number
+    readonly clusterId?: string
+    readonly flushAtMs?: number
+  } | null
   readonly vote?: { readonly term: number; readonly vote: string }
   readonly clusterId?: string
   /** false: the log ends with entry 7. */
@@ -85,7 +99,8 @@ export async function makeData(disk: Disk, directory: string, made: Made = {}): 
   }
   const { keystore = { index: 4, term: 1 } } = made
   if (!keystore) return
-  const header = { clusterId, group: 0, timeMs: START_MS, config: CONFIG, ...keystore }
+  const fields = { format: 2, flushAtMs: 0, timeMs: START_MS, config: CONFIG } as const
+  const header = { clusterId, group: 0, ...fields, ...keystore }
   await writeKeystore(disk, group, header, itemsOf(ITEMS))
 }
 

@@ -41,6 +41,16 @@ async function lastSegment(disk: MemoryDisk): Promise<string> {
   return (await segments(disk)).at(-1) ?? ''
 }
 
+test('a flush that is pending is said', async () => {
+  const keystore = { index: 4, term: 1, flushAtMs: 1_800_000_000_000 }
+  const { files, findings } = await verified(await madeDisk({ keystore }))
+  expect(findings).toEqual([])
+  expect(files).toContainEqual({
+    path: `${GROUP}/keystore`,
+    what: '2 items, 8 bytes of values, as of entry 1/4, to be flushed at 1800000000000 (Unix ms)',
+  })
+})
+
 test('whole data is well, and each file is a line', async () => {
   const { files, findings, verdict } = await verified(await madeDisk())
   expect(findings).toEqual([])

@@ -6,14 +6,20 @@ import {
   type ItemsView,
   itemBytes,
   SLICES,
+  STALE,
+  type StoredItem,
+  WON,
 } from '../../../src/server/keystore/item-store.ts'
 import { hashOf } from '../../../src/server/keystore/key-hash.ts'
 import { seededRandom } from '../../io/memory-disk.ts'
 
 const MIB = 1024 * 1024
+const LARGE = Buffer.alloc(65_537, 'v')
 
-function item(value: string | Buffer, fields: Partial<Item> = {}): Item {
-  return { flags: 0, expiresAtMs: 0, casUnique: 1, ...fields, value: Buffer.from(value) }
+const NEW = { flags: 0, expiresAtMs: 0, casUnique: 1, marks: 0, isFetched: false, accessedS: 0 }
+
+function item(value: string | Buffer, fields: Partial<StoredItem> = {}): StoredItem {
+  return { ...NEW, ...fields, value: Buffer.from(value) }
 }
 
 function valueIn(store: ItemStore, key: string): string | undefined {
@@ -21,9 +27,9 @@ function valueIn(store: ItemStore, key: string): string | undefined {
 }
 
 /** Key, length and beginning of the value, and the rest: enough to tell items of a test apart. */
-function line(key: string, { flags, expiresAtMs, casUnique, value }: Item): string {
+function line(key: string, { flags, expiresAtMs, casUnique, marks, value }: Item): string {
   const start = value.toString('latin1', 0, 20)
-  return `${key} ${flags} ${expiresAtMs} ${casUnique} ${value.length} ${start}`
+  return `${key} ${flags} ${expiresAtMs} ${casUnique} ${marks} ${value.length} ${start}`
 }
 
 function contentsOf(items: Iterable<readonly [string, Item]>): string[] {
@@ -57,7 +63,8 @@ function collidingKeys(pieceCount: number): string[] {
 describe('items', () => {
   test('what is set is there, all of it', () => {
     const store = new ItemStore()
-    const fields = { flags: 2 ** 32 - 1, expiresAtMs: 2 ** 53 - 1, casUnique: 2 ** 53 - 2 }
+    const most = { flags: 2 ** 32 - 1, expiresAtMs: 2 ** 53 - 1, casUnique: 2 ** 53 - 2 }
+    const fields = { ...most, marks: STALE | WON, isFetched: true, accessedS: 2 ** 32 - 1 }
     store.set('k\xff', item('value', fields))
     expect(store.get('k\xff')).toEqual(item('value', fields))
     expect(store.peek('k\xff')).toEqual(item('value', fields))
@@ -66,6 +73,25 @@ describe('items', () => {
     expect(store.delete('k')).toBe(false)
     expect(store.delete('k\xff')).toBe(true)
     expect(store.get('k\xff')).toBeUndefined()
+  })
+
+  test.each([
+    0,
+    1,
+    2 ** 31,
+    2 ** 32 - 1,
+    2 ** 32,
+    2 ** 53 - 1,
+    2n ** 53n,
+    2n ** 53n + 1n,
+    2n ** 64n - 1n,
+  ])('CAS unique %s is exact', (casUnique) => {
+    const store = new ItemStore()
+    store.set('k', item('v', { casUnique }))
+    store.set('large', item(LARGE, { casUnique }))
+    expect(store.get('k')?.casUnique).toBe(casUnique)
+    expect(store.peek('large')?.casUnique).toBe(casUnique)
+    expect([...store.view()].map(([, each]) => each.casUnique)).toEqual([casUnique, casUnique])
   })
 
   test('keys and values of any length that there is', () => {
@@ -129,6 +155,61 @@ describe('items', () => {
   })
 })
 
+describe.each([
+  ['small', Buffer.from('value')],
+  ['large', LARGE],
+])('the use of a %s item', (_, value) => {
+  const used = (store: ItemStore) => {
+    const { isFetched, accessedS } = store.peek('k') as StoredItem
+    return [isFetched, accessedS]
+  }
+
+  test('is noted by a get that says the time, and seen by those after it', () => {
+    const store = new ItemStore()
+    store.set('k', item(value, { marks: STALE | WON, accessedS: 100 }))
+    expect(store.get('k', 107)).toMatchObject({ isFetched: false, accessedS: 100 })
+    expect(store.get('k', 109)).toMatchObject({ isFetched: true, accessedS: 107 })
+    expect(store.peek('k')).toEqual(
+      item(value, { marks: STALE | WON, isFetched: true, accessedS: 109 }),
+    )
+  })
+
+  test('is not noted by peek, or by a get without the time', () => {
+    const store = new ItemStore()
+    store.set('k', item(value, { accessedS: 100 }))
+    store.get('k')
+    store.peek('k')
+    expect(used(store)).toEqual([false, 100])
+  })
+
+  test('is what it is set to', () => {
+    const store = new ItemStore()
+    store.set('k', item(value, { isFetched: true, accessedS: 100 }))
+    expect(used(store)).toEqual([true, 100])
+    store.set('k', item(value, { accessedS: 200 }))
+    expect(used(store)).toEqual([false, 200])
+  })
+
+  test('is no part of a view, open before it or after', () => {
+    const store = new ItemStore()
+    store.set('k', item(value, { marks: WON, casUnique: 7 }))
+    const before = store.view()
+    store.get('k', 107)
+    const wanted = { flags: 0, expiresAtMs: 0, casUnique: 7, marks: WON, value }
+    expect([...before]).toEqual([['k', wanted]])
+    expect([...store.view()]).toEqual([['k', wanted]])
+    expect([...store]).toEqual([['k', wanted]])
+  })
+
+  test('goes with it when its record is moved', () => {
+    const store = new ItemStore()
+    store.set('k', item(value, { accessedS: 100 }))
+    store.get('k', 107)
+    for (let at = 0; at < 100_000; at++) store.set(`k${at % 100}`, item('x'))
+    expect(used(store)).toEqual([true, 107])
+  })
+})
+
 describe('against a Map', () => {
   const size = fc.oneof(
     { weight: 8, arbitrary: fc.nat(200) },
@@ -141,6 +222,7 @@ describe('against a Map', () => {
     fc.record({ kind: fc.constant('set' as const), keys, size, expires: fc.boolean() }),
     fc.record({ kind: fc.constant('delete' as const), keys }),
     fc.record({ kind: fc.constant('sweep' as const), slice: fc.nat(SLICES - 1) }),
+    fc.record({ kind: fc.constant('clear' as const) }),
     fc.record({ kind: fc.constant('view' as const) }),
     fc.record({ kind: fc.constant('close' as const) }),
   )
@@ -160,7 +242,8 @@ describe('against a Map', () => {
             const key = `key ${action.keys.first + at}`
             const value = Buffer.alloc(action.size, `${++casUnique} `)
             const expiresAtMs = action.expires ? 1000 + (at % 3) : 0
-            const each = { flags: casUnique, expiresAtMs, casUnique, value }
+            const marks = casUnique % 4
+            const each = { ...NEW, flags: casUnique, expiresAtMs, casUnique, marks, value }
             store.set(key, each)
             model.set(key, each)
           }
@@ -177,6 +260,9 @@ describe('against a Map', () => {
             if (slice < action.slice || expiresAtMs === 0 || expiresAtMs > 1001) continue
             model.delete(key)
           }
+        } else if (action.kind === 'clear') {
+          store.clear()
+          model.clear()
         } else if (action.kind === 'view') {
           views.push({ view: store.view(), contents: contentsOf(model) })
         } else {
@@ -323,6 +409,96 @@ describe('views', () => {
       for (let more = 0; more < 10; more++) store.set(`k${(at + more) % 30_000}`, item('changed'))
     }
     expect(got.sort()).toEqual(wanted)
+  })
+})
+
+describe('clearing', () => {
+  test('leaves nothing, and a store like any other', () => {
+    const store = new ItemStore()
+    fill(store, 20_000, Buffer.alloc(100))
+    store.set('large', item(LARGE, { expiresAtMs: 5 }))
+    for (let round = 0; round < 2; round++) {
+      store.clear()
+      expect([store.count, store.bytes, store.hasExpiring]).toEqual([0, 0, false])
+      expect([...store]).toEqual([])
+      expect([...store.view()]).toEqual([])
+      expect([store.get('k1'), store.get('large')]).toEqual([undefined, undefined])
+      expect(store.delete('k1')).toBe(false)
+      for (let slice = 0; slice < SLICES; slice++) store.sweep(slice, 1000)
+    }
+    store.set('k1', item('again'))
+    expect(contentsOf(store)).toEqual([line('k1', item('again'))])
+  })
+
+  test('views of before it stay, and those of after it are of what came after', () => {
+    const random = seededRandom(3)
+    const store = new ItemStore()
+    const views: { view: ItemsView; contents: string[] }[] = []
+    for (let round = 0; round < 12; round++) {
+      const count = Math.ceil(random() * 40_000)
+      const first = Math.floor(random() * 40_000)
+      for (let at = first; at < first + count; at++) store.set(`k${at}`, item(`${round} ${at}`))
+      store.set('large', item(Buffer.alloc(100_000, `${round} `)))
+      if (random() < 0.6) views.push({ view: store.view(), contents: contentsOf(store) })
+      if (random() < 0.8) store.clear()
+      if (random() < 0.4) {
+        const closed = views.shift()
+        if (closed) expect(contentsOf(closed.view)).toEqual(closed.contents)
+        closed?.view.close()
+      }
+    }
+    expect(views.length).toBeGreaterThan(2)
+    for (const { view, contents } of views) expect(contentsOf(view)).toEqual(contents)
+  })
+
+  test('memory is used again', () => {
+    const store = new ItemStore()
+    fill(store, 100_000, Buffer.alloc(100))
+    const full = store.heldBytes
+    for (let round = 0; round < 3; round++) {
+      store.clear()
+      fill(store, 100_000, Buffer.alloc(100))
+      expect(store.heldBytes).toBeLessThan(1.3 * full)
+    }
+  })
+
+  test('memory is given back with the changes that follow', () => {
+    const store = new ItemStore()
+    fill(store, 200_000, Buffer.alloc(100))
+    const full = store.heldBytes
+    store.clear()
+    for (let at = 0; at < 40_000; at++) store.set(`k${at % 10}`, item('x'))
+    expect(store.heldBytes).toBeLessThan(full / 2)
+  })
+
+  test('large values go as others come, not all at once', () => {
+    const store = new ItemStore()
+    fill(store, 200, LARGE)
+    const full = store.heldBytes
+    store.clear()
+    expect(store.heldBytes).toBe(full)
+    for (let at = 0; at < 100; at++) {
+      const before = store.heldBytes
+      store.set(`k${at}`, item(LARGE))
+      expect(before - store.heldBytes).toBeLessThan(1.1 * LARGE.length)
+      expect(store.heldBytes).toBeLessThan(full + 1.1 * LARGE.length)
+    }
+    store.clear()
+    fill(store, 150_000, Buffer.alloc(100))
+    expect(store.heldBytes).toBeLessThan(1.5 * store.bytes)
+  })
+
+  test('large values go once no view holds them', () => {
+    const store = new ItemStore()
+    fill(store, 20, LARGE)
+    const view = store.view()
+    store.clear()
+    for (let at = 0; at < 40; at++) store.set('k', item(LARGE))
+    expect(store.heldBytes).toBeGreaterThan(20 * LARGE.length)
+    expect([...view].length).toBe(20)
+    view.close()
+    for (let at = 0; at < 40; at++) store.set('k', item(LARGE))
+    expect(store.heldBytes).toBeLessThan(2 * LARGE.length)
   })
 })
 

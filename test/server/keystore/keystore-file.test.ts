@@ -1,6 +1,14 @@
+import { crc32 } from 'node:zlib'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { type Item, ItemStore } from '../../../src/server/keystore/item-store.ts'
+import { checkedLine, crcHex } from '../../../src/protocol/checked-line.ts'
+import {
+  type Item,
+  ItemStore,
+  STALE,
+  type StoredItem,
+  WON,
+} from '../../../src/server/keystore/item-store.ts'
 import {
   KeystoreDamagedError,
   type KeystoreHeader,
@@ -15,14 +23,18 @@ const PATH = `${DIRECTORY}/keystore`
 const LOSE: CrashPolicy = { contents: 'lose', names: 'lose' }
 const KEEP: CrashPolicy = { contents: 'keep', names: 'keep' }
 
+const UNUSED = { isFetched: false, accessedS: 0 }
+
 type Items = readonly (readonly [key: string, item: Item])[]
 
 const HEADER: KeystoreHeader = {
+  format: 2,
   clusterId: 'cluster-1',
   group: 0,
   index: 42,
   term: 3,
   timeMs: 1_700_000_000_123,
+  flushAtMs: 1_700_000_005_000,
   config: {
     members: [
       { id: 'aé', voter: true, cip: '10.0.0.1', cport: 7001, sip: 'a b', sport: 6001 },
@@ -34,7 +46,7 @@ const HEADER: KeystoreHeader = {
 
 function item(value: string | Buffer, fields: Partial<Item> = {}): Item {
   const bytes = typeof value === 'string' ? Buffer.from(value, 'latin1') : value
-  return { flags: 0, expiresAtMs: 0, casUnique: 1, ...fields, value: bytes }
+  return { flags: 0, expiresAtMs: 0, casUnique: 1, marks: 0, ...fields, value: bytes }
 }
 
 async function emptyDisk(): Promise<MemoryDisk> {
@@ -62,9 +74,11 @@ async function read(disk: MemoryDisk) {
 
 const SMALL: Items = [
   ['key', item('hello', { flags: 7, casUnique: 41 })],
-  ['empty', item('', { expiresAtMs: 1_700_000_009_000 })],
-  ['other', item('end 00000000\n', { flags: 2 ** 32 - 1, casUnique: 42 })],
+  ['empty', item('', { expiresAtMs: 1_700_000_009_000, marks: STALE | WON })],
+  ['other', item('end 00000000\n', { flags: 2 ** 32 - 1, casUnique: 2n ** 64n - 1n })],
 ]
+
+const SMALLEST: Items = [['key', item('hello')]]
 
 test('no file is null', async () => {
   expect(await read(await emptyDisk())).toBeNull()
@@ -93,10 +107,12 @@ describe('round trip', () => {
       .array(byte, { minLength: 1, maxLength: 250 })
       .map((bytes) => Buffer.from(bytes).toString('latin1'))
     const value = fc.uint8Array({ maxLength: 600 }).map((bytes) => Buffer.from(bytes))
+    const casUnique = fc.oneof(fc.maxSafeNat(), fc.bigInt({ min: 2n ** 53n, max: 2n ** 64n - 1n }))
     const fields = fc.record({
       flags: fc.integer({ min: 0, max: 2 ** 32 - 1 }),
       expiresAtMs: fc.maxSafeNat(),
-      casUnique: fc.maxSafeNat(),
+      casUnique,
+      marks: fc.constantFrom(0, STALE, WON, STALE | WON),
       value,
     })
     const property = fc.asyncProperty(fc.array(fc.tuple(key, fields)), async (items) => {
@@ -120,18 +136,17 @@ describe('round trip', () => {
   test.each([1, 100, 262_100, 1_048_400])(
     'items of about %d bytes across all borders',
     async (size) => {
+      const casUniqueOf = (at: number) => (at % 2 === 0 ? at : 2n ** 64n - BigInt(at))
       const count = Math.min(20_000, Math.ceil(3_000_000 / size))
       const items: Items = Array.from({ length: count }, (_, at) => [
         `key${at}`,
-        item(Buffer.alloc(size + (at % 200), at), { casUnique: at }),
+        item(Buffer.alloc(size + (at % 200), at), { casUnique: casUniqueOf(at) }),
       ])
       const got = await read(await written(items))
       expect(got?.items.length).toBe(count)
       const isSame = got?.items.every(([key, { casUnique, value }], at) => {
         const wanted = items[at]?.[1].value
-        return (
-          key === `key${at}` && casUnique === at && wanted !== undefined && value.equals(wanted)
-        )
+        return key === `key${at}` && casUnique === casUniqueOf(at) && wanted && value.equals(wanted)
       })
       expect(isSame).toBe(true)
     },
@@ -139,22 +154,28 @@ describe('round trip', () => {
 
   test('a store, by way of the file', async () => {
     const store = new ItemStore()
-    for (let at = 0; at < 10_000; at++) store.set(`key${at}`, item(`value${at}`, { flags: at }))
+    for (let at = 0; at < 10_000; at++) {
+      store.set(`key${at}`, { ...item(`value${at}`, { flags: at, marks: at % 4 }), ...UNUSED })
+    }
     const disk = await emptyDisk()
     await writeKeystore(disk, DIRECTORY, HEADER, store.view())
     const loaded = new ItemStore()
-    await readKeystore(disk, PATH, (key, each) => loaded.set(key, each))
+    await readKeystore(disk, PATH, (key, each) => loaded.set(key, { ...each, ...UNUSED }))
     expect(new Map(loaded.view())).toEqual(new Map(store.view()))
   })
 
   test('what is written is what was there when it began', async () => {
     const store = new ItemStore()
-    for (let at = 0; at < 5000; at++) store.set(`key${at}`, item(Buffer.alloc(200, 'a')))
+    const [a, b] = ['a', 'b'].map((text) => ({ ...item(text.repeat(200)), ...UNUSED })) as [
+      StoredItem,
+      StoredItem,
+    ]
+    for (let at = 0; at < 5000; at++) store.set(`key${at}`, a)
     const disk = await emptyDisk()
     disk.onMutation = ({ kind }) => {
       if (kind !== 'write') return
-      for (let at = 0; at < 5000; at++) store.set(`key${at}`, item(Buffer.alloc(200, 'b')))
-      store.set(`new${disk.mutationCount}`, item(''))
+      for (let at = 0; at < 5000; at++) store.set(`key${at}`, b)
+      store.set(`new${disk.mutationCount}`, b)
       store.delete(`key${disk.mutationCount}`)
     }
     await writeKeystore(disk, DIRECTORY, HEADER, store.view())
@@ -186,6 +207,86 @@ describe('round trip', () => {
   })
 })
 
+describe('formats', () => {
+  const OLD_HEADER: KeystoreHeader = { ...HEADER, format: 1, flushAtMs: 0 }
+  const OLD_ITEMS: Items = [
+    ['key', item('hello', { flags: 7, casUnique: 41 })],
+    ['b', item('', { expiresAtMs: 1_700_000_009_000 })],
+  ]
+  const configJson = JSON.stringify(HEADER.config)
+
+  /** A file of such a first line and such lines of items. */
+  function fileOf(first: string, lines: string): Buffer {
+    const text = Buffer.concat([Buffer.from(checkedLine(first)), Buffer.from(lines, 'latin1')])
+    return Buffer.concat([text, Buffer.from(`end ${crcHex(crc32(text))}\n`)])
+  }
+
+  const OLD_FILE = fileOf(
+    `keystore 1 cluster-1 0 42 3 1700000000123 2 ${configJson}`,
+    'key 7 0 41 5\r\nhello\r\nb 0 1700000009000 1 0\r\n\r\n',
+  )
+
+  test('2 has the pending flush, marks, and CAS uniques of 64 bits', async () => {
+    const items: Items = [
+      ['key', item('hello', { flags: 7, casUnique: 41, marks: STALE | WON })],
+      ['b', item('', { expiresAtMs: 1_700_000_009_000, casUnique: 2n ** 64n - 1n })],
+    ]
+    const file = fileOf(
+      `keystore 2 cluster-1 0 42 3 1700000000123 1700000005000 2 ${configJson}`,
+      'key 7 0 41 3 5\r\nhello\r\nb 0 1700000009000 18446744073709551615 0 0\r\n\r\n',
+    )
+    expect((await written(items)).bytes(PATH).toString()).toBe(file.toString())
+  })
+
+  test('1 is written as it always was', async () => {
+    const disk = await written(OLD_ITEMS, OLD_HEADER)
+    expect(disk.bytes(PATH).toString()).toBe(OLD_FILE.toString())
+  })
+
+  test('1 is read: nothing is marked, no flush pending', async () => {
+    const disk = await emptyDisk()
+    disk.put(PATH, OLD_FILE)
+    expect(await read(disk)).toEqual({ header: OLD_HEADER, items: OLD_ITEMS })
+    expect(await readKeystoreHeader(disk, PATH)).toEqual(OLD_HEADER)
+  })
+
+  test.each([
+    ['a pending flush', { ...OLD_HEADER, flushAtMs: 1 }, OLD_ITEMS],
+    ['marks', OLD_HEADER, [['k', item('', { marks: STALE })]]],
+    ['a CAS unique past 2^53', OLD_HEADER, [['k', item('', { casUnique: 2n ** 53n })]]],
+  ] as [string, KeystoreHeader, Items][])(
+    '1 is not written with %s',
+    async (what, header, items) => {
+      const disk = await written(SMALL)
+      await expect(write(disk, header, items)).rejects.toThrow(`has no room for ${what}`)
+      expect(await read(disk)).toEqual({ header: HEADER, items: SMALL })
+    },
+  )
+
+  test.each([
+    ['an unknown format', `keystore 3 cluster-1 0 42 3 5 0 0 ${configJson}`, ''],
+    ['a number too few', `keystore 2 cluster-1 0 42 3 5 0 ${configJson}`, ''],
+    ['a number too many', `keystore 1 cluster-1 0 42 3 5 0 0 ${configJson}`, ''],
+    ['a first line of other words', 'keystore 2 cluster-1', ''],
+    ['marks that are none', `keystore 2 c 0 42 3 5 0 1 ${configJson}`, 'k 0 0 1 128 0\r\n\r\n'],
+    [
+      'a CAS unique past 2^64',
+      `keystore 2 c 0 42 3 5 0 1 ${configJson}`,
+      `k 0 0 ${2n ** 64n} 0 0\r\n\r\n`,
+    ],
+  ])('with %s a file counts as damaged', async (_, first, lines) => {
+    const disk = await emptyDisk()
+    disk.put(PATH, fileOf(first, lines))
+    await expect(read(disk)).rejects.toThrow(KeystoreDamagedError)
+  })
+
+  test('the header comes with each item', async () => {
+    const headers: KeystoreHeader[] = []
+    await readKeystore(await written(SMALL), PATH, (_key, _item, header) => headers.push(header))
+    expect(headers).toEqual([HEADER, HEADER, HEADER])
+  })
+})
+
 describe('the first line alone', () => {
   test('is read without the rest', async () => {
     const disk = await written(SMALL)
@@ -210,17 +311,23 @@ describe('the first line alone', () => {
 })
 
 describe('damage', () => {
-  test('of any bit is noticed', async () => {
-    const disk = await written(SMALL)
-    const { length } = disk.bytes(PATH)
-    for (let offset = 0; offset < length; offset++) {
-      for (let bit = 0; bit < 8; bit++) {
-        const damaged = disk.crash(KEEP)
-        damaged.flipBit(PATH, offset, bit)
-        await expect(read(damaged)).rejects.toThrow(KeystoreDamagedError)
+  test.each([
+    [1, SMALLEST, { ...HEADER, format: 1, flushAtMs: 0 }],
+    [2, SMALL, HEADER],
+  ] as [number, Items, KeystoreHeader][])(
+    'of any bit of format %d is noticed',
+    async (_, items, header) => {
+      const disk = await written(items, header)
+      const { length } = disk.bytes(PATH)
+      for (let offset = 0; offset < length; offset++) {
+        for (let bit = 0; bit < 8; bit++) {
+          const damaged = disk.crash(KEEP)
+          damaged.flipBit(PATH, offset, bit)
+          await expect(read(damaged)).rejects.toThrow(KeystoreDamagedError)
+        }
       }
-    }
-  })
+    },
+  )
 
   test('of any byte, to what could matter, is noticed', async () => {
     const disk = await written(SMALL)

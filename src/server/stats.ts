@@ -1,0 +1,167 @@
+/**
+ * What memcached's `stats` counts: requests of this server's clients, since its
+ * start or the last reset. Nothing of it is replicated or kept.
+ *
+ * Names are memcached's own. A count is of commands, for reads of keys.
+ */
+
+const COUNTS = [
+  'cmd_get',
+  'cmd_set',
+  'cmd_flush',
+  'cmd_touch',
+  'cmd_meta',
+  'get_hits',
+  'get_misses',
+  'delete_misses',
+  'delete_hits',
+  'incr_misses',
+  'incr_hits',
+  'decr_misses',
+  'decr_hits',
+  'cas_misses',
+  'cas_hits',
+  'cas_badval',
+  'touch_hits',
+  'touch_misses',
+  'store_too_large',
+  'store_no_memory',
+  'auth_cmds',
+  'auth_errors',
+  'bytes_read',
+  'bytes_written',
+  'total_items',
+  'total_connections',
+  'rejected_connections',
+] as const
+
+export type Count = (typeof COUNTS)[number]
+
+/** More prefixes than this are not told apart: keys that all differ would fill the memory. */
+const PREFIXES_MAX = 10_000
+const DELIMITER = ':'
+
+interface PrefixCounts {
+  get: number
+  hit: number
+  set: number
+  del: number
+}
+
+export class Stats {
+  readonly #counts = Object.fromEntries(COUNTS.map((name) => [name, 0])) as Record<Count, number>
+  readonly #prefixes = new Map<string, PrefixCounts>()
+  /** Whether counts are also kept for what stands before the first `:` of a key. */
+  isDetailed = false
+
+  get counts(): Readonly<Record<Count, number>> {
+    return this.#counts
+  }
+
+  add(name: Count, by = 1): void {
+    this.#counts[name] += by
+  }
+
+  reset(): void {
+    for (const name of COUNTS) this.#counts[name] = 0
+    this.#prefixes.clear()
+  }
+
+  /** A get of one key. */
+  read(key: string, isHit: boolean): void {
+    this.#counts.cmd_get++
+    this.#counts[isHit ? 'get_hits' : 'get_misses']++
+    if (this.isDetailed) this.#readPrefix(key, isHit)
+  }
+
+  /** A get that sets the expiry as well. */
+  touched(key: string, isHit: boolean): void {
+    this.#counts.cmd_touch++
+    this.#counts[isHit ? 'touch_hits' : 'touch_misses']++
+    if (this.isDetailed) this.#readPrefix(key, isHit)
+  }
+
+  /**
+   * A write that was applied.
+   * @param command Its canonical command.
+   * @param line The reply.
+   */
+  wrote(command: Buffer, line: string): void {
+    const verbEnd = command.indexOf(' ')
+    const verb = command.toString('latin1', 0, verbEnd)
+    const counts = this.#counts
+    switch (verb) {
+      case 'delete':
+        counts[line === 'DELETED' ? 'delete_hits' : 'delete_misses']++
+        break
+      case 'incr':
+      case 'decr':
+        if (line === 'NOT_FOUND') counts[`${verb}_misses`]++
+        else if (isNumber(line)) counts[`${verb}_hits`]++
+        break
+      case 'touch':
+        counts.cmd_touch++
+        counts[line === 'TOUCHED' ? 'touch_hits' : 'touch_misses']++
+        break
+      case 'flush_all':
+        counts.cmd_flush++
+        return
+      case 'cas':
+        if (line === 'STORED') counts.cas_hits++
+        else counts[line === 'EXISTS' ? 'cas_badval' : 'cas_misses']++
+        counts.cmd_set++
+        break
+      default:
+        counts.cmd_set++
+    }
+    if (line === 'STORED') counts.total_items++
+    if (this.isDetailed) this.#wrotePrefix(verb, keyIn(command, verbEnd + 1))
+  }
+
+  /** `stats detail dump`, with its end. */
+  get detail(): string {
+    const lines = [...this.#prefixes].map(([prefix, { get, hit, set, del }]) => {
+      return `PREFIX ${prefix} get ${get} hit ${hit} set ${set} del ${del}\r\n`
+    })
+    return `${lines.join('')}END\r\n`
+  }
+
+  #readPrefix(key: string, isHit: boolean): void {
+    const prefix = this.#prefixOf(key)
+    if (!prefix) return
+    prefix.get++
+    if (isHit) prefix.hit++
+  }
+
+  #wrotePrefix(verb: string, key: string): void {
+    const isDelete = verb === 'delete'
+    const prefix = isDelete || isStore(verb) ? this.#prefixOf(key) : null
+    if (prefix) prefix[isDelete ? 'del' : 'set']++
+  }
+
+  #prefixOf(key: string): PrefixCounts | null {
+    const end = key.indexOf(DELIMITER)
+    if (end === -1) return null
+    const prefix = key.slice(0, end)
+    const known = this.#prefixes.get(prefix)
+    if (known || this.#prefixes.size >= PREFIXES_MAX) return known ?? null
+    const counts = { get: 0, hit: 0, set: 0, del: 0 }
+    this.#prefixes.set(prefix, counts)
+    return counts
+  }
+}
+
+function isStore(verb: string): boolean {
+  return ['set', 'add', 'replace', 'append', 'prepend', 'cas'].includes(verb)
+}
+
+function isNumber(line: string): boolean {
+  return /^\d/.test(line)
+}
+
+function keyIn(command: Buffer, start: number): string {
+  const lineEnd = command.indexOf('\r\n')
+  const blank = command.indexOf(' ', start)
+  const end = blank === -1 ? lineEnd : Math.min(blank, lineEnd)
+  return command.toString('latin1', start, end)
+}
