@@ -83,6 +83,7 @@ export class Host {
       },
       disk,
       network: this.#network.endpoint(this),
+      process: { pid: 1, cpuMs: () => ({ user: 0, system: 0 }) },
     }
   }
 

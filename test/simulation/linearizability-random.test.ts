@@ -7,6 +7,7 @@ import { expect, test } from 'vitest'
 import { findViolation, type HistoryEntry } from './linearizability.ts'
 import { EMPTY, type Operation, type Reply, type State, step, vanish } from './model.ts'
 import { OneCopy } from './one-copy.ts'
+import { describe, describeReply } from './operation.ts'
 
 const RUNS = process.env.LONG ? 200_000 : 4_000
 /** More than any of these histories take. */
@@ -190,6 +191,14 @@ function isLinearizable(history: readonly HistoryEntry[]): boolean {
   return search(history, EMPTY)
 }
 
+function forPeople(history: readonly HistoryEntry[]): string {
+  const lines = history.map(
+    (entry) =>
+      `${describe(entry)} -> ${describeReply(entry.reply)} [${entry.startMs}, ${entry.endMs}]`,
+  )
+  return lines.join('\n')
+}
+
 const someMakes = fc.constantFrom(TEXTS, COUNTS)
 const DISTINCT = 'abcdefghijklmnopqrstuvwxyz'
 
@@ -217,7 +226,7 @@ test('the search and one without shortcuts find the same, be the replies true or
         const history = withChange(historyOf(makes, draws, values), where, how)
         const expected = isLinearizable(history)
         counts[`${expected}`]++
-        expect(findViolation(history) === null).toBe(expected)
+        expect(findViolation(history) === null, forPeople(history)).toBe(expected)
       },
     ),
     { numRuns: RUNS },

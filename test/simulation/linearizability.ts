@@ -25,6 +25,7 @@ import {
   step,
   vanish,
 } from './model.ts'
+import { Shown } from './shown.ts'
 
 export interface HistoryEntry {
   /** '*': all keys. */
@@ -42,13 +43,10 @@ export interface HistoryEntry {
 
 /** A search that takes more steps than this is given up, and says so. */
 const STEPS_MAX = 10_000_000
-/** Whether a run of unknown operations leads on is not looked into further: it might. */
-const RUN_STEPS_MAX = 5_000
+/** With more than this looked at, a run of unknown operations is taken to lead on. */
+const RUN_STEPS_MAX = 2_000
 /** Stands for an operation: the item vanishes. */
 const VANISH = -1
-/** A value that nobody has read, nor anything it is a part of. */
-const UNREAD = '?'
-
 export class UndecidedError extends Error {}
 
 /**
@@ -90,6 +88,15 @@ export function byKey<Entry extends HistoryEntry>(history: readonly Entry[]): Ma
   return found
 }
 
+/** Unknown operations one after the other; where it leads with the first of them, and without. */
+interface Run {
+  readonly state: State
+  /** undefined where the others can't be then. */
+  readonly without: State | undefined
+  /** Those that made a number of a number. */
+  readonly sums: readonly number[]
+}
+
 /** A choice that was made, and the others that were open then. */
 interface Level {
   readonly placed: number
@@ -109,7 +116,7 @@ class Search {
   readonly #previous: readonly number[]
   /** Equal for operations of unknown outcome that can stand for each other. */
   readonly #classes: readonly string[]
-  readonly #read: ReadValues
+  readonly #shown: Shown
   readonly #done: Uint8Array
   readonly #seen = new Set<string>()
   readonly #stack: Level[] = []
@@ -118,13 +125,12 @@ class Search {
   #first = 0
   /** Known operations still to be placed. */
   #left: number
-  #runSteps = 0
 
   constructor(entries: readonly HistoryEntry[]) {
     this.#entries = entries
     this.#previous = previousOf(entries)
-    this.#read = new ReadValues(entries)
-    this.#classes = entries.map(({ operation }) => this.#classOf(operation))
+    this.#shown = new Shown(entries)
+    this.#classes = entries.map(({ operation }) => this.#shown.classOf(operation))
     this.#done = new Uint8Array(entries.length)
     this.#left = entries.filter(({ reply }) => reply !== undefined).length
   }
@@ -203,12 +209,7 @@ class Search {
     const known = window.filter((at) => this.#entries[at]?.reply !== undefined)
     const unknown = window.filter((at) => this.#entries[at]?.reply === undefined)
     unknown.unshift(VANISH)
-    return this.#different(unknown).filter((at) => {
-      const after = this.#step(this.#state, at)
-      if (after === undefined || isSame(after, this.#state)) return false
-      this.#runSteps = 0
-      return this.#leadsOn(this.#state, at, after, known, unknown)
-    })
+    return this.#different(unknown).filter((at) => this.#leadsOn(at, known, unknown))
   }
 
   /** Of operations of unknown outcome that can stand for each other, the first is enough. */
@@ -223,29 +224,47 @@ class Search {
     })
   }
 
-  /** Whether a run of unknown operations that has come to `at` is needed by a known one. */
-  #leadsOn(
-    before: State,
-    at: number,
-    after: State,
-    known: readonly number[],
-    unknown: readonly number[],
-  ): boolean {
-    if (known.some((next) => this.#isNeeded(before, at, after, next))) return true
-    const left = at === VANISH ? unknown : unknown.filter((other) => other !== at)
-    return this.#different(left).some((next) => {
-      if (++this.#runSteps > RUN_STEPS_MAX) return true
-      const end = this.#step(after, next)
-      if (end === undefined || isSame(end, after)) return false
-      const without = this.#step(before, next)
-      if (without !== undefined) {
-        if (isSame(without, end)) return false
-        // Where both orders lead to the same, one is enough.
-        const swapped = next < at ? this.#step(without, at) : undefined
-        if (swapped !== undefined && isSame(swapped, end)) return false
+  /**
+   * Whether some run that begins with `at` is needed by a known operation. It is followed
+   * together with the same run without `at`: where both come to the same, `at` is not needed.
+   * Of more runs than there are (an operation may be in one twice) none is left out.
+   */
+  #leadsOn(at: number, known: readonly number[], unknown: readonly number[]): boolean {
+    const after = this.#step(this.#state, at)
+    if (after === undefined || isSame(after, this.#state)) return false
+    if (known.some((next) => this.#isNeeded(this.#state, at, after, next))) return true
+    const seen = new Set<string>()
+    const runs: Run[] = [{ state: after, without: this.#state, sums: [] }]
+    let stepCount = 0
+    for (const run of runs) {
+      // Numbers could grow for ever: what made them is in a run no more often than it is there.
+      const left = unknown.filter((other) => other !== at && !run.sums.includes(other))
+      for (const next of this.#different(left)) {
+        if (++stepCount > RUN_STEPS_MAX) return true
+        const state = this.#step(run.state, next)
+        if (state === undefined || isSame(state, run.state)) continue
+        const without = run.without && this.#step(run.without, next)
+        if (without && isSame(without, state)) continue
+        if (run === runs[0] && without && next < at) {
+          // Where both orders lead to the same, one is enough.
+          const swapped = this.#step(without, at)
+          if (swapped && isSame(swapped, state)) continue
+        }
+        const isEnd = known.some((last) => {
+          if (!this.#isNeeded(run.state, next, state, last)) return false
+          const end = without && this.#step(without, last)
+          return !end || !isSame(end, this.#step(state, last) as State)
+        })
+        if (isEnd) return true
+        const isSum = next !== VANISH && isNumeric(state.item?.value ?? '')
+        const sums = isSum ? [...run.sums, next].sort((a, b) => a - b) : run.sums
+        const name = [nameOf(state), without && nameOf(without), sums].join()
+        if (seen.has(name)) continue
+        seen.add(name)
+        runs.push({ state, without, sums })
       }
-      return this.#leadsOn(after, next, end, known, left)
-    })
+    }
+    return false
   }
 
   /** Whether `next` can follow `at`, and not as well without it, or before it. */
@@ -263,20 +282,14 @@ class Search {
     if (at === VANISH) return vanish(state)
     const { operation, reply } = this.#entries[at] as HistoryEntry
     const after = step(state, operation, reply)
-    if (!after?.item || this.#read.has(after.item.value)) return after
-    return { ...after, item: { ...after.item, value: UNREAD, flags: 0 } }
-  }
-
-  #classOf(operation: Operation): string {
-    if (!('value' in operation) || this.#read.has(operation.value)) return JSON.stringify(operation)
-    return JSON.stringify({ ...operation, value: UNREAD, flags: 0 })
+    return after && this.#shown.of(after)
   }
 
   #place(at: number, others: Choices): boolean {
     const after = this.#step(this.#state, at)
     if (after === undefined) return false
     if (at !== VANISH) this.#done[at] = 1
-    const key = `${Buffer.from(this.#done.buffer).toString('latin1')}${describeState(after)}`
+    const key = `${Buffer.from(this.#done.buffer).toString('latin1')}${nameOf(after)}`
     if (this.#seen.has(key)) {
       if (at !== VANISH) this.#done[at] = 0
       return false
@@ -308,29 +321,7 @@ function previousOf(entries: readonly HistoryEntry[]): number[] {
   })
 }
 
-/**
- * What values can still matter. A text that is no part of any that was read never shows, nor
- * does what is made of it: all such are the same. A number may become any other.
- */
-class ReadValues {
-  readonly #values: string[]
-  readonly #known = new Map<string, boolean>()
-
-  constructor(entries: readonly HistoryEntry[]) {
-    this.#values = [...new Set(entries.flatMap(({ reply }) => reply?.value ?? []))]
-  }
-
-  has(value: string): boolean {
-    let isRead = this.#known.get(value)
-    if (isRead === undefined) {
-      isRead = value === '' || isNumeric(value) || this.#values.some((read) => read.includes(value))
-      this.#known.set(value, isRead)
-    }
-    return isRead
-  }
-}
-
-function describeState({ item, isFlushPending }: State): string {
+function nameOf({ item, isFlushPending }: State): string {
   if (!item) return isFlushPending ? '-f' : '-'
   const { value, unique, flags, isMortal, isStale, isWon } = item
   return `${[isFlushPending, isMortal, isStale, isWon].map(Number).join('')} ${flags} ${unique} ${value}`

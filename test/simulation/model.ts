@@ -129,7 +129,7 @@ export function step(
   operation: Operation,
   reply: Reply | undefined,
 ): State | undefined {
-  const { status, after, shown, marks } = run(state, operation)
+  const { status, after, shown, marks = '' } = run(state, operation)
   if (!reply) return after
   if (reply.status !== status) return undefined
   if (!shown) return after

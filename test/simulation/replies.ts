@@ -82,6 +82,9 @@ const STATUSES: Readonly<Record<Operation['kind'], readonly string[]>> = {
   ma: ['VA', 'EX', 'NF', 'CLIENT_ERROR'],
 }
 
+/** They first look, and what failed then changed nothing. */
+const READS: readonly Operation['kind'][] = ['get', 'gets', 'gat', 'gats', 'mg']
+
 /**
  * What became of a request, one entry for each of its keys, in their order. Where it is
  * `answered` each has its reply then; where it is `refused` none of it ever happens.
@@ -92,10 +95,9 @@ export function settle(entries: readonly HistoryEntry[], wire: WireReply, atMs: 
   const [{ operation }] = entries as readonly [HistoryEntry]
   const { line, hits } = wire
   if (line.startsWith('SERVER_ERROR ')) {
-    const { kind } = operation
-    if (kind === 'get' || kind === 'gets') return 'refused'
     if (line.startsWith('SERVER_ERROR outcome unknown')) return 'unknown'
-    if (!/^SERVER_ERROR (not stored|out of )/.test(line)) return 'surprise'
+    const isRead = READS.includes(operation.kind)
+    if (!isRead && !/^SERVER_ERROR (not stored|out of )/.test(line)) return 'surprise'
     return entries.length === 1 ? 'refused' : 'unknown' // of some of its keys, perhaps
   }
   const [status = ''] = line.split(' ')

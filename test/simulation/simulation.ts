@@ -199,6 +199,7 @@ class Simulation {
 
     this.#faults.stop()
     this.#limits.memoryBytes = Number.POSITIVE_INFINITY
+    for (const { server } of this.#servers) server?.setMemoryLimit(Number.POSITIVE_INFINITY)
     world.trace('!', () => 'faults stop')
     await this.#heal()
     for (const client of this.#clients) client.isStopped = true
