@@ -163,9 +163,9 @@ function withChange(history: HistoryEntry[], where: number, how: number): Histor
     ...(unique === undefined ? [] : [{ unique: String(Number(unique) - 1) }]),
   ]
   const change = changes[where % changes.length]
-  return history.map((entry) =>
-    entry === changed ? { ...entry, reply: { ...reply, ...change } } : entry,
-  )
+  // Another status says nothing of the item.
+  const next = change?.status === undefined ? { ...reply, ...change } : (change as Reply)
+  return history.map((entry) => (entry === changed ? { ...entry, reply: next } : entry))
 }
 
 /** Tries everything that may come next, always. */

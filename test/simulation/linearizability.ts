@@ -18,6 +18,7 @@ import {
   EMPTY,
   isNumeric,
   isOnlyRead,
+  isOnlySum,
   isSame,
   type Operation,
   type Reply,
@@ -25,6 +26,8 @@ import {
   step,
   vanish,
 } from './model.ts'
+import { Owed } from './owed.ts'
+import { ReachableNumbers } from './reachable-numbers.ts'
 import { Shown } from './shown.ts'
 
 export interface HistoryEntry {
@@ -117,6 +120,7 @@ class Search {
   /** Equal for operations of unknown outcome that can stand for each other. */
   readonly #classes: readonly string[]
   readonly #shown: Shown
+  readonly #owed: Owed
   readonly #done: Uint8Array
   readonly #seen = new Set<string>()
   readonly #stack: Level[] = []
@@ -125,11 +129,13 @@ class Search {
   #first = 0
   /** Known operations still to be placed. */
   #left: number
+  #numbers = new ReachableNumbers([], [])
 
   constructor(entries: readonly HistoryEntry[]) {
     this.#entries = entries
     this.#previous = previousOf(entries)
     this.#shown = new Shown(entries)
+    this.#owed = new Owed(entries)
     this.#classes = entries.map(({ operation }) => this.#shown.classOf(operation))
     this.#done = new Uint8Array(entries.length)
     this.#left = entries.filter(({ reply }) => reply !== undefined).length
@@ -209,6 +215,10 @@ class Search {
     const known = window.filter((at) => this.#entries[at]?.reply !== undefined)
     const unknown = window.filter((at) => this.#entries[at]?.reply === undefined)
     unknown.unshift(VANISH)
+    const entries = (places: readonly number[]) =>
+      places.flatMap((at) => (at === VANISH ? [] : [this.#entries[at] as HistoryEntry]))
+    const operations = entries(unknown).map(({ operation }) => operation)
+    this.#numbers = new ReachableNumbers(entries(known), operations)
     return this.#different(unknown).filter((at) => this.#leadsOn(at, known, unknown))
   }
 
@@ -232,6 +242,8 @@ class Search {
   #leadsOn(at: number, known: readonly number[], unknown: readonly number[]): boolean {
     const after = this.#step(this.#state, at)
     if (after === undefined || isSame(after, this.#state)) return false
+    if (!this.#owed.allows(after, this.#done) || this.#isIdleSum(this.#state, at, after))
+      return false
     if (known.some((next) => this.#isNeeded(this.#state, at, after, next))) return true
     const seen = new Set<string>()
     const runs: Run[] = [{ state: after, without: this.#state, sums: [] }]
@@ -243,6 +255,7 @@ class Search {
         if (++stepCount > RUN_STEPS_MAX) return true
         const state = this.#step(run.state, next)
         if (state === undefined || isSame(state, run.state)) continue
+        if (isSame(state, this.#state) || this.#isIdleSum(run.state, next, state)) continue
         const without = run.without && this.#step(run.without, next)
         if (without && isSame(without, state)) continue
         if (run === runs[0] && without && next < at) {
@@ -259,12 +272,24 @@ class Search {
         const isSum = next !== VANISH && isNumeric(state.item?.value ?? '')
         const sums = isSum ? [...run.sums, next].sort((a, b) => a - b) : run.sums
         const name = [nameOf(state), without && nameOf(without), sums].join()
-        if (seen.has(name)) continue
+        if (seen.has(name) || !this.#owed.allows(state, this.#done)) continue
         seen.add(name)
         runs.push({ state, without, sums })
       }
     }
     return false
+  }
+
+  /** Whether all that happened is that a number became one that leads to none of those to come. */
+  #isIdleSum(before: State, at: number, after: State): boolean {
+    const operation = this.#entries[at]?.operation
+    if (!operation || !isOnlySum(operation) || this.#shown.hasJoins) return false
+    if (!before.item || !after.item) return false
+    const { value } = after.item
+    if (!isNumeric(before.item.value) || !isNumeric(value) || this.#numbers.canBeFrom(value)) {
+      return false
+    }
+    return isSame({ ...before, item: { ...before.item, value } }, after)
   }
 
   /** Whether `next` can follow `at`, and not as well without it, or before it. */
@@ -290,7 +315,7 @@ class Search {
     if (after === undefined) return false
     if (at !== VANISH) this.#done[at] = 1
     const key = `${Buffer.from(this.#done.buffer).toString('latin1')}${nameOf(after)}`
-    if (this.#seen.has(key)) {
+    if (this.#seen.has(key) || !this.#owed.allows(after, this.#done)) {
       if (at !== VANISH) this.#done[at] = 0
       return false
     }

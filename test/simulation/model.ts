@@ -152,6 +152,14 @@ export function isOnlyRead({ kind, exptime }: { kind: string; exptime?: number }
   return kind === 'mg' && exptime === undefined && reply.marks?.includes('W') === false
 }
 
+/** Whether it changes nothing of an item but its number and its cas unique. */
+export function isOnlySum(operation: Operation): boolean {
+  if (operation.kind === 'ma') {
+    return operation.exptime === undefined && operation.explicit === undefined
+  }
+  return operation.kind === 'incr' || operation.kind === 'decr'
+}
+
 export function isSame(a: State, b: State): boolean {
   if (a === b) return true
   if (a.isFlushPending !== b.isFlushPending || a.newest !== b.newest) return false

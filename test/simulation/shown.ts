@@ -5,10 +5,11 @@
  * could tell from it, now or later (`of`); for an operation of unknown outcome, a name
  * that it shares with those that could have been instead of it (`classOf`).
  *
- * A text that is no part of any that was read never shows, nor does what is made of it.
- * A number may become any other.
+ * A text that is no part of any that was read never shows, nor does what is made of it;
+ * a number from which all that was ever added or taken away leads to none that was read.
  */
 import { isNumeric, type Operation, type Reply, type State } from './model.ts'
+import { joinedBy, Sums } from './sums.ts'
 
 /** A value that nobody has read, nor anything it is a part of. */
 const UNREAD = '?'
@@ -20,12 +21,16 @@ interface Entry {
 
 export class Shown {
   readonly #values: readonly string[]
+  readonly #numbers: readonly string[]
   readonly #isShown = new Map<string, boolean>()
   /** Cas uniques that somebody compares with. */
   readonly #compared: ReadonlySet<string>
   /** What is stored as stale takes over from the item before it who won, whatever that was. */
   readonly #hasLate: boolean
   readonly #hasEmptied: boolean
+  readonly #sums: Sums
+  /** Stands for all numbers that do not show, and is as far away. */
+  readonly #unreadNumber: string
 
   constructor(entries: readonly Entry[]) {
     const operations = entries.map(({ operation }) => operation)
@@ -35,10 +40,19 @@ export class Shown {
     this.#hasEmptied = operations.some(
       (operation) => operation.kind === 'md' && operation.isEmptied,
     )
-    const joined = operations.flatMap(joinedBy)
+    this.#sums = new Sums(operations)
+    const told = entries.flatMap(({ reply }) => [reply?.status ?? '', reply?.value ?? ''])
+    this.#numbers = [...new Set(told.filter(isNumeric))]
+    const last = this.#numbers.map(BigInt).reduce((a, b) => (a > b ? a : b), 0n)
+    this.#unreadNumber = String(last + 2n * this.#sums.reach + 1n)
+    const joined = operations.flatMap((operation) => joinedBy(operation) ?? [])
     const isEmptyShown =
       joined.some(isNumeric) || this.#values.some((value) => isJoinedFrom(value, joined))
     this.#isShown.set('', isEmptyShown)
+  }
+
+  get hasJoins(): boolean {
+    return this.#sums.hasJoins
   }
 
   of(state: State): State {
@@ -47,25 +61,40 @@ export class Shown {
     const { isMortal } = item
     const unique = this.#keeps(item.unique) ? item.unique : ''
     const isWon = this.#hasLate && item.isWon
-    return { ...state, item: { value: UNREAD, unique, flags: 0, isMortal, isStale: false, isWon } }
+    const value = this.#hidden(item.value)
+    return { ...state, item: { value, unique, flags: 0, isMortal, isStale: false, isWon } }
   }
 
   classOf(operation: Operation): string {
+    if (operation.kind === 'ma' && operation.initial !== undefined) {
+      const isShown = this.#shows(String(operation.initial))
+      return JSON.stringify(isShown ? operation : { ...operation, initial: UNREAD })
+    }
     if (!('value' in operation) || this.#shows(operation.value)) return JSON.stringify(operation)
-    const hidden = { ...operation, value: UNREAD, flags: 0 }
+    const hidden = { ...operation, value: this.#hidden(operation.value), flags: 0 }
     if (hidden.kind === 'ms' && hidden.explicit !== undefined && !this.#keeps(hidden.explicit)) {
       return JSON.stringify({ ...hidden, explicit: undefined })
     }
     return JSON.stringify(hidden)
   }
 
+  #hidden(value: string): string {
+    return isNumeric(value) ? this.#unreadNumber : UNREAD
+  }
+
   #shows(value: string): boolean {
     let isShown = this.#isShown.get(value)
     if (isShown === undefined) {
-      isShown = isNumeric(value) || this.#values.some((read) => read.includes(value))
+      const shown = isNumeric(value) ? this.#numbers : this.#values
+      isShown = shown.some((read) => this.#mayShow(value, read))
       this.#isShown.set(value, isShown)
     }
     return isShown
+  }
+
+  #mayShow(value: string, read: string): boolean {
+    if (isNumeric(value) || this.#sums.hasArithmetic) return this.#sums.leadsTo(value, read)
+    return read.includes(value)
   }
 
   /** What may be stored as stale asks which of two is larger; what is emptied keeps its own. */
@@ -79,15 +108,8 @@ function comparedBy(operation: Operation): string[] {
   return 'compare' in operation && operation.compare !== undefined ? [operation.compare] : []
 }
 
-function joinedBy(operation: Operation): string[] {
-  const { kind } = operation
-  const isJoin = kind === 'append' || kind === 'prepend'
-  if (isJoin) return [operation.value]
-  return kind === 'ms' && /[AP]/.test(operation.mode) ? [operation.value] : []
-}
-
 /** Whether it can be what was put together beginning with nothing. */
-function isJoinedFrom(value: string, parts: readonly string[]): boolean {
+export function isJoinedFrom(value: string, parts: readonly string[]): boolean {
   if (value === '') return true
   return parts.some(
     (part) =>
