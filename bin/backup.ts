@@ -4,28 +4,24 @@ import { fetchBackup } from '../src/client/backup-client.ts'
 import type { Address, Disk, Io } from '../src/io/io.ts'
 import type { ClusterStatus } from '../src/protocol/status.ts'
 import { type KeystoreHeader, readKeystore } from '../src/server/keystore/keystore-file.ts'
+import type { Cluster } from './cluster.ts'
 import { Progress } from './output.ts'
 import { fetchStatus } from './status.ts'
 
-export interface BackupOptions {
-  readonly path: string
-  /** Of servers; where none is named, a load balancer knows some. */
-  readonly server: Address | undefined
-  readonly balancers: readonly Address[]
-  /** Whether a file that is there may be replaced. */
-  readonly isForced: boolean
-}
-
-export async function backUp(io: Io, options: BackupOptions): Promise<void> {
-  const { path, server, balancers, isForced } = options
+/**
+ * @param cluster Where it names no server, a load balancer knows some.
+ * @param isForced Whether a file that is there may be replaced.
+ */
+export async function backUp(cluster: Cluster, path: string, isForced: boolean): Promise<void> {
+  const { io, asked, whom } = cluster
   const directory = dirname(path)
   const isThere = (await io.disk.list(directory)).includes(basename(path))
   if (isThere && !isForced) throw new Error(`${path} is there already: add --force to replace it`)
-  const servers = server ? [server] : serversOf(await fetchStatus(io, balancers))
+  const servers = whom === 'server' ? asked : serversOf(await fetchStatus(io, asked))
   const part = `${path}.tmp`
   const removal = removeAtSignal(io.disk, part)
   try {
-    const fetched = await fetchFromAny(io, servers, part)
+    const fetched = await fetchFromAny(cluster.servers, servers, part)
     const { header, itemCount } = await check(io.disk, part, path)
     await io.disk.rename(part, path)
     await io.disk.syncDirectory(directory)

@@ -3,6 +3,7 @@ import { type Command, InvalidArgumentError } from 'commander'
 import { type Logger, pino } from 'pino'
 import pretty from 'pino-pretty'
 import type { Address } from '../src/io/io.ts'
+import { ITEM_SIZE_BOUNDS } from '../src/protocol/commands.ts'
 
 export function parsePort(text: string): number {
   const port = Number(text)
@@ -64,6 +65,24 @@ export function parseBytes(text: string): number {
     throw new InvalidArgumentError('a size is like 512m or 2g.')
   }
   return bytes
+}
+
+export function parseItemSize(text: string): number {
+  const bytes = parseBytes(text)
+  const { min, max } = ITEM_SIZE_BOUNDS
+  if (bytes < min || bytes > max) {
+    throw new InvalidArgumentError(`at least ${min} and at most ${max} bytes.`)
+  }
+  return bytes
+}
+
+/** 0 for never. */
+export function parseSeconds(text: string): number {
+  const seconds = Number(text)
+  if (text.trim() === '' || !Number.isSafeInteger(seconds) || seconds < 0) {
+    throw new InvalidArgumentError('seconds, a whole number from 0 on.')
+  }
+  return seconds
 }
 
 /** Shorter than a restart takes, and servers would come and go. */

@@ -2,16 +2,18 @@
 /** The `store` command: parses flags, calls src, handles signals. */
 import { fileURLToPath } from 'node:url'
 import { Command, Option } from 'commander'
-import type { Address } from '../src/io/io.ts'
 import type { Logger } from '../src/io/logger.ts'
-import { createNodeIo, machineMemoryBytes } from '../src/io/node.ts'
+import { createNodeIo, machineMemoryBytes, openFilesMax } from '../src/io/node.ts'
 import { DISCOVER_POLICIES, type DiscoverPolicy } from '../src/lb/coordinator.ts'
 import { Balancer } from '../src/lb/lb.ts'
 import { SEGMENT_BYTES } from '../src/server/log/log-store.ts'
 import { SCRUB_INTERVAL_MS } from '../src/server/scrub.ts'
-import { Server } from '../src/server/server.ts'
+import { CONNECTIONS_MAX, Server } from '../src/server/server.ts'
+import { readAuthFile, usersOf } from './auth-file.ts'
 import { backUp } from './backup.ts'
+import { addClusterFlags, type ClusterFlags, clusterOf } from './cluster.ts'
 import { ESCAPES, printKeystore, printLog } from './inspect.ts'
+import { changeItemSize, printItemSize } from './item-size.ts'
 import { recoverServer } from './recover.ts'
 import { removeServer } from './remove.ts'
 import { restoreFrom } from './restore.ts'
@@ -21,11 +23,12 @@ import {
   balancersOf,
   createLogger,
   explain,
-  parseAddress,
   parseBytes,
   parseCount,
   parseEvictAfter,
+  parseItemSize,
   parsePort,
+  parseSeconds,
   parseSegmentBytes,
   parseVoters,
   runCommand,
@@ -36,12 +39,14 @@ import { verifyPath } from './verify.ts'
 
 const io = createNodeIo()
 
+/** What a server has open besides its clients' connections: logs, peers, backups. */
+const OWN_FILES_MAX = 200
+
 const program = new Command('store')
   .description('A durable, replicated key-value store that any memcached client can use.')
   .showHelpAfterError()
 
-program
-  .command('up')
+addClientsFlags(program.command('up'))
   .description('run a local cluster in the foreground: a load balancer and servers')
   .option('--servers <count>', 'how many servers', parseCount, 3)
   .option('--data <dir>', 'directory for all data', './data')
@@ -67,6 +72,25 @@ program
       return up(io, fileURLToPath(import.meta.url), { ...flags, memoryLimit })
     }),
   )
+
+/** Who may connect to a server, and what for. */
+function addClientsFlags(command: Command): Command {
+  return command
+    .option(
+      '--max-connections <count>',
+      'of clients to a server, at the same time',
+      parseCount,
+      CONNECTIONS_MAX,
+    )
+    .option(
+      '--idle-timeout <seconds>',
+      'close a connection over which nothing was asked for so long; 0 for never',
+      parseSeconds,
+      0,
+    )
+    .option('--auth-file <path>', 'clients have to log in: lines user:password')
+    .option('--enable-shutdown', "a client's shutdown command stops the server it is sent to")
+}
 
 interface BalancerFlags {
   readonly cip: string
@@ -123,9 +147,13 @@ interface ServerFlags extends BalancerFlags, BalancersFlags {
   readonly scrubInterval: number
   readonly memoryLimit?: number
   readonly diskReserve?: number
+  readonly maxConnections: number
+  readonly idleTimeout: number
+  readonly authFile?: string
+  readonly enableShutdown?: boolean
 }
 
-addBalancersFlags(program.command('addsrv'), 5001, 'servers')
+addClientsFlags(addBalancersFlags(program.command('addsrv'), 5001, 'servers'))
   .description('start a server, in the foreground')
   .option('--cip <host>', 'address for clients (TCP)', '127.0.0.1')
   .option('--cport <port>', 'port for clients (TCP)', parsePort, 7001)
@@ -163,6 +191,10 @@ addBalancersFlags(program.command('addsrv'), 5001, 'servers')
       const { cip, cport, sip, sport } = flags
       const directory = flags.data ?? `./data/srv-${cport}`
       const log = createLogger(`srv-${cport}`)
+      const { authFile } = flags
+      const users = authFile === undefined ? null : await readAuthFile(io.disk, authFile)
+      await warnOfOpenFiles(log, flags.maxConnections)
+      const stop = () => process.kill(process.pid, 'SIGTERM')
       const server = await runUntilStopped(() =>
         Server.start({
           io,
@@ -181,9 +213,13 @@ addBalancersFlags(program.command('addsrv'), 5001, 'servers')
             memoryBytes: (flags.memoryLimit ?? defaultMemoryLimit(1)) || Number.POSITIVE_INFINITY,
             diskReserveBytes: flags.diskReserve ?? null,
           },
+          connectionsMax: flags.maxConnections,
+          idleTimeoutMs: flags.idleTimeout * 1000,
+          ...(users ? { users: usersOf(users) } : {}),
+          ...(flags.enableShutdown ? { onShutdown: stop } : {}),
           onLeave: () => {
             log.info('removed from the cluster: stopping; started again, it joins again')
-            process.kill(process.pid, 'SIGTERM')
+            stop()
           },
           onFailure: failWith(log, directory),
         }),
@@ -195,31 +231,47 @@ addBalancersFlags(program.command('addsrv'), 5001, 'servers')
     }),
   )
 
-addBalancersFlags(program.command('status'), 5002, 'clients')
+addClusterFlags(program.command('status'))
   .description('print the members, their roles and positions, and who leads')
-  .option('--server <host:port>', 'ask this server instead of a load balancer', parseAddress)
   .option('--json', 'print one JSON object')
   .addHelpText('after', '\nExample:\n  store status --json')
-  .action((flags: BalancersFlags & { json?: boolean; server?: Address }) =>
+  .action((flags: ClusterFlags & { json?: boolean }) =>
     runCommand('store status', async () => {
-      const status = flags.server
-        ? await fetchStatus(io, [flags.server], 'server')
-        : await fetchStatus(io, balancersOf(flags))
+      const cluster = await clusterOf(io, flags)
+      const status = await fetchStatus(cluster.io, cluster.asked, cluster.whom)
       process.stdout.write(flags.json ? `${JSON.stringify(status)}\n` : describeStatus(status))
     }),
   )
 
-addBalancersFlags(program.command('remove <id>'), 5002, 'clients')
+addClusterFlags(program.command('remove <id>'))
   .description('take a server out of the cluster; it stops, and its data stays where it is')
-  .option('--server <host:port>', 'ask this server instead of a load balancer', parseAddress)
   .option('--timeout <ms>', 'give up after so long, and say why', parseCount, 30_000)
   .addHelpText('after', '\nExample:\n  store remove 4e1b20c7')
-  .action((id: string, flags: BalancersFlags & { server?: Address; timeout: number }) =>
-    runCommand('store remove', () =>
-      flags.server
-        ? removeServer(io, [flags.server], 'server', id, flags.timeout)
-        : removeServer(io, balancersOf(flags), 'load balancer', id, flags.timeout),
+  .action((id: string, flags: ClusterFlags & { timeout: number }) =>
+    runCommand('store remove', async () =>
+      removeServer(await clusterOf(io, flags), id, flags.timeout),
     ),
+  )
+
+addClusterFlags(program.command('item-size'))
+  .argument('[size]', 'the new one, like 4m', parseItemSize)
+  .description('print how long a value may be in this cluster, or change it')
+  .option('--timeout <ms>', 'give up after so long, and say why', parseCount, 30_000)
+  .addHelpText(
+    'after',
+    `
+It is a setting of the cluster, from 1k to 16m, and 1m at first. What is stored stays
+when it becomes smaller.
+
+Example:
+  store item-size 4m`,
+  )
+  .action((size: number | undefined, flags: ClusterFlags & { timeout: number }) =>
+    runCommand('store item-size', async () => {
+      const cluster = await clusterOf(io, flags)
+      if (size === undefined) await printItemSize(cluster)
+      else await changeItemSize(cluster, size, flags.timeout)
+    }),
   )
 
 program
@@ -234,9 +286,8 @@ program
     ),
   )
 
-addBalancersFlags(program.command('backup <file>'), 5002, 'clients')
+addClusterFlags(program.command('backup <file>'), 'take it from this server')
   .description('write all items of a live cluster, as of one entry of its log, to a file')
-  .option('--server <host:port>', 'take it from this server', parseAddress)
   .option('--force', 'replace a file that is there')
   .addHelpText(
     'after',
@@ -248,11 +299,10 @@ store keystore prints it, store verify checks it again, store restore makes a cl
 Example:
   store backup ./backup-$(date +%F)`,
   )
-  .action((path: string, flags: BalancersFlags & { server?: Address; force?: boolean }) =>
-    runCommand('store backup', () => {
-      const isForced = flags.force === true
-      return backUp(io, { path, server: flags.server, balancers: balancersOf(flags), isForced })
-    }),
+  .action((path: string, flags: ClusterFlags & { force?: boolean }) =>
+    runCommand('store backup', async () =>
+      backUp(await clusterOf(io, flags), path, flags.force === true),
+    ),
   )
 
 interface RestoreFlags {
@@ -367,6 +417,17 @@ Example:
 /** The rest is for the log's tail, for connections and for the system. */
 function defaultMemoryLimit(serverCount: number): number {
   return Math.floor(machineMemoryBytes() / 2 / serverCount)
+}
+
+/** A server whose files the system refuses ends; one that refuses connections goes on. */
+async function warnOfOpenFiles(log: Logger, maxConnections: number): Promise<void> {
+  const openMax = await openFilesMax()
+  const neededMax = maxConnections + OWN_FILES_MAX
+  if (openMax === null || openMax >= neededMax) return
+  log.warn(
+    {},
+    `--max-connections ${maxConnections} needs ${neededMax} open files, and this process may have ${openMax}: raise its limit (ulimit -n, LimitNOFILE=), or lower --max-connections`,
+  )
 }
 
 /** What others are told; an address that means "every address of this machine" is none. */

@@ -27,6 +27,10 @@ export interface UpOptions {
   readonly lbsport: number
   readonly memoryLimit?: number
   readonly diskReserve?: number
+  readonly maxConnections: number
+  readonly idleTimeout: number
+  readonly authFile?: string
+  readonly enableShutdown?: boolean
   readonly restart: boolean
 }
 
@@ -64,7 +68,8 @@ export async function up(io: Io, command: string, options: UpOptions): Promise<v
         process.exitCode = 1
         void stop()
       } else if (!options.restart || code === 0) {
-        say(`${member.name} ${how}`) // by itself and without a fault: it was removed
+        // By itself and without a fault: it was removed, or a client shut it down.
+        say(`${member.name} ${how}`)
       } else {
         const isSteady = io.clock.monotonicMs() - startedMs > STEADY_MS
         member.restartMs = isSteady ? RESTART_MS : member.restartMs
@@ -111,10 +116,13 @@ export async function up(io: Io, command: string, options: UpOptions): Promise<v
 
 function membersOf(options: UpOptions): Member[] {
   const { servers, data, cport, sport, lbcport, lbsport } = options
-  const { memoryLimit, diskReserve } = options
-  const limits = [
+  const { memoryLimit, diskReserve, maxConnections, idleTimeout, authFile } = options
+  const flags = [
     ...(memoryLimit === undefined ? [] : ['--memory-limit', memoryLimit]),
     ...(diskReserve === undefined ? [] : ['--disk-reserve', diskReserve]),
+    ...['--max-connections', maxConnections, '--idle-timeout', idleTimeout],
+    ...(authFile === undefined ? [] : ['--auth-file', authFile]),
+    ...(options.enableShutdown ? ['--enable-shutdown'] : []),
   ]
   const member = (name: string, args: (string | number)[]): Member => ({
     name,
@@ -131,7 +139,7 @@ function membersOf(options: UpOptions): Member[] {
       'addsrv',
       ...['--cport', cport + k, '--sport', sport + k],
       ...['--lbport', lbsport, '--data', `${data}/srv-${cport + k}`],
-      ...limits,
+      ...flags,
     ]),
   )
   return [balancer, ...rest]
@@ -145,13 +153,16 @@ function isComplete(status: ClusterStatus, { servers, cport }: UpOptions): boole
   return status.leader !== null && ours.length >= servers && voters.length >= Math.min(servers, 5)
 }
 
-function examples({ cport, lbcport }: UpOptions): string {
-  const flag = lbcport === 5002 ? '' : ` --lbport ${lbcport}`
+function examples({ cport, lbcport, authFile }: UpOptions): string {
+  const login = authFile === undefined ? '' : ` --auth-file ${authFile}`
+  const flag = (lbcport === 5002 ? '' : ` --lbport ${lbcport}`) + login
   return [
     'Try:',
     `  npx client set greeting hello${flag}`,
     `  npx client get greeting${flag}`,
-    `  printf 'set k 0 0 5\\r\\nhello\\r\\nget k\\r\\n' | nc -q1 127.0.0.1 ${cport}`,
+    ...(login
+      ? []
+      : [`  printf 'set k 0 0 5\\r\\nhello\\r\\nget k\\r\\n' | nc -q1 127.0.0.1 ${cport}`]),
     '',
     'Ctrl-C stops all of it.',
   ].join('\n')

@@ -1,5 +1,6 @@
 /** Fetches a backup from a server: one TCP connection, one line out, the file back. */
 import type { Address, Io, Timer } from '../io/io.ts'
+import { LoginError } from './login.ts'
 
 /** The server writes the file before it sends any of it. */
 const PREPARE_MS = 10 * 60_000
@@ -84,6 +85,7 @@ export function fetchBackup(io: Io, address: Address, sink: BackupSink): Promise
       onEnd: () =>
         void work.catch(() => {}).then(() => fail('it closed the connection before the end')),
       onClose: (error) => {
+        if (error instanceof LoginError) return fail(error.message)
         const code = error && 'code' in error ? ` (${error.code})` : ''
         const why = head?.length === 0 ? "can't be reached" : 'the connection was lost'
         void work.catch(() => {}).then(() => fail(`${why}${code}`))

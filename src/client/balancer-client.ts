@@ -1,5 +1,6 @@
 /** Asks load balancers: one TCP connection, one line out, lines until `end` back. */
 import type { Address, Io } from '../io/io.ts'
+import { LoginError } from './login.ts'
 
 /** Servers answer the same questions, on their port for clients. */
 export type Whom = 'load balancer' | 'server'
@@ -8,8 +9,8 @@ const TIMEOUT_MS = 3_000
 const ANSWER_BYTES_MAX = 1024 * 1024
 
 /**
- * @param command `get-servers` or `status`.
- * @returns the lines of the answer, without the last, `end`.
+ * @param command Such as `get-servers` or `status`; or one of memcached's that ends with `END`.
+ * @returns the lines of the answer, without the last.
  * @throws Error in one line that says what to look at.
  */
 function ask(io: Io, address: Address, command: string, whom: Whom): Promise<string[]> {
@@ -17,10 +18,11 @@ function ask(io: Io, address: Address, command: string, whom: Whom): Promise<str
   const start = whom === 'server' ? 'addsrv' : 'addlb'
   return new Promise((resolve, reject) => {
     let text = ''
-    const fail = (why: string) => {
+    const fail = (why: string) => end(new Error(why))
+    const end = (error: Error) => {
       timer.cancel()
       stream.destroy()
-      reject(new Error(why))
+      reject(error)
     }
     const timer = io.timers.after(TIMEOUT_MS, () =>
       fail(`${where} did not answer within ${TIMEOUT_MS} ms`),
@@ -29,7 +31,7 @@ function ask(io: Io, address: Address, command: string, whom: Whom): Promise<str
       onData(chunk) {
         text += chunk.toString('latin1')
         const lines = text.split('\r\n')
-        const end = lines.indexOf('end')
+        const end = lines.findIndex((line) => line === 'end' || line === 'END')
         if (end === -1) {
           if (text.length > ANSWER_BYTES_MAX) fail(`${where} does not speak this protocol`)
           return
@@ -40,6 +42,7 @@ function ask(io: Io, address: Address, command: string, whom: Whom): Promise<str
       },
       onEnd: () => fail(`${where} closed the connection without an answer`),
       onClose: (error) => {
+        if (error instanceof LoginError) return end(new LoginError(`${where} ${error.message}`))
         const code = error && 'code' in error ? String(error.code) : 'closed'
         fail(`${where} can't be reached (${code}): is it running? start one with: store ${start}`)
       },
@@ -51,7 +54,7 @@ function ask(io: Io, address: Address, command: string, whom: Whom): Promise<str
 /**
  * Asks one load balancer after the other until one can tell.
  * @param read What the lines say. @throws where they do not say it.
- * @throws Error with what each of them said.
+ * @throws LoginError at once; else Error with what each of them said.
  */
 export async function askBalancers<T>(
   io: Io,
@@ -65,6 +68,7 @@ export async function askBalancers<T>(
     try {
       return read(await ask(io, address, command, whom))
     } catch (error) {
+      if (error instanceof LoginError) throw error
       failures.push(error instanceof Error ? error.message : String(error))
     }
   }

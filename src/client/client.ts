@@ -10,6 +10,7 @@
 import type { Address, Io, Stream } from '../io/io.ts'
 import { createNodeIo } from '../io/node.ts'
 import { findServer } from './balancer-client.ts'
+import { type Login, LoginError, withLogin } from './login.ts'
 
 const TIMEOUT_MS = 5_000
 const KEY_BYTES_MAX = 250
@@ -34,13 +35,19 @@ export interface Client {
   close(): void
 }
 
+export interface ConnectOptions {
+  /** Where the servers were given an --auth-file. */
+  readonly login?: Login | null
+  readonly io?: Io
+}
+
 /** @param balancers Where load balancers answer clients: one, or several to ask in turn. */
 export async function connect(
   balancers: Address | readonly Address[],
-  io: Io = createNodeIo(),
+  { login = null, io = createNodeIo() }: ConnectOptions = {},
 ): Promise<Client> {
   const list = 'host' in balancers ? [balancers] : balancers
-  return new LineClient(io, await findServer(io, list))
+  return new LineClient(withLogin(io, login), await findServer(io, list))
 }
 
 /** A reply: its first line, and for a get the value. */
@@ -72,7 +79,8 @@ class LineClient implements Client {
         this.#takeReplies()
       },
       onEnd: () => this.#fail('closed the connection'),
-      onClose: (error) => this.#fail(error ? error.message : 'closed the connection'),
+      onClose: (error) =>
+        this.#fail(error ? error.message : 'closed the connection', error instanceof LoginError),
     })
   }
 
@@ -104,9 +112,9 @@ class LineClient implements Client {
     })
   }
 
-  /** Whoever waits does not learn what became of the request. */
-  #fail(why: string): void {
-    this.#failure ??= new StoreError(`${this.#server}: ${why}`, false)
+  /** Whoever waits does not learn what became of the request, unless that is definite. */
+  #fail(why: string, definite = false): void {
+    this.#failure ??= new StoreError(`${this.#server}: ${why}`, definite)
     this.#stream.destroy()
     for (const { reject, timer } of this.#waiting.splice(0)) {
       timer.cancel()

@@ -366,6 +366,13 @@ export function machineMemoryBytes(): number {
   return constrained > 0 ? Math.min(os.totalmem(), constrained) : os.totalmem()
 }
 
+/** How many files and sockets this process may have open; null where the system does not say. */
+export async function openFilesMax(): Promise<number | null> {
+  const limits = await readFile('/proc/self/limits', 'latin1').catch(() => '')
+  const count = /^Max open files +(\d+) /m.exec(limits)?.[1]
+  return count === undefined ? null : Number(count)
+}
+
 export function codeOf(error: unknown): string | undefined {
   return error instanceof Error && 'code' in error ? String(error.code) : undefined
 }

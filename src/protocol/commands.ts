@@ -16,6 +16,7 @@
  *
  *     compare=<cas unique>    nothing happens where the item has another one
  *     unique=<cas unique>     the item's next one, in place of the log's index
+ *     win                     who asks first for a stale item wins
  *     stale                   the item goes on, marked as out of date
  *     clear                   the item goes on, without its value
  *     flags=<flags>           of an item that is cleared
@@ -52,6 +53,7 @@ export type StoreVerb = (typeof STORE_VERBS)[number]
 const OPTIONS = {
   compare: canonicalUint64,
   unique: canonicalUint64,
+  win: null,
   stale: null,
   clear: null,
   flags: canonicalFlags,
@@ -78,7 +80,7 @@ const OPTIONS_OF: Readonly<Record<string, readonly OptionName[]>> = {
   delete: ['compare', 'unique', 'stale', 'clear', 'flags', 'exptime', 'base64'],
   incr: ['compare', 'unique', 'exptime', 'vivify', 'initial', 'base64'],
   decr: ['compare', 'unique', 'exptime', 'vivify', 'initial', 'base64'],
-  get: ['unique', 'exptime', 'vivify', 'recache', 'base64'],
+  get: ['win', 'unique', 'exptime', 'vivify', 'recache', 'base64'],
 }
 
 export interface StoreCommand {

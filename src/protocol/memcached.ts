@@ -193,10 +193,10 @@ export class RequestDecoder {
     lineStart: number,
     lineLength: number,
   ): Request | null {
-    const operandCount = verb === 'cas' ? 6 : 5
     const [, key = '', flagsText = '', exptimeText = '', bytesText = '', casText = ''] = words
-    if (words.length < operandCount) return refuse(FORMAT_ERROR)
-    const noreply = words.length > operandCount && words.at(-1) === 'noreply'
+    // A cas without its unique announces a block all the same.
+    if (words.length < 5) return refuse(FORMAT_ERROR)
+    const noreply = words.at(-1) === 'noreply'
     const valueBytes = parseLength(bytesText)
     if (valueBytes === null) return refuse(FORMAT_ERROR)
 

@@ -163,7 +163,8 @@ export function parseMetaGet(words: readonly string[]): Parsed<MetaGet> {
   if ('error' in flags) return flags
   const { tokens, ...meta } = flags
   const names = { T: 'exptime', N: 'vivify', R: 'recache' } as const
-  const options = optionWords(flags, tokens.has('N') ? { ...names, E: 'unique' } : names)
+  const asked = optionWords(flags, tokens.has('N') ? { ...names, E: 'unique' } : names)
+  const options = ['win', ...asked]
   const known = tokens.get('C')
   return {
     meta,

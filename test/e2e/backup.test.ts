@@ -207,9 +207,9 @@ describe('what goes wrong is one clear line, and leaves nothing half', () => {
     expect(files()).toEqual(['b', 'bad'])
   })
 
-  /** A server that answers whatever asks with these bytes, and closes. */
+  /** A server that says its version, answers whatever asks with these bytes, and closes. */
   async function answering(text: string): Promise<net.Server & { port: number }> {
-    const server = net.createServer((socket) => socket.end(text))
+    const server = net.createServer((socket) => socket.end(`VERSION 1.6.45\r\n${text}`))
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
     return Object.assign(server, { port: (server.address() as net.AddressInfo).port })
   }

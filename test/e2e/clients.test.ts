@@ -1,11 +1,10 @@
-/** Clients that know nothing of this store: nc, and a memcached library from npm. */
+/** Clients that know nothing of this store, without a library (test/clients has those). */
 import { execFile, spawnSync } from 'node:child_process'
 import dgram from 'node:dgram'
 import { readdirSync, readFileSync } from 'node:fs'
 import net from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import Memcached from 'memcached'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { commandPath, eventually, type ServerProcess, TestCluster } from './cluster.ts'
 
@@ -206,36 +205,6 @@ describe('plain sockets', () => {
   })
 })
 
-describe('the npm package memcached, unchanged', () => {
-  test.each([0, 1, 2])('works against server %i', async (at) => {
-    const client = new Memcached(`127.0.0.1:${cluster.servers[at]?.cport}`)
-    const set = promisify(client.set).bind(client)
-    const get = promisify(client.get).bind(client)
-    const gets = promisify(client.gets).bind(client)
-    const cas = promisify(client.cas).bind(client)
-    const add = promisify(client.add).bind(client)
-    const del = promisify(client.del).bind(client)
-    try {
-      expect(await set('lib', 'a value with \r\n in it', 0)).toBe(true)
-      expect(await get('lib')).toBe('a value with \r\n in it')
-      expect(await set('object', { nested: [1, 2, 3] }, 0)).toBe(true)
-      expect(await get('object')).toEqual({ nested: [1, 2, 3] })
-      const found = (await gets('lib')) as { cas: string }
-      expect(await cas('lib', 'swapped', found.cas, 0)).toBe(true)
-      expect(await cas('lib', 'too late', found.cas, 0)).toBe(false)
-      expect(await get('lib')).toBe('swapped')
-      await expect(add('lib', 'x', 0)).rejects.toThrow()
-      expect(await del('lib')).toBe(true)
-      expect(await get('lib')).toBeUndefined()
-      const many = Array.from({ length: 200 }, (_, n) => `many-${n}`)
-      await Promise.all(many.map((key) => set(key, key, 0)))
-      expect(await Promise.all(many.map((key) => get(key)))).toEqual(many)
-    } finally {
-      client.end()
-    }
-  })
-})
-
 describe('the client command', () => {
   const client = (...args: string[]) =>
     run(process.execPath, [commandPath('client'), ...args, '--lbport', String(cluster.lbcport)])
@@ -285,6 +254,6 @@ test('log and keystore are text: what a client wrote can be read off them', asyn
   await cluster.ready()
   const keystore = readFileSync(join(group, 'keystore'), 'latin1')
   expect(keystore).toMatch(/^keystore 2 [0-9a-f]{16} 0 \d+ \d+ \d{13} 0 \d+ \{"members":/)
-  expect(keystore).toMatch(/\nreadable 7 0 \d+ 11\r\nhello world\r\n/)
+  expect(keystore).toMatch(/\nreadable 7 0 \d+ 0 11\r\nhello world\r\n/)
   expect(keystore).toMatch(/\nend [0-9a-f]{8}\n$/)
 })

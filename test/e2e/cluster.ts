@@ -10,6 +10,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fetchStatus } from '../../bin/status.ts'
+import type { Io } from '../../src/io/io.ts'
 import { createNodeIo } from '../../src/io/node.ts'
 import type { ClusterStatus } from '../../src/protocol/status.ts'
 
@@ -108,6 +109,8 @@ export class TestCluster {
   /** Of every server. */
   readonly #flags: readonly string[]
   #balancer: ChildProcess | null = null
+  /** Reaches the servers; to be replaced where they want a login. */
+  serversIo: Io = io
   /** What the processes wrote to standard error. */
   log = ''
 
@@ -228,7 +231,8 @@ export class TestCluster {
     )
     // Asked themselves: a load balancer takes a server that has just been killed for alive.
     const isReady = async ({ place, cport }: ServerProcess) => {
-      const { members } = await fetchStatus(io, [{ host: place.cip, port: cport }], 'server')
+      const address = { host: place.cip, port: cport }
+      const { members } = await fetchStatus(this.serversIo, [address], 'server')
       const self = members.find((member) => member.cport === cport)
       return self?.voter && (self.appliedIndex ?? 0) >= committed
     }

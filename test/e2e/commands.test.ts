@@ -132,6 +132,28 @@ describe('store up', () => {
     expect(await memberPids()).toHaveLength(3)
   })
 
+  test('hands its flags about clients to its servers; one that a client shuts down stays down', {
+    timeout: 60_000,
+  }, async () => {
+    writeFileSync(join(directory, 'users'), 'anna:secret\n')
+    const flags = ['--max-connections', '50', '--idle-timeout', '600', '--enable-shutdown']
+    const running = await up(...flags, '--auth-file', 'users')
+    expect(running.output()).toMatch(/npx client get greeting .*--auth-file users\n/)
+    const client = await TextClient.connect(firstPort)
+    if (!client) throw new Error('nobody listens')
+    expect(await client.request('get k\r\n')).toBe('CLIENT_ERROR unauthenticated')
+    expect(await client.request('set auth 0 0 11\r\nanna secret\r\n')).toBe('STORED')
+    const settings: string[] = []
+    let line = await client.request('stats settings\r\n')
+    for (; line.startsWith('STAT '); line = await client.line()) settings.push(line.slice(5))
+    expect(settings).toEqual(expect.arrayContaining(['maxconns 50', 'idle_timeout 600']))
+    expect(await client.request('shutdown\r\n')).toBe('CLOSED')
+    await eventually('the report', () =>
+      running.output().includes(`srv-${firstPort} ended with exit status 0\n`),
+    )
+    expect(await memberPids()).toHaveLength(3)
+  })
+
   test('killed with -9, it takes its members along', { timeout: 60_000 }, async () => {
     const running = await up()
     expect(await memberPids()).toHaveLength(4)
@@ -240,10 +262,29 @@ describe('refusals are one clear line and exit status 1', () => {
     )
   })
 
-  test('a flag that is none', async () => {
-    const { code, stderr } = await failure('addsrv', '--cport', 'many')
+  test.each([
+    ['--cport', 'many', /a port is a number from 1 to 65535/],
+    ['--max-connections', '0', /a whole number from 1 on/],
+    ['--idle-timeout', '-1', /seconds, a whole number from 0 on/],
+    ['--idle-timeout', '1.5', /seconds, a whole number from 0 on/],
+  ])('a flag that is none: %s %s', async (flag, value, why) => {
+    const { code, stderr } = await failure('addsrv', flag, value)
     expect(code).toBe(1)
-    expect(stderr).toMatch(/a port is a number from 1 to 65535/)
+    expect(stderr).toMatch(why)
+  })
+
+  test('users that are none', async () => {
+    writeFileSync(join(directory, 'users'), 'anna:secret\nbob\n')
+    const flags = ['--cport', firstPort, '--sport', firstPort + 1, '--auth-file']
+    const malformed = await failure('addsrv', ...flags, 'users')
+    expect(malformed.code).toBe(1)
+    expect(malformed.stderr).toMatch(/^store addsrv: users: line 2 is not user:password.*\n$/)
+    const missing = await failure('addsrv', ...flags, 'none')
+    expect(missing.code).toBe(1)
+    expect(missing.stderr).toBe('store addsrv: none is not there: check --auth-file\n')
+    const unreadable = await failure('addsrv', ...flags, '.')
+    expect(unreadable.stderr).toBe("store addsrv: . can't be read (EISDIR): check --auth-file\n")
+    expect(readdirSync(directory)).toEqual(['users']) // nothing was begun
   })
 
   test('a damaged identity', async () => {
@@ -259,6 +300,25 @@ describe('refusals are one clear line and exit status 1', () => {
 })
 
 describe('a server on its own', () => {
+  test.runIf(process.platform === 'linux')(
+    'says at its start that it may not have as many open files as connections',
+    async () => {
+      const shell = 'ulimit -n 500; exec "$0" "$@"'
+      const ports = ['--cport', firstPort, '--sport', firstPort + 1].map(String)
+      const warned = run('sh', ['-c', shell, process.execPath, store, 'addsrv', ...ports], {
+        cwd: directory,
+      })
+      started.push(warned.child)
+      warned.catch(() => {}) // it is killed
+      let log = ''
+      warned.child.stderr?.on('data', (chunk) => {
+        log += chunk
+      })
+      await eventually('the server', () => log.includes('for clients at'))
+      expect(log).toMatch(/--max-connections 10000 needs \d+ open files, and .* may have 500:/)
+    },
+  )
+
   test('keeps trying its load balancer, says so, and refuses writes with the reason', {
     timeout: 30_000,
   }, async () => {

@@ -667,7 +667,7 @@ async function confuseClients(): Promise<void> {
       socket.on('error', () => {})
       socket.on('data', (request) => {
         if (String(request).startsWith('get-servers')) socket.write(`127.0.0.1:${port}\r\nend\r\n`)
-        else socket.end(cut)
+        else socket.end(`VERSION 1.6.45\r\n${cut}`)
       })
     })
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))

@@ -36,17 +36,17 @@ export class TextClient {
 
   /** One reply line; `CLOSED` where the connection ended first. */
   async set(key: string, value: string): Promise<string> {
-    return this.#request(`set ${key} 0 0 ${Buffer.byteLength(value)}\r\n${value}\r\n`)
+    return this.request(`set ${key} 0 0 ${Buffer.byteLength(value)}\r\n${value}\r\n`)
   }
 
   /** The values of all keys that are there. @throws where the store answers with an error. */
   async get(keys: readonly string[]): Promise<Map<string, string>> {
     const found = new Map<string, string>()
-    let line = await this.#request(`get ${keys.join(' ')}\r\n`)
+    let line = await this.request(`get ${keys.join(' ')}\r\n`)
     while (line.startsWith('VALUE ')) {
       const [, key = ''] = line.split(' ')
-      found.set(key, await this.#line())
-      line = await this.#line()
+      found.set(key, await this.line())
+      line = await this.line()
     }
     if (line !== 'END') throw new Error(line)
     return found
@@ -56,17 +56,19 @@ export class TextClient {
     this.#socket.destroy()
   }
 
-  #request(text: string): Promise<string> {
+  /** The first line of the reply to `text`. */
+  request(text: string): Promise<string> {
     if (this.#isClosed) return Promise.resolve('CLOSED')
     this.#socket.write(text)
-    return this.#line()
+    return this.line()
   }
 
-  #line(): Promise<string> {
+  /** The next one, sent or to come. */
+  line(): Promise<string> {
     return new Promise((resolve) => {
       this.#waiting = resolve
-      if (this.#isClosed) resolve('CLOSED')
       this.#answer()
+      if (this.#isClosed) resolve('CLOSED')
     })
   }
 

@@ -116,10 +116,35 @@ describe('memory', () => {
 
   test.each([
     [`add k 0 0 100\r\n${value}\r\n`, true],
-    [`cas k 0 0 100 7\r\n${value}\r\n`, true],
+    [`set k 0 0 100\r\n${value}\r\n`, true],
+    [`append k 0 0 100 vivify=0\r\n${value}\r\n`, true],
+    ['incr k 1 vivify=0\r\n', true],
+    ['get k vivify=30\r\n', true],
+    // These make no item.
+    [`replace k 0 0 100\r\n${value}\r\n`, false],
+    [`cas k 0 0 100 7\r\n${value}\r\n`, false],
+    [`append k 0 0 100\r\n${value}\r\n`, false],
+    ['incr k 1\r\n', false],
+    ['get k exptime=30\r\n', false],
+    ['touch k 30\r\n', false],
     ['delete k\r\n', false],
-  ])('at the limit %j is refused: %s', (command, isLacking) => {
+    ['flush_all 0\r\n', false],
+  ])('where nothing is, at the limit %j is refused: %s', (command, isLacking) => {
     expect(lacksMemory(Buffer.from(command), memory(0, 1_000))).toBe(isLacking)
+  })
+
+  test.each([
+    ['replace k 0 0 1\r\nx\r\n', 1, false],
+    ['append k 0 0 1\r\nx\r\n', 1, true],
+    ['prepend k 0 0 0\r\n\r\n', 1, false],
+    // A number may become as long as any.
+    ['incr k 1\r\n', 1, true],
+    ['incr k 1\r\n', 20, false],
+    ['get k exptime=30 recache=1\r\n', 5, false],
+    ['touch k 0\r\n', 5, false],
+    ['delete k stale exptime=30\r\n', 5, false],
+  ])('at the limit %j over a value of %d bytes is refused: %s', (command, bytes, isLacking) => {
+    expect(lacksMemory(Buffer.from(command), memory(0, 1_000, 0, bytes))).toBe(isLacking)
   })
 
   test('a store knows what its items take', () => {

@@ -2,9 +2,12 @@
 import { expect, test } from 'vitest'
 import type { Stream, StreamHandler } from '../../src/io/io.ts'
 import { type Backup, Backups } from '../../src/server/backup.ts'
-import { Connection, type Store } from '../../src/server/connection.ts'
+import { Connection } from '../../src/server/connection.ts'
+import type { Lane } from '../../src/server/node.ts'
+import type { WriteOutcome } from '../../src/server/peer-messages.ts'
 import { ManualTimers, settle } from '../io/manual-timers.ts'
 import { MemoryDisk } from '../io/memory-disk.ts'
+import { ReplicaStore } from './client.ts'
 
 const PATH = 'data/keystore'
 const BYTES = 1_000_000
@@ -47,15 +50,15 @@ function connect(open: () => Promise<Backup>, timers = new ManualTimers()) {
     },
     destroy: close,
   }
-  const store: Store = {
-    write: (_lane, _command, done) => done({ kind: 'applied', reply: 'STORED', index: 1 }),
+  const store = Object.assign(new ReplicaStore(), {
+    write: (_lane: Lane, _command: Buffer, done: (outcome: WriteOutcome) => void) =>
+      done({ kind: 'applied', reply: 'STORED', index: 1 }),
     answer: () => 'x 1\r\nend\r\n',
-    remove: () => '',
-    barrier: (done) => done(null),
-    get: () => undefined,
+    barrier: (done: (failure: null) => void) => done(null),
     openBackup: open,
-  }
-  new Connection(fake, store, timers, () => {})
+  })
+  const clock = { monotonicMs: () => 0, wallMs: () => 0 }
+  new Connection(fake, store, { timers, clock }, () => {})
   const settled = async () => {
     for (let round = 0; round < 5; round++) {
       timers.fire()

@@ -1,90 +1,31 @@
 /** One client connection over a store that answers when the test says so. */
-import { expect, test } from 'vitest'
-import type { Stream, StreamHandler, Timers } from '../../src/io/io.ts'
-import { Connection, type Store } from '../../src/server/connection.ts'
+import { describe, expect, test } from 'vitest'
 import type { WriteOutcome } from '../../src/server/peer-messages.ts'
-
-type Barrier = (failure: string | null) => void
-
-function connect() {
-  const items = new Map<string, string>()
-  const barriers: Barrier[] = []
-  const writes: ((outcome: WriteOutcome) => void)[] = []
-  const soon: (() => void)[] = []
-  const timers: Timers = {
-    after: () => ({ cancel: () => {} }),
-    soon: (fn) => void soon.push(fn),
-  }
-  let handler: StreamHandler | null = null
-  let sent = ''
-  const stream: Stream = {
-    remote: { host: 'client', port: 1 },
-    handle: (given) => {
-      handler = given
-    },
-    write: (chunk) => {
-      sent += Buffer.from(chunk as Buffer).toString('latin1')
-      return true
-    },
-    writeAll: (chunks) => {
-      sent += Buffer.concat(chunks).toString('latin1')
-      return true
-    },
-    bufferedBytes: 0,
-    pause: () => {},
-    resume: () => {},
-    end: () => {},
-    destroy: () => {},
-  }
-  const store: Store = {
-    write: (_, __, done) => void writes.push(done),
-    answer: () => '',
-    remove: () => '',
-    openBackup: () => Promise.reject(new Error('none')),
-    barrier: (done) => void barriers.push(done),
-    get: (key) => {
-      const value = items.get(key)
-      if (value === undefined) return undefined
-      return { flags: 0, expiresAtMs: 0, casUnique: 1, marks: 0, value: Buffer.from(value) }
-    },
-  }
-  new Connection(stream, store, timers, () => {})
-  return {
-    items,
-    barriers,
-    writes,
-    receive: (text: string) => handler?.onData(Buffer.from(text)),
-    /** What the client has read since the last call. */
-    replies: () => {
-      for (const fn of soon.splice(0)) fn()
-      const text = sent
-      sent = ''
-      return text
-    },
-  }
-}
+import { Client, ReplicaStore } from './client.ts'
 
 test('overlapping reads never see less than the one before them', () => {
-  const { items, barriers, receive, replies } = connect()
-  items.set('k', 'old')
-  receive('get k\r\nget k\r\n')
-  const [first, second] = barriers
+  const client = new Client()
+  const { store } = client
+  store.apply('set k 0 0 3\r\nold\r\n')
+  client.receive('get k\r\nget k\r\n')
+  const [first, second] = store.barriers
   second?.(null) // the answer to the first question was lost, the second one's came
-  expect(replies()).toBe('')
-  items.set('k', 'new')
+  expect(client.replies()).toBe('')
+  store.apply('set k 0 0 3\r\nnew\r\n')
   first?.(null)
   const value = 'VALUE k 0 3\r\nnew\r\nEND\r\n'
-  expect(replies()).toBe(value + value)
+  expect(client.replies()).toBe(value + value)
 })
 
 test('a read that failed holds back none behind it', () => {
-  const { items, barriers, receive, replies } = connect()
-  items.set('k', 'v')
-  receive('get k\r\nget k\r\n')
-  const [first, second] = barriers
+  const client = new Client()
+  const { store } = client
+  store.apply('set k 0 0 1\r\nv\r\n')
+  client.receive('get k\r\nget k\r\n')
+  const [first, second] = store.barriers
   second?.(null)
   first?.('no leader')
-  expect(replies()).toBe('SERVER_ERROR no leader\r\nVALUE k 0 1\r\nv\r\nEND\r\n')
+  expect(client.replies()).toBe('SERVER_ERROR no leader\r\nVALUE k 0 1\r\nv\r\nEND\r\n')
 })
 
 test.each<[WriteOutcome, string]>([
@@ -97,8 +38,429 @@ test.each<[WriteOutcome, string]>([
     'SERVER_ERROR out of disk space',
   ],
 ])('a write that ended as %j', (outcome, line) => {
-  const client = connect()
+  const client = new Client()
   client.receive('set k 0 0 1\r\nx\r\n')
-  client.writes[0]?.(outcome)
+  client.store.finishWrite(outcome)
   expect(client.replies()).toBe(`${line}\r\n`)
+})
+
+/** With items that are there before. */
+function clientWith(...commands: string[]): Client {
+  const store = new ReplicaStore()
+  for (const command of commands) store.apply(command)
+  store.log.length = 0
+  return new Client(store)
+}
+
+const K = 'set k 7 100 1\r\nx\r\n'
+
+describe('reads that change something', () => {
+  test.each([
+    ['gat 100 k missing', 'VALUE k 7 1\r\nx\r\nEND\r\n', []],
+    ['gat 50 k missing', 'VALUE k 7 1\r\nx\r\nEND\r\n', ['get k exptime=50']],
+    [
+      'gats 50 k k',
+      'VALUE k 7 1 1\r\nx\r\nVALUE k 7 1 1\r\nx\r\nEND\r\n',
+      ['get k exptime=50', 'get k exptime=50'],
+    ],
+    ['gat -1 k', 'VALUE k 7 1\r\nx\r\nEND\r\n', ['get k exptime=-1']],
+    ['gat 50 missing', 'END\r\n', []],
+    ['mg k v t', 'VA 1 t100\r\nx\r\n', []],
+    ['mg k T100 t', 'HD t100\r\n', []],
+    ['mg k T50 t', 'HD t50\r\n', ['get k win exptime=50']],
+    ['mg k R100 t', 'HD t100\r\n', []],
+    ['mg k R101 t', 'HD t100 W\r\n', ['get k win recache=101']],
+    ['mg k N30 t', 'HD t100\r\n', []],
+    ['mg new N30 t c', 'HD t30 c2 W\r\n', ['get new win vivify=30']],
+    ['mg new N30 E77 c', 'HD c77 W\r\n', ['get new win vivify=30 unique=77']],
+    ['mg missing T30', 'EN\r\n', []],
+    ['me k', 'ME k exp=100 la=0 cas=1 fetch=no cls=1 size=48\r\n', []],
+  ])('%s', (line, reply, log) => {
+    const client = clientWith(K)
+    expect(client.say(`${line}\r\n`)).toBe(reply)
+    expect(client.store.log).toEqual(log.map((command) => `${command}\r\n`))
+  })
+
+  test('the one who wins is logged, and nobody after', () => {
+    const client = clientWith(K, 'delete k stale\r\n')
+    expect(client.say('mg k\r\nmg k\r\nget k\r\n')).toBe(
+      'HD X W\r\nHD Z X\r\nVALUE k 7 1\r\nx\r\nEND\r\n',
+    )
+    expect(client.store.log).toEqual(['get k win\r\n'])
+  })
+
+  test('writes and reads behind one wait for it, and it for those before', () => {
+    const client = clientWith(K)
+    const { store } = client
+    client.receive('set a 0 0 1\r\n1\r\nmg k T50 t\r\nget k a\r\nset a 0 0 1\r\n2\r\nget a\r\n')
+    // The first write, nothing else.
+    expect([store.writes.length, store.barriers.length]).toEqual([1, 0])
+    store.finishWrite()
+    expect(client.replies()).toBe('STORED\r\n')
+    // Both reads are asked about, the write behind them waits.
+    expect([store.writes.length, store.barriers.length]).toEqual([0, 2])
+    store.confirm()
+    store.confirm()
+    expect(store.writes.map(({ command }) => `${command}`)).toEqual(['get k win exptime=50\r\n'])
+    expect(client.replies()).toBe('')
+    store.finishWrite()
+    expect(client.replies()).toBe('HD t50\r\n')
+    // What was confirmed before it took effect is asked about again.
+    expect([store.writes.length, store.barriers.length]).toEqual([0, 1])
+    store.confirm()
+    expect(client.replies()).toBe('VALUE k 7 1\r\nx\r\nVALUE a 0 1\r\n1\r\nEND\r\n')
+    expect(client.settle()).toBe('STORED\r\nVALUE a 0 1\r\n2\r\nEND\r\n')
+    expect(store.log).toHaveLength(3)
+  })
+
+  test('a read behind one sees what others did up to its own confirmation', () => {
+    const client = clientWith(K)
+    const { store } = client
+    client.receive('mg k T50\r\nget k\r\n')
+    store.confirm()
+    store.confirm()
+    store.finishWrite()
+    store.apply('set k 0 0 1\r\ny\r\n')
+    store.confirm()
+    expect(client.replies()).toBe('HD\r\nVALUE k 0 1\r\ny\r\nEND\r\n')
+  })
+
+  test('the answer is of the moment at which it was applied', () => {
+    const client = clientWith(K)
+    const { store } = client
+    client.receive('gats 50 k\r\n')
+    store.confirm()
+    store.apply('set k 9 0 2\r\nyy\r\n')
+    store.finishWrite()
+    expect(client.replies()).toBe('VALUE k 9 2 2\r\nyy\r\nEND\r\n')
+    client.receive('gat 60 k\r\n')
+    store.confirm()
+    store.apply('delete k\r\n')
+    store.finishWrite()
+    expect(client.replies()).toBe('END\r\n')
+  })
+
+  test('somebody else was first: of two that would win one does', () => {
+    const store = clientWith(K, 'delete k stale\r\n').store
+    const clients = [new Client(store), new Client(store)]
+    for (const client of clients) client.receive('mg k\r\n')
+    store.confirm()
+    store.confirm()
+    expect(store.writes).toHaveLength(2)
+    store.finishWrite()
+    store.finishWrite()
+    expect(clients.map((client) => client.replies())).toEqual(['HD X W\r\n', 'HD Z X\r\n'])
+  })
+
+  test.each<[WriteOutcome, string]>([
+    [{ kind: 'notStored', why: 'no' }, 'SERVER_ERROR not stored: no'],
+    [{ kind: 'unknown', why: 'lost' }, 'SERVER_ERROR outcome unknown: lost'],
+    [
+      { kind: 'notStored', why: 'out of memory storing object', lacks: 'memory' },
+      'SERVER_ERROR out of memory storing object',
+    ],
+  ])('one that could not be logged: %j', (outcome, line) => {
+    const client = clientWith(K)
+    const { store } = client
+    client.receive('gat 50 k k\r\nmg k T50\r\nget k\r\n')
+    store.confirm()
+    store.confirm()
+    store.confirm()
+    store.finishWrite(outcome)
+    expect(client.replies()).toBe('')
+    store.finishWrite()
+    expect(client.settle()).toBe(`${line}\r\nHD\r\nVALUE k 7 1\r\nx\r\nEND\r\n`)
+  })
+
+  test('one that was not confirmed changes nothing', () => {
+    const client = clientWith(K)
+    client.receive('gat 50 k\r\n')
+    client.store.confirm('no leader')
+    expect(client.settle()).toBe('SERVER_ERROR no leader\r\n')
+    expect(client.store.log).toEqual([])
+  })
+})
+
+describe('how an item was used', () => {
+  test('is of before this read, and counted from it', () => {
+    const client = clientWith(K)
+    client.nowMs = 5_000
+    expect(client.say('mg k h l u\r\nmg k h l\r\n')).toBe('HD h0 l5\r\nHD h0 l5\r\n')
+    client.nowMs = 8_000
+    expect(client.say('mg k l h\r\nget k\r\nmg k h l\r\n')).toBe(
+      'HD l3 h1\r\nVALUE k 7 1\r\nx\r\nEND\r\nHD h1 l0\r\n',
+    )
+    expect(client.store.log).toEqual([])
+  })
+
+  test('me and gat: one looks, the other reads', () => {
+    const client = clientWith(K)
+    expect(client.say('me k\r\nmg k h\r\n')).toMatch(/^ME k .* fetch=no .*\r\nHD h0\r\n$/)
+    expect(client.say('gat 100 k\r\nme k\r\n')).toMatch(/ fetch=yes /)
+  })
+
+  test('one that was made has been read by that', () => {
+    const client = new Client()
+    expect(client.say('mg k N30 h\r\nmg k h\r\n')).toBe('HD h0 W\r\nHD h1 Z\r\n')
+    expect(client.say('mg other N30 u\r\nmg other h u\r\n')).toBe('HD W\r\nHD h0 Z\r\n')
+  })
+})
+
+describe('replies to writes of meta commands', () => {
+  test('tell the cas unique and the length that came of them', () => {
+    const client = new Client()
+    expect(client.say('ms k 2 c s k Ox\r\nab\r\n')).toBe('HD c1 s2 kk Ox\r\n')
+    expect(client.say('ms k 2 MA c s\r\ncd\r\n')).toBe('HD c2 s4\r\n')
+    expect(client.say('ms k 2 MA C7 c\r\ncd\r\n')).toBe('EX c0\r\n')
+    expect(client.say('ma n N0 J5 c v\r\nma n c v\r\n')).toBe('VA 1 c4\r\n5\r\nVA 1 c5\r\n6\r\n')
+  })
+
+  test('are errors as of any other', () => {
+    const client = new Client()
+    client.receive('ms k 2 q\r\nab\r\nmd k q\r\n')
+    client.store.finishWrite({ kind: 'notStored', why: 'no' })
+    client.store.finishWrite({ kind: 'unknown', why: 'lost' })
+    expect(client.replies()).toBe(
+      'SERVER_ERROR not stored: no\r\nSERVER_ERROR outcome unknown: lost\r\n',
+    )
+  })
+})
+
+test('noreply keeps every reply away, but not the write', () => {
+  const client = new Client()
+  expect(
+    client.say('set k 0 0 1 noreply\r\n1\r\nincr k 1 noreply\r\nadd k 0 0 1 noreply\r\nx\r\n'),
+  ).toBe('')
+  expect(client.say('delete missing noreply\r\nverbosity 1 noreply\r\nget k\r\n')).toBe(
+    'VALUE k 0 1\r\n2\r\nEND\r\n',
+  )
+})
+
+describe("what is the server's", () => {
+  test('verbosity and the limit of memory', () => {
+    const client = new Client()
+    const text =
+      'verbosity 2\r\ncache_memlimit 64\r\ncache_memlimit 65 noreply\r\nitem-size-max 2048\r\n'
+    expect(client.say(text)).toBe('OK\r\nOK\r\nitem size 2048\r\nend\r\n')
+    expect(client.store.calls).toEqual([
+      'verbosity 2',
+      `memory limit ${64 * 2 ** 20}`,
+      `memory limit ${65 * 2 ** 20}`,
+    ])
+  })
+
+  test('stats wait for what came before them', () => {
+    const client = clientWith(K)
+    client.receive('set k 0 0 1\r\nx\r\nstats items x\r\n')
+    expect(client.replies()).toBe('')
+    expect(client.settle()).toBe('STORED\r\nSTATS items x\r\n')
+  })
+
+  test('shutdown, where it is allowed, and not where it is not', () => {
+    const client = clientWith()
+    expect(client.say('shutdown\r\n')).toBe('SERVER_ERROR: shutdown not enabled\r\n')
+    client.store.mayShutDown = true
+    expect(client.say('shutdown now\r\n')).toBe('CLIENT_ERROR invalid shutdown mode\r\n')
+    expect(client.store.calls).toEqual([])
+    client.receive('set k 0 0 1\r\nx\r\nshutdown graceful\r\nset k 0 0 1\r\ny\r\n')
+    expect(client.store.calls).toEqual([])
+    expect(client.settle()).toContain('STORED\r\n')
+    expect(client.store.calls).toEqual(['shut down'])
+    expect(client.isEnded).toBe(true)
+  })
+
+  test('a value past the limit is refused by its length, whatever the limit is now', () => {
+    const client = clientWith(K)
+    client.store.itemSizeMax = 2
+    expect(
+      client.say('set k 0 0 3\r\nxxx\r\nms k 3 q\r\nxxx\r\nset k 0 0 3 noreply\r\nxxx\r\nmn\r\n'),
+    ).toBe(
+      'SERVER_ERROR object too large for cache\r\nSERVER_ERROR object too large for cache\r\nMN\r\n',
+    )
+    expect(client.store.log).toEqual([])
+    client.store.itemSizeMax = 3
+    expect(client.say('set k 0 0 3\r\nxxx\r\n')).toBe('STORED\r\n')
+  })
+})
+
+describe('who a client is', () => {
+  function guarded(): Client {
+    const store = new ReplicaStore()
+    store.users = new Map([
+      ['me', 'pass word'],
+      ['', ''],
+    ])
+    return new Client(store)
+  }
+  const auth = (token: string) => `set auth 0 0 ${token.length}\r\n${token}\r\n`
+
+  test('has to be said before anything else', () => {
+    const client = guarded()
+    expect(client.say('version\r\nget k\r\n')).toBe(
+      'CLIENT_ERROR unauthenticated\r\nCLIENT_ERROR unauthenticated\r\n',
+    )
+    expect(client.say(`${auth('me pass word')}version\r\nset k 0 0 1\r\nx\r\n`)).toBe(
+      'STORED\r\nVERSION 1.6.45\r\nSTORED\r\n',
+    )
+    expect(client.store.log).toEqual(['set k 0 0 1\r\nx\r\n'])
+  })
+
+  test.each([
+    ['another password', auth('me password'), 'CLIENT_ERROR authentication failure\r\n'],
+    ['nobody known', auth('you x'), 'CLIENT_ERROR authentication failure\r\n'],
+    ['no password', auth('me'), 'CLIENT_ERROR bad authentication token format\r\n'],
+    [
+      'a block of another length',
+      'set a 0 0 2\r\nmexx',
+      'CLIENT_ERROR bad command line termination\r\n',
+    ],
+    ['too much', 'set a 0 0 16385\r\n', 'CLIENT_ERROR auth token too long\r\n'],
+    ['no length', 'set a 0 0\r\n', 'CLIENT_ERROR unauthenticated\r\n'],
+    ['another command', 'add a 0 0 2\r\n', 'CLIENT_ERROR unauthenticated\r\n'],
+  ])('with %s it is still to be said', (_, text, reply) => {
+    const client = guarded()
+    expect(client.say(text)).toBe(reply)
+    expect(client.say(auth('me pass word'))).toBe('STORED\r\n')
+    const { auth_cmds, auth_errors } = client.store.stats.counts
+    expect(auth_cmds - auth_errors).toBe(1)
+    expect(auth_errors).toBe(reply.includes('failure') ? 1 : 0)
+  })
+
+  test('comes in any pieces', () => {
+    const client = guarded()
+    const replies = [...auth('me pass word')].map((char) => client.say(char))
+    expect(replies.join('')).toBe('STORED\r\n')
+  })
+
+  test('a line too short for it closes the connection', () => {
+    const client = guarded()
+    expect(client.say('mn\r\n')).toBe('')
+    expect(client.isEnded).toBe(true)
+  })
+
+  test('both may be empty', () => {
+    expect(guarded().say(auth(' '))).toBe('STORED\r\n')
+  })
+})
+
+describe('bounds', () => {
+  const MIB = 2 ** 20
+  const big = `set big 0 0 ${MIB}\r\n${'x'.repeat(MIB)}\r\n`
+
+  test('of one that does not read few replies are made, and none of its requests are taken', () => {
+    const client = clientWith(big)
+    client.isReading = false
+    client.say('get big\r\n'.repeat(100))
+    expect(client.bufferedBytes).toBeLessThan(2.1 * MIB)
+    expect(client.isPaused).toBe(true)
+    client.receive('set k 0 0 1\r\nx\r\n')
+    client.settle()
+    expect(client.store.log).toEqual([])
+    // It reads after all.
+    let text = ''
+    for (let turn = 0; turn < 200; turn++) {
+      client.drain()
+      text += client.settle()
+    }
+    expect(client.isPaused).toBe(false)
+    expect(client.store.log).toHaveLength(1)
+    expect(text.length).toBeGreaterThan(97 * MIB)
+    expect(text.endsWith('STORED\r\n')).toBe(true)
+  })
+
+  test('one that takes nothing for a minute is closed', () => {
+    const client = clientWith(big)
+    client.isReading = false
+    client.say('get big\r\n'.repeat(3))
+    client.connection.check(10_000, 0)
+    client.bufferedBytes -= 1 // it took a byte
+    client.connection.check(50_000, 0)
+    client.connection.check(110_000, 0)
+    expect(client.isDestroyed).toBe(false)
+    client.connection.check(110_001, 0)
+    expect(client.isDestroyed).toBe(true)
+  })
+
+  test('one that has taken everything is not', () => {
+    const client = clientWith(K)
+    client.say('get k\r\n')
+    for (const nowMs of [1e6, 2e6, 3e6]) client.connection.check(nowMs, 0)
+    expect(client.isDestroyed).toBe(false)
+  })
+
+  test('one that asks nothing any more is closed, where there is such a bound', () => {
+    const client = clientWith(K)
+    client.nowMs = 1_000
+    client.say('get k\r\n')
+    client.connection.check(61_000, 60_000)
+    expect(client.isDestroyed).toBe(false)
+    expect(client.connection.facts(61_999)).toEqual({
+      remote: { host: 'client', port: 1 },
+      idleS: 60,
+    })
+    client.connection.check(61_001, 60_000)
+    expect(client.isDestroyed).toBe(true)
+  })
+
+  test('one that waits for an answer is not idle', () => {
+    const client = clientWith(K)
+    client.receive('get k\r\n')
+    client.connection.check(100_000, 60_000)
+    expect(client.isDestroyed).toBe(false)
+  })
+
+  test('requests in flight, and those behind them in their turn', () => {
+    const client = new Client()
+    const { store } = client
+    client.receive('incr n 1 \r\n'.repeat(2_000))
+    expect(store.writes).toHaveLength(1_024)
+    expect(client.isPaused).toBe(true)
+    expect(client.settle()).toBe('NOT_FOUND\r\n'.repeat(2_000))
+    expect(client.isPaused).toBe(false)
+  })
+
+  test('a get counts by its keys', () => {
+    const client = new Client()
+    client.receive(`get ${'k '.repeat(10_000)}\r\n`.repeat(100))
+    expect(client.store.barriers.length).toBeLessThan(20)
+    expect(client.settle()).toBe('END\r\n'.repeat(100))
+  })
+
+  test('one get answers no more than 64 MiB, and the connection goes on', () => {
+    const client = clientWith(big)
+    expect(client.say(`get${' big'.repeat(64)}\r\n`)).toBe(
+      'SERVER_ERROR out of memory writing get response\r\n',
+    )
+    expect(client.say(`gat 0${' big'.repeat(65)}\r\nmn\r\n`)).toBe(
+      'SERVER_ERROR out of memory writing get response\r\nMN\r\n',
+    )
+    expect(client.say(`get${' big'.repeat(63)}\r\n`).length).toBeGreaterThan(63 * MIB)
+  })
+})
+
+test('what is counted', () => {
+  const client = clientWith(K)
+  client.store.itemSizeMax = 3
+  client.say('get k missing k\r\ngat 50 k missing\r\nmg k v\r\nmg k T5\r\nme k\r\n')
+  client.say(
+    'set a 0 0 1\r\nx\r\nset a 0 0 4\r\nxxxx\r\nms b 1\r\n1\r\nincr b 1\r\ncas a 0 0 1 9\r\nx\r\n',
+  )
+  client.receive('set c 0 0 1\r\nx\r\n')
+  client.store.finishWrite({ kind: 'notStored', why: 'out of memory', lacks: 'memory' })
+  client.receive('set c 0 0 1\r\nx\r\n')
+  client.store.finishWrite({ kind: 'unknown', why: 'lost' })
+  client.replies()
+  expect(client.store.stats.counts).toMatchObject({
+    ...{ cmd_get: 4, get_hits: 3, get_misses: 1, cmd_touch: 3, touch_hits: 2, touch_misses: 1 },
+    ...{ cmd_set: 3, cmd_meta: 1, incr_hits: 1, cas_badval: 1, total_items: 2 },
+    ...{ store_too_large: 1, store_no_memory: 1 },
+  })
+})
+
+test('bytes are counted both ways', () => {
+  const client = clientWith(K)
+  const asked = 'get k\r\nmn\r\n'
+  const reply = client.say(asked)
+  const { bytes_read, bytes_written } = client.store.stats.counts
+  expect([bytes_read, bytes_written]).toEqual([asked.length, reply.length])
 })

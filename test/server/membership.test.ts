@@ -432,6 +432,75 @@ test('a member holds its address and nothing else a report says', () => {
   expect(change?.members[1]).toEqual({ ...addressOf('b'), voter: false })
 })
 
+test.each(ROWS.filter(({ next }) => next !== null))(
+  'what the log may have and the limit for values stay: $title',
+  (row) => {
+    const situation = situationOf(row)
+    const lasting = { protocol: 3, itemSizeMax: 5_000 }
+    const { change } = nextConfig({
+      ...situation,
+      config: { ...situation.config, ...lasting },
+      registered: situation.registered.map((server) => ({ ...server, protocol: 3 })),
+      health: (id) => ({ ...situation.health(id), protocol: 3 }),
+    })
+    expect(change && describeConfig(change)).toBe(row.next)
+    expect(change).toMatchObject(lasting)
+  },
+)
+
+describe('what all speak', () => {
+  /** @param spoken `a:3 b:2 c:?`: members, and what they said, where they did. @param others Servers that registered. */
+  function next(spoken: string, others = '', protocol?: number) {
+    const said = new Map(words(spoken).map((word) => word.split(':') as [string, string]))
+    const config = configOf(`${[...said.keys()].join(' ')} floor 2`)
+    const registered = words(others).map((word): Registration => {
+      const [id = '', version = ''] = word.split(':')
+      const heard = { ...addressOf(id), silentMs: 0 }
+      return version === '?' ? heard : { ...heard, protocol: Number(version) }
+    })
+    const decision = nextConfig({
+      ...situationOf({}),
+      config: protocol === undefined ? config : { ...config, protocol },
+      registered,
+      health: (id) => ({
+        ...{ silentMs: 0, isLive: true, lag: 0, isCaughtUp: true },
+        protocol: said.get(id) === '?' ? null : Number(said.get(id)),
+      }),
+    })
+    const { change, why } = decision
+    return change ? `${describeConfig(change)} protocol ${change.protocol ?? '?'}` : why
+  }
+
+  test.each([
+    ['all members a later one', 'a:3 b:3', '', undefined, 'a b floor 2 protocol 3'],
+    ['the least of what they speak', 'a:5 b:4 c:5', '', 3, 'a b c floor 2 protocol 4'],
+    ['one has not said', 'a:3 b:?', '', undefined, ALL_VOTE],
+    ['one is older', 'a:3 b:2', '', undefined, 'b: of an older version, to be upgraded'],
+    ['it is said already', 'a:3 b:3', '', 3, ALL_VOTE],
+    // Their configuration never says less.
+    ['one has gone back', 'a:3 b:2', '', 3, 'b: of an older version, to be upgraded'],
+    [
+      'one that registers is older, and joins first',
+      'a:3',
+      'b:2',
+      undefined,
+      'a -b floor 2 protocol ?',
+    ],
+    ['one that registers does not say', 'a:3', 'b:?', undefined, 'a -b floor 2 protocol ?'],
+    ['one that registers speaks it too', 'a:3', 'b:3', undefined, 'a floor 2 protocol 3'],
+    [
+      'an older one can not join any more',
+      'a:3',
+      'b:2',
+      3,
+      'b: of an older version, to be upgraded',
+    ],
+    ['others can, behind it', 'a:3', 'b:2 c:3', 3, 'a -c floor 2 protocol 3'],
+  ])('%s', (_, spoken, others, protocol, decision) => {
+    expect(next(spoken, others, protocol)).toBe(decision)
+  })
+})
+
 test('step by step seven servers become five voters and two that stand by', () => {
   const all = 'a b c d e f g'
   let config = configOf('a floor 2')
@@ -488,6 +557,7 @@ function situationOf(row: Partial<Row>): Situation {
     isLive: silentMs(id) < 600,
     lag: 1_204,
     isCaughtUp: words(row.caughtUp ?? '').includes(id),
+    protocol: null,
   })
   const registered = words(row.registered ?? '').map((word): Registration => {
     const address = addressOf(word.replace('!', ''))

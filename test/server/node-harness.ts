@@ -11,7 +11,7 @@ import type { Limits } from '../../src/server/admission.ts'
 import { type LogEntry, RecordWriter } from '../../src/server/log/record.ts'
 import { VoteFile } from '../../src/server/log/vote-file.ts'
 import { type Lane, Node } from '../../src/server/node.ts'
-import type { PeerMessage, WriteOutcome } from '../../src/server/peer-messages.ts'
+import { type PeerMessage, PROTOCOL, type WriteOutcome } from '../../src/server/peer-messages.ts'
 import type { EntryId, Payload } from '../../src/server/raft/types.ts'
 import { Server } from '../../src/server/server.ts'
 import { settle } from '../io/manual-timers.ts'
@@ -80,6 +80,7 @@ export class Machine {
           throw new Error('nobody to connect to')
         },
       },
+      process: { pid: 1, cpuMs: () => ({ user: 0, system: 0 }) },
     }
   }
 
@@ -249,12 +250,13 @@ export class Member {
   }
 
   /** Its first entry is the configuration of three voters, `me`, `b` and `c`. */
-  async joinVoters(leader: string, term: number): Promise<void> {
+  async joinVoters(leader: string, term: number, protocol = PROTOCOL): Promise<void> {
     const members = [SELF, 'b', 'c'].map((id) => {
       return { id, voter: true, cip: id, cport: 7001, sip: id, sport: 6001 }
     })
-    const config = this.entry(term, 1, { kind: 'config', config: { members, floor: 2 } })
-    await this.hearAppend(leader, term, { term: 0, index: 0 }, [config])
+    const config = { members, floor: 2, protocol }
+    const first = this.entry(term, 1, { kind: 'config', config })
+    await this.hearAppend(leader, term, { term: 0, index: 0 }, [first])
   }
 
   /** Wins the election of `term`, the one after its own, with the vote of `voter`. */

@@ -1,9 +1,15 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { FrameDecoder } from '../../src/protocol/frames.ts'
+import type { ItemReply } from '../../src/protocol/replies.ts'
 import { parseObject } from '../../src/protocol/shape.ts'
 import { type LogEntry, RecordReader, RecordWriter } from '../../src/server/log/record.ts'
-import { isDatagram, PeerCodec, type PeerMessage } from '../../src/server/peer-messages.ts'
+import {
+  type ForwardResp,
+  isDatagram,
+  PeerCodec,
+  type PeerMessage,
+} from '../../src/server/peer-messages.ts'
 import type { Append, Config } from '../../src/server/raft/types.ts'
 
 const CLUSTER = 'c0ffee'
@@ -130,6 +136,70 @@ describe('round trips', () => {
         expect(plain(decodeFrame(codec.encodeFrame(message)))).toMatchObject(plain(message))
       }),
     )
+  })
+})
+
+describe('outcomes that tell of items', () => {
+  const seconds = fc.oneof(fc.constant(-1), fc.nat())
+  const item: fc.Arbitrary<ItemReply> = fc.record({
+    flags: fc.integer({ min: 0, max: 2 ** 32 - 1 }),
+    ttlBeforeS: seconds,
+    ttlS: seconds,
+    casUnique: fc.oneof(fc.maxSafeNat(), fc.bigInt({ min: 2n ** 53n, max: 2n ** 64n - 1n })),
+    valueBytes: fc.nat(),
+    marks: fc.constantFrom('', 'W', 'ZX'),
+    value: fc.option(
+      fc.uint8Array({ maxLength: 50 }).map((bytes) => Buffer.from(bytes)),
+      { nil: undefined },
+    ),
+  })
+  const applied = fc.record({
+    kind: fc.constant('applied' as const),
+    reply: fc.constantFrom('VALUE', '18446744073709551615'),
+    index: fc.nat(),
+    item: fc.option(item, { nil: undefined }),
+  })
+  const failed = fc.constant({ kind: 'refused' as const, why: 'x' })
+
+  test('come back in order, each with its value', () => {
+    const results = fc.array(fc.record({ id: fc.nat(), outcome: fc.oneof(applied, failed) }))
+    fc.assert(
+      fc.property(results, (list) => {
+        const message: PeerMessage = { type: 'forwardResp', from: 'a', to: 'b', results: list }
+        const decoded = decodeFrame(codec.encodeFrame(message)) as ForwardResp
+        expect(decoded.results).toEqual(list)
+      }),
+    )
+  })
+
+  const good = { flags: 1, ttlBeforeS: -1, ttlS: 5, casUnique: '7', valueBytes: 2, marks: '' }
+  const frame = (items: unknown[], payload: string) => {
+    const results = items.map((item) => {
+      return { id: 1, outcome: { kind: 'applied', reply: 'VALUE', index: 1, item } }
+    })
+    const envelope = { cluster: CLUSTER, group: GROUP, type: 'forwardResp', from: 'a', to: 'b' }
+    return { header: JSON.stringify({ ...envelope, results }), payload: Buffer.from(payload) }
+  }
+
+  test.each([
+    ['without a cas unique', { ...good, casUnique: undefined }],
+    ['with a cas unique that is a number', { ...good, casUnique: 7 }],
+    ['with a cas unique of 65 bits', { ...good, casUnique: '18446744073709551616' }],
+    ['with flags that are none', { ...good, flags: -1 }],
+    ['with less than no time', { ...good, ttlS: -2 }],
+    ['without marks', { ...good, marks: undefined }],
+    ['with a length that is none', { ...good, bytes: -1 }],
+    ['that is none', 7],
+    ['that is null', null],
+  ])('an item %s', (_, item) => {
+    expect(codec.decodeFrame(frame([good], ''))).not.toBeNull()
+    expect(codec.decodeFrame(frame([good, item], ''))).toBeNull()
+  })
+
+  test.each(['', 'abc', 'abcde'])('values that are not as long as announced: %j', (payload) => {
+    const items = [{ ...good, bytes: 1 }, good, { ...good, bytes: 3 }]
+    expect(codec.decodeFrame(frame(items, 'abcd'))).not.toBeNull()
+    expect(codec.decodeFrame(frame(items, payload))).toBeNull()
   })
 })
 

@@ -37,6 +37,7 @@ function ioOf(disk: MemoryDisk): Io {
     timers: { after: () => ({ cancel: () => {} }), soon: queueMicrotask },
     disk,
     network: null as never,
+    process: null as never,
   }
 }
 

@@ -26,6 +26,7 @@ function ioOf(disk: MemoryDisk): Io {
     timers: { after: () => ({ cancel: () => {} }), soon: queueMicrotask },
     disk,
     network: null as never,
+    process: null as never,
   }
 }
 
@@ -63,6 +64,7 @@ async function expectRestored(disk: MemoryDisk): Promise<void> {
   expect(restored.raftLog.configs.at(-1)?.config).toEqual({
     members: [{ ...ADDRESS, id: serverId, voter: true }],
     floor: 2,
+    protocol: 3,
   })
   expect(restored.machine.get('greeting')).toMatchObject({ casUnique: 3 })
   // Its time has come meanwhile.

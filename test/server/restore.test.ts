@@ -38,6 +38,7 @@ function ioOf(disk: MemoryDisk): Io {
     timers: new ManualTimers(),
     disk,
     network: null as never,
+    process: null as never,
   }
 }
 

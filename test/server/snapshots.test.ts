@@ -41,6 +41,7 @@ class Transfer {
       timers: { after: (delayMs, fn) => this.#after(delayMs, fn), soon: setImmediate },
       disk: this.from,
       network: null as never,
+      process: null as never,
     }
     this.sender = new SnapshotSender({
       ...{ io, path: PATH, pieceBytes: PIECE_BYTES },

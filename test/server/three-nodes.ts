@@ -7,7 +7,7 @@ import { LogStore } from '../../src/server/log/log-store.ts'
 import { RecordWriter } from '../../src/server/log/record.ts'
 import { VoteFile } from '../../src/server/log/vote-file.ts'
 import { createLane, Node } from '../../src/server/node.ts'
-import type { PeerMessage } from '../../src/server/peer-messages.ts'
+import { type PeerMessage, PROTOCOL, type WriteOutcome } from '../../src/server/peer-messages.ts'
 import type { Config } from '../../src/server/raft/types.ts'
 import { settle } from '../io/manual-timers.ts'
 import { type CrashPolicy, MemoryDisk, seededRandom } from '../io/memory-disk.ts'
@@ -21,15 +21,16 @@ const PATIENCE_MS = 10_000
 const LOSE: CrashPolicy = { contents: 'lose', names: 'lose' }
 const SILENT = { info: () => {}, warn: () => {}, error: () => {} }
 
-const CONFIG: Config = {
+export const CONFIG: Config = {
   members: IDS.map((id) => ({ id, voter: true, cip: id, cport: 1, sip: id, sport: 1 })),
   floor: 2,
+  protocol: PROTOCOL,
 }
 
 export type Disks = ReadonlyMap<string, MemoryDisk>
 
 /** Servers that have come together, and nothing else yet. */
-export async function createDisks(): Promise<Disks> {
+export async function createDisks(config = CONFIG): Promise<Disks> {
   const disks = new Map<string, MemoryDisk>()
   for (const id of IDS) {
     const disk = new MemoryDisk({ random: seededRandom(1) })
@@ -38,7 +39,7 @@ export async function createDisks(): Promise<Disks> {
     const timers = { after: () => ({ cancel: () => {} }), soon: () => {} }
     const at = { directory: `${GROUP}/log`, clusterId: CLUSTER, group: 0 }
     const { log } = await LogStore.open({ disk, timers, ...at })
-    const payload = { kind: 'config', config: CONFIG } as const
+    const payload = { kind: 'config', config } as const
     log.append([new RecordWriter(CLUSTER).createEntry({ term: 1, index: 1 }, 0, payload)])
     await settle()
     log.commitIndex = 1
@@ -52,6 +53,8 @@ export async function createDisks(): Promise<Disks> {
 export class World {
   readonly disks: Map<string, MemoryDisk>
   readonly nodes = new Map<string, Node>()
+  /** What those speak that are not of this version. */
+  readonly protocols = new Map<string, number>()
   /** Called whenever everything that was under way is through. */
   onStep: () => void = () => {}
   /** The change, on any disk, at which the power goes. */
@@ -93,6 +96,8 @@ export class World {
         ...{ clusterId: CLUSTER, self: { id, cip: id, cport: 1, sip: id, sport: 1 } },
         ...{ requestTimeoutMs: PATIENCE_MS, segmentBytes: this.#segmentBytes },
         snapshotPieceBytes: 200,
+        protocol: this.#protocolOf(id),
+        protocolOf: (other) => this.#protocolOf(other),
         send: (message) => (this.nodes.has(message.to) ? this.#messages.push(message) : null),
         onChange: () => {},
         onLeave: () => {},
@@ -154,6 +159,10 @@ export class World {
     }
   }
 
+  #protocolOf(id: string): number {
+    return this.protocols.get(id) ?? PROTOCOL
+  }
+
   #mount(id: string, disk: MemoryDisk): void {
     this.disks.set(id, disk)
     disk.onMutation = () => this.#count(disk)
@@ -189,8 +198,17 @@ export class World {
       timers: { after, soon: (fn) => void after(0, fn) },
       disk,
       network: null as never,
+      process: null as never,
     }
   }
+}
+
+/** How a write at this server ends. */
+export async function write(world: World, id: string, command: string): Promise<WriteOutcome> {
+  const outcomes: WriteOutcome[] = []
+  world.node(id).write(createLane(), Buffer.from(command), (outcome) => outcomes.push(outcome))
+  await world.until(() => outcomes.length > 0)
+  return outcomes[0] as WriteOutcome
 }
 
 /** One client: its writes, in order, and how many of them it knows to be stored. */

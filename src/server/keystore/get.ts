@@ -31,9 +31,9 @@ export function getItem(
   let { expiresAtMs } = before
   const hadWinner = (before.marks & WON) !== 0
   const isStale = (before.marks & STALE) !== 0
-  let wins = isStale && !hadWinner
+  let wins = options.has('win') && isStale && !hadWinner
   for (const [name, seconds] of options) {
-    const atMs = name === 'unique' ? 0 : expiryOf(Number(seconds), timeMs)
+    const atMs = name === 'unique' || name === 'win' ? 0 : expiryOf(Number(seconds), timeMs)
     if (name === 'exptime') expiresAtMs = atMs
     if (name === 'vivify' && !item) {
       expiresAtMs = atMs

@@ -272,9 +272,11 @@ class Reader {
       return false
     }
     const value = piece.subarray(valueStart, valueStart + valueBytes)
-    const key = isCoded
-      ? Buffer.from(piece.toString('latin1', start, keyEnd), 'base64').toString('latin1')
-      : piece.toString('latin1', start, keyEnd)
+    const word = piece.toString('latin1', start, keyEnd)
+    const key = isCoded ? Buffer.from(word, 'base64').toString('latin1') : word
+    if (isCoded && (!needsBase64(key) || keyWord(key)[0] !== word)) {
+      throw this.#damaged('an item damaged')
+    }
     onItem(key, { flags, expiresAtMs, casUnique, marks, value }, header)
     this.#at = end
     return true

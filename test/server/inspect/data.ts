@@ -16,6 +16,7 @@ const noTimers: Timers = { after: () => ({ cancel: () => {} }), soon: queueMicro
 export const CONFIG: Config = {
   members: [{ id: 'a', cip: 'h', cport: 7001, sip: 'h', sport: 6001, voter: true }],
   floor: 2,
+  protocol: 3,
 }
 
 function set(key: string, text: string, verb = 'set', cas = ''): Payload {

@@ -437,7 +437,9 @@ describe('clearing', () => {
     for (let round = 0; round < 12; round++) {
       const count = Math.ceil(random() * 40_000)
       const first = Math.floor(random() * 40_000)
-      for (let at = first; at < first + count; at++) store.set(`k${at}`, item(`${round} ${at}`))
+      for (let at = first; at < first + count; at++) {
+        store.set(`k${at}`, item(`${round} ${at}`.padEnd(300)))
+      }
       store.set('large', item(Buffer.alloc(100_000, `${round} `)))
       if (random() < 0.6) views.push({ view: store.view(), contents: contentsOf(store) })
       if (random() < 0.8) store.clear()
@@ -449,6 +451,23 @@ describe('clearing', () => {
     }
     expect(views.length).toBeGreaterThan(2)
     for (const { view, contents } of views) expect(contentsOf(view)).toEqual(contents)
+  })
+
+  test('while records are being moved', () => {
+    const store = new ItemStore()
+    const random = seededRandom(4)
+    const change = (count: number) => {
+      for (let at = 0; at < count; at++) {
+        const value = Buffer.alloc(Math.floor(random() * 300))
+        store.set(`k${Math.floor(random() * 3000)}`, item(value))
+      }
+    }
+    for (let round = 0; round < 10; round++) {
+      change(6000 + 300 * round)
+      store.clear()
+      change(30_000)
+      expect(store.heldBytes).toBeLessThan(2 * store.bytes)
+    }
   })
 
   test('memory is used again', () => {

@@ -1,7 +1,10 @@
 import fc from 'fast-check'
 import { beforeEach, describe, expect, test } from 'vitest'
+import { parseOptions } from '../../../src/protocol/commands.ts'
+import type { CommandReply } from '../../../src/protocol/replies.ts'
 import { type Item, SLICES } from '../../../src/server/keystore/item-store.ts'
-import { StateMachine } from '../../../src/server/keystore/state-machine.ts'
+import { type MachineState, StateMachine } from '../../../src/server/keystore/state-machine.ts'
+import { EMPTY_CONFIG } from '../../../src/server/raft/config.ts'
 
 const START_MS = 1_700_000_000_500
 const DAY_SECONDS = 24 * 60 * 60
@@ -14,9 +17,13 @@ beforeEach(() => {
   timeMs = START_MS
 })
 
+function applyWhole(body: string | Buffer): CommandReply {
+  return machine.apply({ index: machine.appliedIndex + 1, timeMs, body: Buffer.from(body) })
+}
+
 /** Applies the next entry, with a command as the log has it. */
 function apply(body: string | Buffer): string {
-  return machine.apply({ index: machine.appliedIndex + 1, timeMs, body: Buffer.from(body) })
+  return applyWhole(body).line
 }
 
 function store(verb: string, key: string, value: string, exptime = 0, cas = ''): string {
@@ -121,7 +128,364 @@ describe('commands', () => {
   })
 
   test('what no version of this store wrote is an error', () => {
-    expect(() => apply('touch k 0\r\n')).toThrow(/unknown command in the log: "touch"/)
+    expect(() => apply('rename k l\r\n')).toThrow(/unknown command in the log: "rename"/)
+  })
+})
+
+/** What an item is, in a line; `-` for none. */
+function show(key: string): string {
+  const found = machine.get(key)
+  if (!found) return '-'
+  const { flags, expiresAtMs, casUnique, marks, value } = found
+  const left = expiresAtMs === 0 ? '' : ` for ${(expiresAtMs - timeMs) / 1000} s`
+  return `"${value}" flags ${flags} cas ${casUnique}${left}${marks ? ` marks ${marks}` : ''}`
+}
+
+describe('commands that begin with what is there', () => {
+  test('replace stores only where something is', () => {
+    expect(store('replace', 'k', 'one')).toBe('NOT_STORED')
+    set('k', 'one', 60)
+    expect(store('replace', 'k', 'two')).toBe('STORED')
+    expect(show('k')).toBe('"two" flags 5 cas 3')
+  })
+
+  test('append and prepend keep flags and exptime, and make a new cas unique', () => {
+    expect(apply('append k 0 0 1\r\nx\r\n')).toBe('NOT_STORED')
+    expect(apply('prepend k 0 0 1\r\nx\r\n')).toBe('NOT_STORED')
+    set('k', 'b', 60)
+    expect(applyWhole('append k 0 0 1\r\nc\r\n')).toMatchObject({
+      line: 'STORED',
+      item: { casUnique: 4, valueBytes: 2, ttlS: 60 },
+    })
+    apply('prepend k 0 0 1\r\na\r\n')
+    expect(show('k')).toBe('"abc" flags 5 cas 5 for 60 s')
+  })
+
+  test('append makes an item where it may, with flags and a time of its own', () => {
+    expect(applyWhole('append k 9 0 2 vivify=30 unique=77\r\nab\r\n')).toMatchObject({
+      line: 'STORED',
+      item: { casUnique: 77, valueBytes: 2, ttlS: 30 },
+    })
+    expect(show('k')).toBe('"ab" flags 9 cas 77 for 30 s')
+    apply('append k 1 0 2 vivify=90 unique=78\r\ncd\r\n')
+    expect(show('k')).toBe('"abcd" flags 9 cas 78 for 30 s')
+  })
+
+  test('append with a cas unique to compare', () => {
+    expect(apply('append k 0 0 1 compare=1\r\nx\r\n')).toBe('NOT_STORED')
+    set('k', 'a')
+    expect(apply('append k 0 0 1 compare=1\r\nx\r\n')).toBe('EXISTS')
+    expect(apply('append k 0 0 1 compare=2\r\nx\r\n')).toBe('STORED')
+    expect(show('k')).toBe('"ax" flags 5 cas 4')
+  })
+
+  test('an append past the limit is not stored, and the limit is in the log', () => {
+    const change = { index: 1, timeMs, config: { ...EMPTY_CONFIG, itemSizeMax: 1_024 } }
+    machine.apply({ ...change, body: Buffer.from('config\r\n') })
+    set('k', 'x'.repeat(1_023))
+    expect(apply('append k 0 0 1\r\nx\r\n')).toBe('STORED')
+    expect(apply('append k 0 0 1\r\nx\r\n')).toBe('NOT_STORED')
+    expect(apply('prepend k 0 0 0\r\n\r\n')).toBe('STORED')
+    machine.apply({
+      ...{ index: machine.appliedIndex + 1, timeMs, config: EMPTY_CONFIG },
+      body: Buffer.from('config\r\n'),
+    })
+    expect(apply('append k 0 0 1\r\nx\r\n')).toBe('STORED')
+  })
+
+  test('touch sets the time and nothing else', () => {
+    expect(apply('touch k 10\r\n')).toBe('NOT_FOUND')
+    set('k', 'x')
+    expect(apply('touch k 10\r\n')).toBe('TOUCHED')
+    expect(show('k')).toBe('"x" flags 5 cas 2 for 10 s')
+    expect(apply('touch k 0\r\n')).toBe('TOUCHED')
+    expect(show('k')).toBe('"x" flags 5 cas 2')
+    expect(apply('touch k -1\r\n')).toBe('TOUCHED')
+    expect(show('k')).toBe('-')
+    expect(machine.items.count).toBe(0)
+  })
+
+  test('what has expired is nowhere', () => {
+    for (const key of ['a', 'b', 'c', 'd', 'e', 'f']) set(key, '1', 1)
+    pass(1_000)
+    expect(store('replace', 'a', 'x')).toBe('NOT_STORED')
+    expect(apply('append b 0 0 1\r\nx\r\n')).toBe('NOT_STORED')
+    expect(apply('incr c 1\r\n')).toBe('NOT_FOUND')
+    expect(apply('touch d 9\r\n')).toBe('NOT_FOUND')
+    expect(apply('get e exptime=9\r\n')).toBe('END')
+    expect(apply('delete f stale\r\n')).toBe('NOT_FOUND')
+  })
+
+  test('an item can have a key that no line can', () => {
+    expect(apply('set YSBi 0 0 1 base64\r\nx\r\n')).toBe('STORED')
+    expect(valueAt('a b')).toBe('x')
+    expect(apply('incr YSBi 1 vivify=0 base64\r\n')).toMatch('CLIENT_ERROR')
+    expect(apply('delete YSBi base64\r\n')).toBe('DELETED')
+  })
+
+  test('a cas unique that was chosen is the one to compare', () => {
+    apply('set k 0 0 1 unique=18446744073709551615\r\nx\r\n')
+    expect(apply('cas k 0 0 1 18446744073709551614\r\ny\r\n')).toBe('EXISTS')
+    expect(apply('cas k 0 0 1 18446744073709551615 unique=3\r\ny\r\n')).toBe('STORED')
+    expect(show('k')).toBe('"y" flags 0 cas 3')
+  })
+})
+
+describe('incr and decr', () => {
+  test('answer the new number; flags and exptime stay, the cas unique does not', () => {
+    set('k', '10', 60)
+    expect(applyWhole('incr k 5\r\n')).toMatchObject({ line: '15', item: { casUnique: 2 } })
+    expect(apply('decr k 4\r\n')).toBe('11')
+    expect(show('k')).toBe('"11" flags 5 cas 3 for 60 s')
+    expect(apply('incr missing 1\r\n')).toBe('NOT_FOUND')
+  })
+
+  test('a shorter number is padded where the longer one stood', () => {
+    set('k', '100')
+    expect(apply('decr k 99\r\n')).toBe('1')
+    expect(valueAt('k')).toBe('1  ')
+    expect(apply('incr k 18446744073709551614\r\n')).toBe('18446744073709551615')
+    expect(apply('incr k 2\r\n')).toBe('1')
+    expect(valueAt('k')).toBe('1'.padEnd(20))
+    expect(apply('decr k 2\r\n')).toBe('0')
+  })
+
+  test('what is no number stays', () => {
+    for (const value of ['', 'x', '-1', '18446744073709551616']) {
+      set('k', value)
+      expect(apply('incr k 1 exptime=5\r\n')).toBe(
+        'CLIENT_ERROR cannot increment or decrement non-numeric value',
+      )
+      expect(show('k')).toBe(`"${value}" flags 5 cas ${machine.appliedIndex - 1}`)
+    }
+  })
+
+  test('make a number where they may, to which nothing is added', () => {
+    expect(applyWhole('incr k 5 vivify=30 initial=7\r\n')).toMatchObject({
+      line: '7',
+      item: { ttlBeforeS: -1, ttlS: 30, casUnique: 1 },
+    })
+    expect(apply('incr k 5 vivify=90 initial=7\r\n')).toBe('12')
+    expect(show('k')).toBe('"12" flags 0 cas 2 for 30 s')
+    expect(apply('decr other 5 vivify=0 unique=9\r\n')).toBe('0')
+    expect(show('other')).toBe('"0" flags 0 cas 9')
+    expect(apply('incr gone 1 vivify=-1\r\n')).toBe('0')
+    expect(show('gone')).toBe('-')
+  })
+
+  test('of two times the last one counts for an item that is made', () => {
+    apply('incr a 1 vivify=30 exptime=60\r\n')
+    apply('incr b 1 exptime=60 vivify=30\r\n')
+    expect([show('a'), show('b')]).toEqual([
+      '"0" flags 0 cas 1 for 60 s',
+      '"0" flags 0 cas 2 for 30 s',
+    ])
+  })
+
+  test('compare, and touch', () => {
+    set('k', '1', 60)
+    expect(apply('incr k 1 compare=9\r\n')).toBe('EXISTS')
+    expect(applyWhole('incr k 1 compare=1 exptime=90 unique=40\r\n')).toMatchObject({
+      line: '2',
+      item: { ttlBeforeS: 60, ttlS: 90 },
+    })
+    expect(show('k')).toBe('"2" flags 5 cas 40 for 90 s')
+  })
+})
+
+describe('stale items', () => {
+  test('delete may mark one as stale, with a new cas unique and time', () => {
+    set('k', 'x', 60)
+    expect(apply('delete k stale\r\n')).toBe('DELETED')
+    expect(show('k')).toBe('"x" flags 5 cas 2 for 60 s marks 1')
+    expect(apply('delete k stale exptime=30 unique=70\r\n')).toBe('DELETED')
+    expect(show('k')).toBe('"x" flags 5 cas 70 for 30 s marks 1')
+    expect(apply('delete k stale exptime=-1\r\n')).toBe('DELETED')
+    expect(show('k')).toBe('-')
+  })
+
+  test('delete may leave the item without its value', () => {
+    set('k', 'x', 60)
+    apply('delete k clear\r\n')
+    expect(show('k')).toBe('"" flags 0 cas 1')
+    apply('delete k clear stale flags=9 exptime=30\r\n')
+    expect(show('k')).toBe('"" flags 9 cas 3 for 30 s marks 1')
+  })
+
+  test('delete compares, and then does nothing', () => {
+    set('k', 'x')
+    for (const options of ['', ' stale', ' clear']) {
+      expect(apply(`delete k compare=9${options}\r\n`)).toBe('EXISTS')
+      expect(apply(`delete missing compare=9${options}\r\n`)).toBe('NOT_FOUND')
+    }
+    expect(show('k')).toBe('"x" flags 5 cas 1')
+    expect(apply('delete k compare=1\r\n')).toBe('DELETED')
+  })
+
+  test('one reader wins, until somebody brings a new value', () => {
+    set('k', 'x')
+    apply('delete k stale\r\n')
+    const marksSeen = () => applyWhole('get k win\r\n').item?.marks
+    expect([marksSeen(), marksSeen(), marksSeen()]).toEqual(['XW', 'ZX', 'ZX'])
+    set('k', 'y')
+    expect([marksSeen(), marksSeen()]).toEqual(['', ''])
+  })
+
+  test('a value that comes too late is stored as stale, and leaves turn and time as they are', () => {
+    set('k', 'x', 60)
+    apply('delete k stale\r\n')
+    apply('get k win\r\n')
+    expect(apply('cas k 9 5 3 1 stale\r\nold\r\n')).toBe('STORED')
+    expect(show('k')).toBe('"old" flags 9 cas 4 for 60 s marks 3')
+    // From the future it is a mistake.
+    expect(apply('cas k 9 5 3 5 stale\r\nnew\r\n')).toBe('EXISTS')
+    expect(apply('cas k 9 5 3 0 stale\r\nnew\r\n')).toBe('EXISTS')
+    expect(apply('cas k 9 5 3 4 stale\r\nnew\r\n')).toBe('STORED')
+    expect(show('k')).toBe('"new" flags 9 cas 7 for 5 s')
+  })
+
+  test('a longer number is a new value, one in its place is not', () => {
+    set('k', '98')
+    apply('delete k stale\r\n')
+    apply('incr k 1\r\n')
+    expect(show('k')).toBe('"99" flags 5 cas 3 marks 1')
+    apply('incr k 1\r\n')
+    expect(show('k')).toBe('"100" flags 5 cas 4')
+  })
+})
+
+describe('gets that change something', () => {
+  test('answer the item, as it was and as it is', () => {
+    set('k', 'value', 60)
+    expect(applyWhole('get k exptime=90\r\n')).toEqual({
+      line: 'VALUE',
+      item: {
+        ...{ flags: 5, ttlBeforeS: 60, ttlS: 90, casUnique: 1, valueBytes: 5, marks: '' },
+        value: Buffer.from('value'),
+      },
+    })
+    expect(show('k')).toBe('"value" flags 5 cas 1 for 90 s')
+    expect(applyWhole('get missing exptime=90\r\n')).toEqual({ line: 'END' })
+  })
+
+  test('one whose time is over is answered once more', () => {
+    set('k', 'x')
+    expect(applyWhole('get k exptime=-1\r\n').item).toMatchObject({ ttlBeforeS: -1, ttlS: 0 })
+    expect(apply('get k exptime=90\r\n')).toBe('END')
+  })
+
+  test('make an empty item, for which the first one has the turn', () => {
+    expect(applyWhole('get k win vivify=30\r\n').item).toMatchObject({ marks: 'W', casUnique: 1 })
+    expect(applyWhole('get k win vivify=90\r\n').item).toMatchObject({ marks: 'Z', ttlS: 30 })
+    expect(show('k')).toBe('"" flags 0 cas 1 for 30 s marks 2')
+  })
+
+  test('the value answered is a copy', () => {
+    set('k', 'one')
+    const { item: seen } = applyWhole('get k exptime=9\r\n')
+    set('k', 'two')
+    expect(`${seen?.value}`).toBe('one')
+  })
+
+  test('a preview says what applying them would do, and does nothing', () => {
+    set('k', 'x', 60)
+    const commands = ['exptime=90', 'exptime=60', 'recache=90', 'win', 'exptime=-1']
+    for (const text of commands) {
+      const found = machine.get('k')
+      const { reply, after } = machine.preview(found, parseOptions(text.split(' '), 0))
+      const before = show('k')
+      expect(applyWhole(`get k ${text}\r\n`).item).toEqual(reply)
+      const isChanged = show('k') !== before
+      expect(after !== undefined).toBe(isChanged)
+    }
+  })
+})
+
+describe('flush_all', () => {
+  test('at once: what is there is gone, what comes then stays', () => {
+    set('a', 'x')
+    expect(apply('flush_all 0\r\n')).toBe('OK')
+    set('b', 'x')
+    expect([show('a'), show('b')]).toEqual(['-', '"x" flags 5 cas 3'])
+    expect(apply('flush_all -1\r\n')).toBe('OK')
+    expect(machine.items.count).toBe(0)
+    expect(machine.hasExpiring).toBe(false)
+  })
+
+  test('later: what was stored until then vanishes, with that very moment', () => {
+    set('a', 'x')
+    expect(apply('flush_all 10\r\n')).toBe('OK')
+    expect(machine.flushAtMs).toBe(START_MS + 10_000)
+    expect(machine.hasExpiring).toBe(true)
+    set('b', 'x')
+    pass(9_999)
+    expect([valueAt('a'), valueAt('b')]).toEqual(['x', 'x'])
+    timeMs += 1
+    set('c', 'x') // its entry is the first of that time
+    expect([valueAt('a'), valueAt('b'), valueAt('c')]).toEqual([undefined, undefined, 'x'])
+    expect(machine.flushAtMs).toBe(0)
+    pass(60_000)
+    expect(valueAt('c')).toBe('x')
+  })
+
+  test('a later one takes the place of one that is pending, whatever it says', () => {
+    apply('flush_all 10\r\n')
+    apply('flush_all 60\r\n')
+    set('k', 'x')
+    pass(10_000)
+    expect(valueAt('k')).toBe('x')
+    apply('flush_all 0\r\n')
+    set('k', 'y')
+    pass(60_000)
+    expect(valueAt('k')).toBe('y')
+  })
+
+  test('a time that is over flushes nothing', () => {
+    set('k', 'x')
+    expect(apply('flush_all 2592001\r\n')).toBe('OK')
+    expect(apply(`flush_all ${Math.floor(START_MS / 1000)}\r\n`)).toBe('OK')
+    expect(valueAt('k')).toBe('x')
+    expect(machine.flushAtMs).toBe(0)
+  })
+
+  test('one that is pending goes on after a restore', () => {
+    machine.restoreItem('k', item('x'))
+    machine.restore({ index: 9, timeMs, flushAtMs: timeMs + 500, config: EMPTY_CONFIG })
+    expect(valueAt('k')).toBe('x')
+    pass(500)
+    expect(valueAt('k')).toBeUndefined()
+  })
+})
+
+describe('how an item was used', () => {
+  const used = (key: string) => {
+    const { isFetched, accessedS } = machine.items.peek(key) ?? {}
+    return { isFetched, accessedS }
+  }
+  const startS = Math.floor(START_MS / 1000)
+
+  test('is noted where a client reads it, and told as it was before', () => {
+    set('k', 'x')
+    expect(machine.get('k', startS + 5)).toMatchObject({ isFetched: false, accessedS: startS })
+    expect(machine.get('k')).toMatchObject({ isFetched: true, accessedS: startS + 5 })
+  })
+
+  test('stays with the item, and begins anew with a new value', () => {
+    set('k', '1')
+    machine.get('k', startS + 5)
+    for (const command of ['touch k 60', 'get k exptime=90', 'incr k 1', 'delete k stale']) {
+      apply(`${command}\r\n`)
+      expect(used('k')).toEqual({ isFetched: true, accessedS: startS + 5 })
+    }
+    apply('append k 0 0 1\r\nx\r\n')
+    expect(used('k')).toEqual({ isFetched: false, accessedS: startS })
+  })
+
+  test('is not part of what replicas agree about', () => {
+    set('k', 'x')
+    machine.get('k', startS + 5)
+    const [[, seen] = []] = machine.items
+    expect(seen).toEqual({ flags: 5, expiresAtMs: 0, casUnique: 1, marks: 0, value: seen?.value })
   })
 })
 
@@ -137,7 +501,7 @@ describe('order', () => {
 
   test('after a restore it goes on from there', () => {
     machine.restoreItem('k', item('one', { casUnique: 7 }))
-    machine.restore(9, START_MS)
+    machine.restore({ index: 9, timeMs: START_MS, flushAtMs: 0, config: EMPTY_CONFIG })
     expect(machine.appliedIndex).toBe(9)
     expect(machine.timeMs).toBe(START_MS)
     expect(() => machine.apply({ index: 1, timeMs, body: Buffer.from('noop\r\n') })).toThrow()
@@ -307,7 +671,7 @@ describe('reclaiming', () => {
     machine.restoreItem('a', item('x', { expiresAtMs: START_MS + 100 }))
     machine.restoreItem('b', item('x', { expiresAtMs: START_MS + 60_000 }))
     machine.restoreItem('c', item('x'))
-    machine.restore(9, START_MS)
+    machine.restore({ index: 9, timeMs: START_MS, flushAtMs: 0, config: EMPTY_CONFIG })
     expect(valueAt('a')).toBe('x')
     pass(100)
     expect(machine.get('a')).toBeUndefined()
@@ -362,7 +726,7 @@ describe('against a model', () => {
           if (at === half) {
             restored = new StateMachine()
             for (const [key, item] of whole.items) restored.restoreItem(key, item)
-            restored.restore(whole.appliedIndex, whole.timeMs)
+            restored.restore(stateOf(whole))
           }
           const index = at + 1
           nowMs += passMs
@@ -371,7 +735,7 @@ describe('against a model', () => {
           const cas = Math.max(0, (current?.index ?? 1) - (back % 2))
           const expected = expectedReply(verb, current, cas)
           const body = bodyOf(verb, key, exptime, index, cas)
-          expect(whole.apply({ index, timeMs: nowMs, body })).toBe(expected)
+          expect(whole.apply({ index, timeMs: nowMs, body }).line).toBe(expected)
           restored?.apply({ index, timeMs: nowMs, body })
           if (expected === 'DELETED') model.delete(key)
           if (expected === 'STORED') {
@@ -393,6 +757,10 @@ describe('against a model', () => {
     )
     fc.assert(property, { seed: 1, numRuns: 500 })
   })
+
+  function stateOf({ appliedIndex, timeMs, flushAtMs }: StateMachine): MachineState {
+    return { index: appliedIndex, timeMs, flushAtMs, config: EMPTY_CONFIG }
+  }
 
   function sorted({ items }: StateMachine): (readonly [string, Item])[] {
     return [...items].sort(([a], [b]) => (a < b ? -1 : 1))
@@ -423,7 +791,7 @@ describe('against a model', () => {
         if (isRestored) {
           const restored = new StateMachine()
           for (const [key, item] of other.items) restored.restoreItem(key, item)
-          restored.restore(other.appliedIndex, other.timeMs)
+          restored.restore(stateOf(other))
           replicas = [whole, restored]
         }
         for (let second = 0; second < seconds; second++) {

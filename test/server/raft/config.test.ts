@@ -78,6 +78,20 @@ describe('isSingleChange', () => {
   })
 })
 
+test.each([
+  [undefined, 3, true],
+  [undefined, 2, true],
+  [2, undefined, true],
+  [3, 3, true],
+  [3, 4, true],
+  [3, 2, false],
+  [3, undefined, false],
+])('from protocol %s to %s: %s', (from, to, is) => {
+  const config = parseConfig('1 2')
+  const speaking = (protocol?: number) => (protocol ? { ...config, protocol } : config)
+  expect(isSingleChange(speaking(from), speaking(to))).toBe(is)
+})
+
 test('members are found with and without a vote', () => {
   const config = parseConfig('1 2 | 3')
   expect(voterIds(config)).toEqual(['1', '2'])

@@ -1,0 +1,95 @@
+/** How long a value may be: a setting of the cluster, which every server and its log keep. */
+import { execFile } from 'node:child_process'
+import { promisify } from 'node:util'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { commandPath, type ServerProcess, TestCluster } from './cluster.ts'
+import { TextClient } from './text-client.ts'
+
+const run = promisify(execFile)
+const MIB = 1024 * 1024
+const LARGE = 'x'.repeat(3 * MIB)
+const TOO_LARGE = 'SERVER_ERROR object too large for cache'
+
+let cluster: TestCluster
+
+beforeAll(async () => {
+  cluster = await TestCluster.start(3)
+}, 60_000)
+
+afterAll(() => cluster?.stop())
+
+const itemSize = (...args: string[]) =>
+  run(process.execPath, [commandPath('store'), 'item-size', ...args])
+const balancer = () => ['--lbport', `${cluster.lbcport}`]
+
+async function withClient<T>(
+  { cport }: ServerProcess,
+  use: (client: TextClient) => Promise<T>,
+): Promise<T> {
+  const client = await TextClient.connect(cport)
+  if (!client) throw new Error(`nobody listens at ${cport}`)
+  return use(client).finally(() => client.close())
+}
+
+async function leaderAndFollowers(): Promise<[ServerProcess, ServerProcess, ServerProcess]> {
+  const leader = await cluster.leader()
+  const [one, two] = cluster.servers.filter((server) => server !== leader)
+  if (!one || !two) throw new Error('three servers expected')
+  return [leader, one, two]
+}
+
+test('raised, large values are kept, through kill -9 of all; lowered, what is there stays', {
+  timeout: 120_000,
+}, async () => {
+  expect((await itemSize(...balancer())).stdout).toBe('values may have up to 1048576 bytes\n')
+  for (const server of cluster.servers) {
+    expect(await withClient(server, (client) => client.set('large', LARGE))).toBe(TOO_LARGE)
+  }
+  const raised = 'values may have up to 4194304 bytes\n'
+  expect((await itemSize('4m', ...balancer())).stdout).toBe(raised)
+  await cluster.ready() // every server has applied it
+  const [, follower, another] = await leaderAndFollowers()
+  expect(await withClient(follower, (client) => client.set('large', LARGE))).toBe('STORED')
+
+  await cluster.killAll()
+  cluster.startBalancer()
+  for (const server of cluster.servers) cluster.startServer(server)
+  await cluster.ready()
+  const read = async (server: ServerProcess) =>
+    (await withClient(server, (client) => client.get(['large']))).get('large') === LARGE
+  expect(await read(another)).toBe(true)
+  // Asked of a follower, without a load balancer.
+  const atServer = ['--server', `127.0.0.1:${another.cport}`]
+  expect((await itemSize(...atServer)).stdout).toBe(raised)
+
+  const lowered = 'values may have up to 1048576 bytes\n'
+  expect((await itemSize('1m', ...atServer)).stdout).toBe(lowered)
+  await cluster.ready()
+  for (const server of cluster.servers) {
+    const longer = 'y'.repeat(MIB + 1)
+    expect(await withClient(server, (client) => client.set('large', longer))).toBe(TOO_LARGE)
+    expect(await read(server)).toBe(true)
+    const longest = 'y'.repeat(MIB)
+    expect(await withClient(server, (client) => client.set('other', longest))).toBe('STORED')
+  }
+  expect((await itemSize(...balancer())).stdout).toBe(lowered)
+})
+
+test('sizes that no cluster has, and a cluster without a leader, are refused with the reason', {
+  timeout: 60_000,
+}, async () => {
+  for (const size of ['1023', '17m', '0', 'large']) {
+    await expect(itemSize(size, ...balancer())).rejects.toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/at least 1024 and at most 16777216 bytes|a size is like/),
+    })
+  }
+  const [leader, one, two] = await leaderAndFollowers()
+  await cluster.killServer(leader)
+  await cluster.killServer(one)
+  const atServer = ['--server', `127.0.0.1:${two.cport}`]
+  await expect(itemSize('2m', ...atServer, '--timeout', '1000')).rejects.toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining('(given up)'),
+  })
+})

@@ -1,0 +1,42 @@
+import { expect, test } from 'vitest'
+import { addDelta, parseNumber } from '../../../src/server/keystore/arithmetic.ts'
+
+const MAX = 2n ** 64n - 1n
+
+test.each([
+  ['0', 0n],
+  ['009', 9n],
+  [' 12 ', 12n],
+  ['5  ', 5n],
+  ['+7', 7n],
+  ['\t\r\n8\n', 8n],
+  ['18446744073709551615', MAX],
+  ['000000000000000000009', 9n],
+  ['9'.padStart(1_024, '0'), 9n],
+  ['9'.padStart(1_025, '0'), null],
+  ['18446744073709551616', null],
+  ['', null],
+  [' ', null],
+  ['-1', null],
+  ['+', null],
+  ['12a', null],
+  ['1 2', null],
+  ['1.0', null],
+  ['0x1', null],
+  ['1\0', null],
+])('the number in %j is %s', (text, number) => {
+  expect(parseNumber(Buffer.from(text))).toBe(number)
+})
+
+test.each([
+  ['incr', 10n, 5, 15n],
+  ['incr', MAX, 1, 0n],
+  ['incr', 1n, MAX, 0n],
+  ['incr', 2n ** 53n, 1, 2n ** 53n + 1n],
+  ['decr', 10n, 3, 7n],
+  ['decr', 3n, 3, 0n],
+  ['decr', 3n, 4, 0n],
+  ['decr', MAX, 2n ** 63n, 2n ** 63n - 1n],
+] as const)('%s of %s by %s is %s', (verb, number, delta, sum) => {
+  expect(addDelta(verb, number, delta)).toBe(sum)
+})
