@@ -214,6 +214,65 @@ export const CANARIES: readonly Canary[] = [
       ],
     ],
   },
+  {
+    name: 'forgotten-flush',
+    what: 'a keystore file does not bring back a flush_all that is pending',
+    edits: [
+      ['server/keystore/state-machine.js', 'this.#flushAtMs = flushAtMs;', 'this.#flushAtMs = 0;'],
+    ],
+  },
+  {
+    name: 'incr-where-asked',
+    what: 'the server that is asked to increment adds, and sets what came of it',
+    edits: [
+      [
+        'server/connection.js',
+        `this.#store.write(this.#lane, command, (outcome) => {
+            this.#writesInFlight--;
+            const line = replyLine(outcome);`,
+        `const [verb, key, delta] = command.toString('latin1').trimEnd().split(' ');
+        const held = verb === 'incr' && !meta ? this.#store.get(key) : undefined;
+        const sum = held && String(BigInt(String(held.value).trim()) + BigInt(delta));
+        const set = held && Buffer.from(\`set \${key} \${held.flags} 0 \${sum.length}\\r\\n\${sum}\\r\\n\`);
+        this.#store.write(this.#lane, set ?? command, (outcome) => {
+            this.#writesInFlight--;
+            const line = set && outcome.kind === 'applied' ? sum : replyLine(outcome);`,
+      ],
+    ],
+  },
+  {
+    name: 'unlogged-touch',
+    what: 'a get and touch touches nothing but the reply',
+    edits: [
+      [
+        'server/connection.js',
+        'change: after === undefined ? null : canonicalGet(key, options)',
+        'change: null',
+      ],
+    ],
+  },
+  {
+    name: 'win-twice',
+    what: 'who wins is told from what the item was when it was asked for',
+    edits: [
+      [
+        'server/connection.js',
+        'part.reply = outcome.item ?? null;',
+        'part.reply = outcome.item ? { ...outcome.item, marks: part.reply?.marks ?? outcome.item.marks } : null;',
+      ],
+    ],
+  },
+  {
+    name: 'append-keeps-unique',
+    what: 'what was appended to keeps its cas unique',
+    edits: [
+      [
+        'server/keystore/state-machine.js',
+        'const joined = { ...item, flags,',
+        'const joined = { ...item, casUnique: current.casUnique, flags,',
+      ],
+    ],
+  },
 ]
 
 /**
