@@ -5,7 +5,9 @@ packages="
   default-jdk-headless
   libcache-memcached-fast-perl
   libcache-memcached-perl
+  libmemcached-tools
   libspymemcached-java
+  memcached
   netcat-openbsd
   php-cli
   php-memcached

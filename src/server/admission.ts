@@ -126,7 +126,9 @@ export function lacksMemory(command: Buffer, memory: Memory): boolean {
   const before = memory.valueBytes(key)
   const cost = itemBytes(key.length, valueBytesAfter(parsed, before))
   if (cost <= roomBytes) return false
-  return before === undefined ? makesItem(parsed) : cost > itemBytes(key.length, before)
+  return before === undefined
+    ? makesItem(parsed, memory.inFlightBytes > 0)
+    : cost > itemBytes(key.length, before)
 }
 
 function valueBytesAfter(command: Exclude<Command, { verb: 'flush_all' }>, before = 0): number {
@@ -146,19 +148,25 @@ function valueBytesAfter(command: Exclude<Command, { verb: 'flush_all' }>, befor
   }
 }
 
-/** Whether it can make an item where there is none. */
-function makesItem(command: Exclude<Command, { verb: 'flush_all' }>): boolean {
+/**
+ * Whether it can make an item where there is none, or lengthen one that is on its way:
+ * else what comes right behind the first write of a key would meet no limit.
+ */
+function makesItem(
+  command: Exclude<Command, { verb: 'flush_all' }>,
+  mayBeOnItsWay: boolean,
+): boolean {
   switch (command.verb) {
     case 'set':
     case 'add':
       return true
-    case 'replace':
-    case 'cas':
     case 'delete':
     case 'touch':
       return false
-    default:
+    case 'get':
       return command.options.has('vivify')
+    default:
+      return mayBeOnItsWay || command.options.has('vivify')
   }
 }
 

@@ -192,6 +192,7 @@ export class Connection {
     }
     const isBusy = this.#slots.length > 0 || this.#backup !== null
     const isIdle = idleMaxMs > 0 && !isBusy && nowMs - this.#askedMs > idleMaxMs
+    if (isIdle) this.#store.stats.add('idle_kicks')
     if (isIdle || nowMs - this.#taken.atMs > STALLED_MS) this.destroy()
   }
 

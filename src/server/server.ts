@@ -25,7 +25,7 @@ import { Peers } from './peers.ts'
 import { memberOf } from './raft/config.ts'
 import type { RaftTiming } from './raft/raft.ts'
 import { Stats } from './stats.ts'
-import { type ServerFacts, statsReply } from './stats-reply.ts'
+import { type ItemFacts, type ServerFacts, statsReply } from './stats-reply.ts'
 
 /** The only group so far. */
 const GROUP = 0
@@ -279,6 +279,7 @@ export class Server implements Store {
       ...{ connectionsMax, idleTimeoutS: idleTimeoutMs / 1000, verbosity: this.#verbosity },
       ...{ client, isAuthNeeded: this.needsAuth, mayShutDown: this.mayShutDown },
       connections: [...this.#connections].map((connection) => connection.facts(nowMs)),
+      items: () => this.#items(),
     }
   }
 
@@ -336,6 +337,12 @@ export class Server implements Store {
       refuse(this.#whyNoNode)
     })
     this.#early.add(tryNow)
+  }
+
+  *#items(): Generator<ItemFacts> {
+    for (const [key, { value, expiresAtMs }] of this.#node?.machine.liveItems() ?? []) {
+      yield { key, valueBytes: value.length, expiresAtMs }
+    }
   }
 
   // ---------------------------------------------------------------- cluster

@@ -8,6 +8,8 @@
  * Source: memcached's doc/protocol.txt and the replies of 1.6.45.
  */
 import type { Address } from '../io/io.ts'
+import { needsBase64 } from '../protocol/commands.ts'
+import { canonicalUint32 } from '../protocol/numbers.ts'
 import { PROTOCOL_VERSION } from '../protocol/requests.ts'
 import type { Stats } from './stats.ts'
 
@@ -29,6 +31,15 @@ export interface ServerFacts {
   readonly isAuthNeeded: boolean
   readonly mayShutDown: boolean
   readonly connections: readonly ConnectionFacts[]
+  /** Items that are there now, in no particular order. */
+  readonly items: () => Iterable<ItemFacts>
+}
+
+export interface ItemFacts {
+  readonly key: string
+  readonly valueBytes: number
+  /** Unix milliseconds; 0 for never. */
+  readonly expiresAtMs: number
 }
 
 export interface ConnectionFacts {
@@ -49,10 +60,16 @@ const SUBCOMMANDS = [
 ] as const
 
 const END = 'END\r\n'
+const FORMAT_ERROR = 'CLIENT_ERROR bad command line format\r\n'
+/** All items are of this class. */
+const CLASS = 1
+const CLASSES_MAX = 64
+/** A dump of more would keep other clients waiting. */
+const DUMP_BYTES_MAX = 256 * 1024
 
 /** @returns the whole reply to `stats` and these words. */
 export function statsReply(words: readonly string[], stats: Stats, facts: ServerFacts): string {
-  const [word, argument = ''] = words
+  const [word, argument = '', limit] = words
   if (word === undefined) return list(general(stats, facts))
   switch (SUBCOMMANDS.find((subcommand) => subcommand.startsWith(word))) {
     case 'reset':
@@ -63,7 +80,9 @@ export function statsReply(words: readonly string[], stats: Stats, facts: Server
     case 'settings':
       return list(settings(stats, facts))
     case 'cachedump':
-      return 'CLIENT_ERROR stats cachedump not allowed\r\n'
+      return limit === undefined
+        ? 'CLIENT_ERROR bad command line\r\n'
+        : dump(argument, limit, facts)
     case 'conns':
       return list(connections(facts))
     case 'items':
@@ -156,7 +175,7 @@ function settings({ isDetailed }: Stats, facts: ServerFacts): Line[] {
     ['item_size_max', facts.itemSizeMax],
     ['maxconns_fast', 'yes'],
     ['flush_enabled', 'yes'],
-    ['dump_enabled', 'no'],
+    ['dump_enabled', 'yes'],
     ['lru_crawler', 'no'],
     ['lru_maintainer_thread', 'no'],
     ['idle_timeout', facts.idleTimeoutS],
@@ -182,16 +201,33 @@ function connections({ client, connections: open }: ServerFacts): Line[] {
   return lines
 }
 
-/** All items are of one class. */
+/** @param limit How many; 0 for as many as there may be. */
+function dump(classText: string, limit: string, { items }: ServerFacts): string {
+  const [classId, most] = [canonicalUint32(classText), canonicalUint32(limit)]
+  if (classId === null || most === null) return FORMAT_ERROR
+  if (Number(classId) >= CLASSES_MAX) return 'CLIENT_ERROR Illegal slab id\r\n'
+  let left = Number(classId) === CLASS ? Number(most) || Number.POSITIVE_INFINITY : 0
+  let reply = ''
+  for (const { key, valueBytes, expiresAtMs } of left > 0 ? items() : []) {
+    if (needsBase64(key)) continue // no line can have it
+    reply += `ITEM ${key} [${valueBytes} b; ${Math.floor(expiresAtMs / 1000)} s]\r\n`
+    if (--left === 0 || reply.length > DUMP_BYTES_MAX) break
+  }
+  return reply + END
+}
+
 function items({ itemCount }: ServerFacts): Line[] {
   if (itemCount === 0) return []
   const names = ['evicted', 'outofmemory', 'tailrepairs', 'reclaimed'] as const
-  return [['items:1:number', itemCount], ...names.map((name): Line => [`items:1:${name}`, 0])]
+  return [
+    [`items:${CLASS}:number`, itemCount],
+    ...names.map((name): Line => [`items:${CLASS}:${name}`, 0]),
+  ]
 }
 
 function slabs({ itemCount, itemBytes }: ServerFacts): Line[] {
   return [
-    ...(itemCount === 0 ? [] : ([['1:used_chunks', itemCount]] as const)),
+    ...(itemCount === 0 ? [] : ([[`${CLASS}:used_chunks`, itemCount]] as const)),
     ['active_slabs', itemCount === 0 ? 0 : 1],
     ['total_malloced', itemBytes],
   ]

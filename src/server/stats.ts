@@ -33,6 +33,7 @@ const COUNTS = [
   'total_items',
   'total_connections',
   'rejected_connections',
+  'idle_kicks',
 ] as const
 
 export type Count = (typeof COUNTS)[number]

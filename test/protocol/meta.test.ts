@@ -149,7 +149,7 @@ describe('errors', () => {
 
   test('31 characters of an opaque are none, nor are 18 flags', () => {
     expect(parse(`mg k O${'o'.repeat(31)}`)).toBe('get k win')
-    expect(parse('mg YWI= b O P L k s t c f v h l u q x I M F1')).toBe('get ab')
+    expect(parse('mg YWI= b O P L k s t c f v h l u q x I M F1')).toBe('get ab win')
   })
 
   test.each([

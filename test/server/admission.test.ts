@@ -134,6 +134,17 @@ describe('memory', () => {
   })
 
   test.each([
+    [`replace k 0 0 100\r\n${value}\r\n`, true],
+    [`append k 0 0 100\r\n${value}\r\n`, true],
+    ['incr k 1\r\n', true],
+    ['touch k 30\r\n', false],
+    ['get k exptime=30\r\n', false],
+    ['delete k\r\n', false],
+  ])('where something may be under way, at the limit %j is refused: %s', (command, isLacking) => {
+    expect(lacksMemory(Buffer.from(command), memory(1_000, 900, 100))).toBe(isLacking)
+  })
+
+  test.each([
     ['replace k 0 0 1\r\nx\r\n', 1, false],
     ['append k 0 0 1\r\nx\r\n', 1, true],
     ['prepend k 0 0 0\r\n\r\n', 1, false],

@@ -12,6 +12,12 @@ const FACTS: ServerFacts = {
     { remote: { host: '::1', port: 5 }, idleS: 0 },
     { remote: { host: '10.0.0.1', port: 6 }, idleS: 30 },
   ],
+  items: () => [
+    { key: 'a', valueBytes: 5, expiresAtMs: 0 },
+    { key: 'no line', valueBytes: 5, expiresAtMs: 0 },
+    { key: 'b', valueBytes: 0, expiresAtMs: 1_700_000_000_500 },
+    { key: 'c', valueBytes: 1, expiresAtMs: 0 },
+  ],
 }
 
 function reply(words: string, facts: Partial<ServerFacts> = {}, stats = new Stats()): string {
@@ -122,7 +128,17 @@ test('stats detail', () => {
 
 test.each([
   ['sizes', 'STAT sizes_status disabled\r\nEND\r\n'],
-  ['cachedump 1 1', 'CLIENT_ERROR stats cachedump not allowed\r\n'],
+  ['cachedump', 'CLIENT_ERROR bad command line\r\n'],
+  ['cachedump 1', 'CLIENT_ERROR bad command line\r\n'],
+  ['cachedump a 1', 'CLIENT_ERROR bad command line format\r\n'],
+  ['cachedump 1 a', 'CLIENT_ERROR bad command line format\r\n'],
+  ['cachedump 64 1', 'CLIENT_ERROR Illegal slab id\r\n'],
+  ['cachedump 2 1', 'END\r\n'],
+  ['cachedump 1 2', 'ITEM a [5 b; 0 s]\r\nITEM b [0 b; 1700000000 s]\r\nEND\r\n'],
+  [
+    'cachedump 1 0',
+    'ITEM a [5 b; 0 s]\r\nITEM b [0 b; 1700000000 s]\r\nITEM c [1 b; 0 s]\r\nEND\r\n',
+  ],
   ['bogus', 'ERROR\r\n'],
   ['noreply', 'ERROR\r\n'],
   ['r', 'RESET\r\n'],

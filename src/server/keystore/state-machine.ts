@@ -100,6 +100,13 @@ export class StateMachine {
     return this.#ifLive(this.#items.get(key, nowS))
   }
 
+  /** The live items, in no particular order, for as long as nothing is applied. */
+  *liveItems(): Generator<readonly [key: string, item: Item]> {
+    for (const [key, item] of this.#items) {
+      if (!isExpired(item.expiresAtMs, this.#timeMs)) yield [key, item]
+    }
+  }
+
   /** What a get with these options would do now. */
   preview(item: Item | undefined, options: Options): GetResult {
     return getItem(item, options, 0, this.#timeMs)
