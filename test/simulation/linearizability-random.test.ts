@@ -202,7 +202,7 @@ function forPeople(history: readonly HistoryEntry[]): string {
 const someMakes = fc.constantFrom(TEXTS, COUNTS)
 const DISTINCT = 'abcdefghijklmnopqrstuvwxyz'
 
-test('what one copy answers is linearizable', () => {
+test('what one copy answers is linearizable', { timeout: 600_000 }, () => {
   fc.assert(
     fc.property(someMakes, fc.array(draw, { minLength: 10, maxLength: 60 }), (makes, draws) => {
       expect(findViolation(historyOf(makes, draws, DISTINCT))).toBeNull()
