@@ -14,8 +14,11 @@ import { type Fault, type FaultEvent, Nemesis } from './nemesis.ts'
 const READY_MS = 30_000
 /** In peace, with clients. */
 const PEACE_MS = 1_500
-/** A server gives up a request after 2 s: what is unknown until then happens now or never. */
-const SETTLE_MS = 3_000
+/**
+ * A server gives up a request after 2 s: what is unknown until then happens now or never; and
+ * what is to expire or to be flushed does so within 3 s more, so that none goes between two reads.
+ */
+const SETTLE_MS = 7_000
 const DEATH_WATCH_MS = 100
 const LINES_MAX = 60
 
