@@ -128,13 +128,7 @@ export const CANARIES: readonly Canary[] = [
   {
     name: 'torn-record',
     what: 'a torn record is taken as whole',
-    edits: [
-      [
-        'server/log/record.js',
-        'if (crcHex(crc32(body, crc32(fields, this.#seed))) !== crcText)',
-        'if (false)',
-      ],
-    ],
+    edits: [['server/log/record.js', 'if (crc32(body, headerCrc) !== crc)', 'if (false)']],
   },
   {
     name: 'old-log-elected',
@@ -142,7 +136,7 @@ export const CANARIES: readonly Canary[] = [
     edits: [
       [
         'server/raft/raft-log.js',
-        'return id.term > last.term || (id.term === last.term && id.index >= last.index);',
+        'return isUpToDate(id, furthest(this.last, this.owed));',
         'return true;',
       ],
     ],
@@ -161,13 +155,7 @@ export const CANARIES: readonly Canary[] = [
   {
     name: 'page-cache-trusted',
     what: 'what is readable at a start is taken for durable',
-    edits: [
-      [
-        'server/log/log-store.js',
-        'state.unsealedFirst ?? state.lastIndex + 1',
-        'state.lastIndex + 1',
-      ],
-    ],
+    edits: [['server/log/log-store.js', 'this.#goOn(unsealedFirst)', 'this.#goOn(null)']],
   },
   {
     name: 'time-goes-back',
