@@ -45,7 +45,7 @@ export interface HistoryEntry {
 }
 
 /** A search that takes more steps than this is given up, and says so. */
-const STEPS_MAX = 10_000_000
+const STEPS_MAX = 2_000_000
 /** With more than this looked at, a run of unknown operations is taken to lead on. */
 const RUN_STEPS_MAX = 2_000
 /** Stands for an operation: the item vanishes. */
@@ -130,6 +130,8 @@ class Search {
   /** Known operations still to be placed. */
   #left: number
   #numbers = new ReachableNumbers([], [])
+  /** Of the search, and of looking into runs. */
+  #steps = 0
 
   constructor(entries: readonly HistoryEntry[]) {
     this.#entries = entries
@@ -145,8 +147,8 @@ class Search {
     let best = this.#left
     let bestDone = this.#done.slice()
     let choices = this.#known()
-    for (let steps = 0; this.#left > 0; steps++) {
-      if (steps > STEPS_MAX) throw new UndecidedError(`undecided after ${STEPS_MAX} steps`)
+    for (; this.#left > 0; this.#steps++) {
+      if (this.#steps > STEPS_MAX) throw new UndecidedError(`undecided after ${STEPS_MAX} steps`)
       const next = choices.open.shift()
       if (next !== undefined) {
         if (!this.#place(next, choices)) continue
@@ -252,6 +254,7 @@ class Search {
       // Numbers could grow for ever: what made them is in a run no more often than it is there.
       const left = unknown.filter((other) => other !== at && !run.sums.includes(other))
       for (const next of this.#different(left)) {
+        this.#steps++
         if (++stepCount > RUN_STEPS_MAX) return true
         const state = this.#step(run.state, next)
         if (state === undefined || isSame(state, run.state)) continue
