@@ -128,13 +128,7 @@ export const CANARIES: readonly Canary[] = [
   {
     name: 'torn-record',
     what: 'a torn record is taken as whole',
-    edits: [
-      [
-        'server/log/record.js',
-        'if (crcHex(crc32(body, crc32(fields, this.#seed))) !== crcText)',
-        'if (false)',
-      ],
-    ],
+    edits: [['server/log/record.js', 'if (crc32(body, headerCrc) !== crc)', 'if (false)']],
   },
   {
     name: 'old-log-elected',
@@ -142,7 +136,7 @@ export const CANARIES: readonly Canary[] = [
     edits: [
       [
         'server/raft/raft-log.js',
-        'return id.term > last.term || (id.term === last.term && id.index >= last.index);',
+        'return isUpToDate(id, furthest(this.last, this.owed));',
         'return true;',
       ],
     ],
@@ -161,13 +155,7 @@ export const CANARIES: readonly Canary[] = [
   {
     name: 'page-cache-trusted',
     what: 'what is readable at a start is taken for durable',
-    edits: [
-      [
-        'server/log/log-store.js',
-        'state.unsealedFirst ?? state.lastIndex + 1',
-        'state.lastIndex + 1',
-      ],
-    ],
+    edits: [['server/log/log-store.js', 'this.#goOn(unsealedFirst)', 'this.#goOn(null)']],
   },
   {
     name: 'time-goes-back',
@@ -211,6 +199,65 @@ export const CANARIES: readonly Canary[] = [
         'server/node.js',
         'this.#keystoreBytes = await writeKeystore(',
         'this.raft.compact(this.#store.cutTo(index));\n            this.#keystoreBytes = await writeKeystore(',
+      ],
+    ],
+  },
+  {
+    name: 'forgotten-flush',
+    what: 'a keystore file does not bring back a flush_all that is pending',
+    edits: [
+      ['server/keystore/state-machine.js', 'this.#flushAtMs = flushAtMs;', 'this.#flushAtMs = 0;'],
+    ],
+  },
+  {
+    name: 'incr-where-asked',
+    what: 'the server that is asked to increment adds, and sets what came of it',
+    edits: [
+      [
+        'server/connection.js',
+        `this.#store.write(this.#lane, command, (outcome) => {
+            this.#writesInFlight--;
+            const line = replyLine(outcome);`,
+        `const [verb, key, delta] = command.toString('latin1').trimEnd().split(' ');
+        const held = verb === 'incr' && !meta ? this.#store.get(key) : undefined;
+        const sum = held && String(BigInt(String(held.value).trim()) + BigInt(delta));
+        const set = held && Buffer.from(\`set \${key} \${held.flags} 0 \${sum.length}\\r\\n\${sum}\\r\\n\`);
+        this.#store.write(this.#lane, set ?? command, (outcome) => {
+            this.#writesInFlight--;
+            const line = set && outcome.kind === 'applied' ? sum : replyLine(outcome);`,
+      ],
+    ],
+  },
+  {
+    name: 'unlogged-touch',
+    what: 'a get and touch touches nothing but the reply',
+    edits: [
+      [
+        'server/connection.js',
+        'change: after === undefined ? null : canonicalGet(key, options)',
+        'change: null',
+      ],
+    ],
+  },
+  {
+    name: 'win-twice',
+    what: 'who wins is told from what the item was when it was asked for',
+    edits: [
+      [
+        'server/connection.js',
+        'part.reply = outcome.item ?? null;',
+        'part.reply = outcome.item ? { ...outcome.item, marks: part.reply?.marks ?? outcome.item.marks } : null;',
+      ],
+    ],
+  },
+  {
+    name: 'append-keeps-unique',
+    what: 'what was appended to keeps its cas unique',
+    edits: [
+      [
+        'server/keystore/state-machine.js',
+        'const joined = { ...item, flags,',
+        'const joined = { ...item, casUnique: current.casUnique, flags,',
       ],
     ],
   },

@@ -263,8 +263,8 @@ export function fail(checker: string, what: string): never {
   throw new Violation(`${checker}: ${what}`)
 }
 
-export function digestOf({ items }: StateMachine): number {
-  const lines: string[] = []
+export function digestOf({ items, flushAtMs }: StateMachine): number {
+  const lines = [`flush at ${flushAtMs}`]
   for (const [key, { flags, expiresAtMs, casUnique, marks, value }] of items) {
     lines.push(`${key} ${flags} ${expiresAtMs} ${casUnique} ${marks} ${crc32(value)}`)
   }

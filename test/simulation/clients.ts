@@ -12,9 +12,11 @@ import {
   type ServerProcess,
 } from './cluster.ts'
 import { Host } from './host.ts'
-import type { HistoryEntry, Operation } from './linearizability.ts'
+import type { HistoryEntry } from './linearizability.ts'
 import type { SimNetwork } from './network.ts'
 import { describe, encode } from './operation.ts'
+import { ReplyReader, settle, type WireReply } from './replies.ts'
+import { type Mix, Workload } from './workload.ts'
 import type { World } from './world.ts'
 
 /** Some give up before a server does, some long after. */
@@ -35,7 +37,12 @@ export interface ClientStats {
   storedCount: number
   refusedCount: number
   unknownCount: number
+  /** Replies that are none of memcached's, or not to that request. */
+  readonly surprises: string[]
 }
+
+/** What was asked of one key or several, and not answered yet: one entry for each. */
+type Request = readonly HistoryEntry[]
 
 export class SimClient {
   readonly host: Host
@@ -46,18 +53,13 @@ export class SimClient {
   readonly #history: HistoryEntry[]
   readonly #stats: ClientStats
   readonly #io: ReturnType<Host['boot']>
-  /** Newest cas unique seen, by key. */
-  readonly #uniques = new Map<string, string>()
+  readonly #workload: Workload
   #stream: Stream | null = null
-  #text = ''
-  #waiting: HistoryEntry[] = []
-  #hit: { value: string; unique?: string } | null = null
-  #valueCount = 0
+  #replies = new ReplyReader()
+  #waiting: Request[] = []
   #generation = 0
   isStopped = false
   readonly #thinkMs: number
-  /** Only reads: no write that waits keeps it from what a server says meanwhile. */
-  readonly #isReader: boolean
   /** How often it does not wait for an answer before it asks again. */
   readonly #goOnRatio: number
   readonly #faultMs: () => number
@@ -72,6 +74,8 @@ export class SimClient {
     history: HistoryEntry[],
     stats: ClientStats,
     thinkMs: number,
+    mix: Mix,
+    /** Only reads: no write that waits keeps it from what a server says meanwhile. */
     isReader: boolean,
     faultMs: () => number,
   ) {
@@ -84,7 +88,7 @@ export class SimClient {
     this.#history = history
     this.#stats = stats
     this.#thinkMs = thinkMs
-    this.#isReader = isReader
+    this.#workload = new Workload(world.random, name, mix, isReader)
     this.#goOnRatio = world.pick([0.1, 0.3, 0.9])
     this.#faultMs = faultMs
     this.#think()
@@ -151,13 +155,14 @@ export class SimClient {
 
   #connect(server: Address): void {
     this.#stream?.destroy()
-    this.#text = ''
-    this.#hit = null
+    this.#replies = new ReplyReader()
     const stream = this.#io.network.connect(server, {
       onData: (chunk) => {
         if (this.#stream !== stream) return
-        this.#text += chunk.toString('latin1')
-        this.#takeReplies()
+        this.#replies.push(chunk)
+        for (let reply = this.#replies.next(); reply; reply = this.#replies.next()) {
+          this.#reply(reply)
+        }
       },
       onEnd: () => this.#stream === stream && this.#giveUp('ended'),
       onClose: () => this.#stream === stream && this.#giveUp('closed'),
@@ -167,7 +172,7 @@ export class SimClient {
 
   /** The rest of what was sent stays unknown. */
   #giveUp(why: string): void {
-    for (const entry of this.#waiting) {
+    for (const [entry] of this.#waiting as [HistoryEntry][]) {
       this.#stats.unknownCount++
       this.#world.trace(this.host.name, () => `${describe(entry)} -> unknown (${why})`)
     }
@@ -179,99 +184,68 @@ export class SimClient {
   }
 
   #begin(): string {
-    const key = this.#world.pick(this.#keys)
-    const operation = this.#draw(key)
-    const previous = this.#waiting.findLast((entry) => entry.key === key)
-    const entry: HistoryEntry = {
-      key,
-      client: this.host.name,
-      operation,
-      reply: undefined,
-      startMs: this.#world.nowMs,
-      endMs: Number.POSITIVE_INFINITY,
-      after: previous,
-    }
-    this.#waiting.push(entry)
-    this.#history.push(entry)
+    const world = this.#world
+    const pickKey = () => world.pick(this.#keys)
+    const key = pickKey()
+    const operation = this.#workload.draw(key)
+    const isOnAll = operation.kind === 'flush_all'
+    const keys = isOnAll ? ['*'] : this.#workload.keysFor(operation, key, pickKey)
+    let after = this.#waiting.at(-1)?.at(-1)
+    const request = keys.map((key) => {
+      const entry: HistoryEntry = {
+        key,
+        client: this.host.name,
+        operation,
+        reply: undefined,
+        startMs: world.nowMs,
+        endMs: Number.POSITIVE_INFINITY,
+        after,
+      }
+      after = entry
+      return entry
+    })
+    this.#waiting.push(request)
+    this.#history.push(...request)
     this.#stats.operationCount++
-    this.#world.trace(this.host.name, () => `${describe(entry)} to ${this.#stream?.remote.host}`)
-    return encode(key, operation)
+    const bytes = encode(keys, operation)
+    world.trace(this.host.name, () => `${forTrace(bytes)} to ${this.#stream?.remote.host}`)
+    return bytes
   }
 
-  #draw(key: string): Operation {
-    const dice = this.#world.random() * (this.#isReader ? 0.45 : 1)
-    const value = `${this.host.name}.${++this.#valueCount}`
-    const unique = this.#uniques.get(key)
-    if (dice < 0.3) return { kind: 'get' }
-    if (dice < 0.45) return { kind: 'gets' }
-    if (dice < 0.66) return { kind: 'set', value }
-    if (dice < 0.72) {
-      this.#history.push(expiry(key, value, this.#world.nowMs))
-      return { kind: 'set', value, exptime: this.#world.integer(1, 3) }
-    }
-    if (dice < 0.8) return { kind: 'add', value }
-    if (dice < 0.92) return { kind: 'cas', value, unique: unique ?? '1' }
-    return { kind: 'delete' }
-  }
-
-  #takeReplies(): void {
-    for (;;) {
-      const end = this.#text.indexOf('\r\n')
-      if (end === -1) return
-      const line = this.#text.slice(0, end)
-      if (line.startsWith('VALUE ')) {
-        const [, , , length, unique] = line.split(' ')
-        const valueEnd = end + 2 + Number(length)
-        if (this.#text.length < valueEnd + 2) return
-        const value = this.#text.slice(end + 2, valueEnd)
-        this.#hit = unique === undefined ? { value } : { value, unique }
-        this.#text = this.#text.slice(valueEnd + 2)
-        continue
-      }
-      this.#text = this.#text.slice(end + 2)
-      this.#reply(line)
-    }
-  }
-
-  #reply(line: string): void {
-    const entry = this.#waiting.shift()
-    if (!entry) return
-    const hit = this.#hit
-    this.#hit = null
-    this.#world.trace(this.host.name, () => `${describe(entry)} -> ${line} ${hit?.value ?? ''}`)
-    if (line.startsWith('SERVER_ERROR')) {
-      if (line.startsWith('SERVER_ERROR outcome unknown')) this.#stats.unknownCount++
-      else {
-        // It never happens: as if it had never been asked for.
-        this.#stats.refusedCount++
-        const at = this.#history.lastIndexOf(entry)
-        if (at !== -1) this.#history.splice(at, 1)
-      }
-    } else {
-      entry.endMs = this.#world.nowMs
-      if (line === 'END') {
-        entry.reply = hit ? hit.value : null
-        if (hit?.unique !== undefined) {
-          entry.unique = hit.unique
-          this.#uniques.set(entry.key, hit.unique)
+  #reply(reply: WireReply): void {
+    const request = this.#waiting.shift()
+    if (!request) return
+    const { line, hits, value = '' } = reply
+    const [{ operation }] = request as [HistoryEntry]
+    const asked = forTrace(
+      encode(
+        request.map(({ key }) => key),
+        operation,
+      ),
+    )
+    const heard = `${line} ${hits.map((hit) => hit.value).join(' ')}${value}`
+    this.#world.trace(this.host.name, () => `${asked} -> ${heard}`)
+    switch (settle(request, reply, this.#world.nowMs)) {
+      case 'answered':
+        for (const { key, reply } of request) {
+          if (reply?.unique !== undefined) this.#workload.saw(key, reply.unique)
+          if (reply?.status === 'STORED' || reply?.status === 'HD') this.#stats.storedCount++
         }
-      } else {
-        entry.reply = line
-        if (line === 'STORED') this.#stats.storedCount++
-      }
+        break
+      case 'refused':
+        this.#stats.refusedCount++
+        this.#history.splice(this.#history.lastIndexOf(request[0] as HistoryEntry), request.length)
+        break
+      case 'unknown':
+        this.#stats.unknownCount++
+        break
+      case 'surprise':
+        this.#stats.surprises.push(`${asked} -> ${heard}`)
     }
     if (this.#waiting.length === 0) this.#think()
   }
 }
 
-/** The clock that decides is the log's, which a new leader may set forward: so it is at any later time. */
-function expiry(key: string, value: string, startMs: number): HistoryEntry {
-  return {
-    key,
-    client: '-',
-    operation: { kind: 'expire', value },
-    reply: undefined,
-    startMs,
-    endMs: Number.POSITIVE_INFINITY,
-  }
+function forTrace(bytes: string): string {
+  return bytes.trimEnd().replace('\r\n', ' ')
 }

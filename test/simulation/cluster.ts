@@ -7,6 +7,7 @@ import { type CoordinatorTiming, DEFAULT_COORDINATOR_TIMING } from '../../src/lb
 import { Balancer } from '../../src/lb/lb.ts'
 import type { Limits, SlownessRules } from '../../src/server/admission.ts'
 import type { Node } from '../../src/server/node.ts'
+import { PROTOCOL } from '../../src/server/peer-messages.ts'
 import type { RaftTiming } from '../../src/server/raft/raft.ts'
 import { Server } from '../../src/server/server.ts'
 import type { CrashPolicy } from '../io/memory-disk.ts'
@@ -139,7 +140,7 @@ export class ServerProcess extends Process {
   #id: string | null = null
   readonly #balancerHosts: readonly string[]
   readonly #settings: Settings
-  /** It speaks the first version of the peers' protocol. */
+  /** It speaks the peers' protocol of the version before. */
   #isOld: boolean
   readonly #onFailure: (process: ServerProcess, error: Error) => void
 
@@ -202,7 +203,7 @@ export class ServerProcess extends Process {
       requestTimeoutMs: REQUEST_TIMEOUT_MS,
       timing: TIMING,
       membership: { evictAfterMs, votersMax: 5 },
-      ...(this.#isOld ? { protocol: 1 } : {}),
+      ...(this.#isOld ? { protocol: PROTOCOL - 1 } : {}),
       ...{ segmentBytes, snapshotPieceBytes, scrubIntervalMs },
       limits,
       slowness: SLOWNESS,
@@ -212,6 +213,7 @@ export class ServerProcess extends Process {
     if (this.host.epoch !== epoch) return
     this.server = server
     this.#id = server.id
+    server.setMemoryLimit(limits.memoryBytes) // as it is by now
   }
 
   /** What SIGTERM does: it finishes what it is at, and ends. */

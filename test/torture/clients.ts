@@ -8,8 +8,8 @@
  */
 import { setTimeout as delay } from 'node:timers/promises'
 import type { ServerProcess } from '../e2e/cluster.ts'
-import type { Operation } from '../simulation/linearizability.ts'
-import { encode } from '../simulation/operation.ts'
+import { describeReply, encode } from '../simulation/operation.ts'
+import { Workload } from '../simulation/workload.ts'
 import { Connection } from './connection.ts'
 import { chance, draw, pick } from './dice.ts'
 import type { History, Recorded } from './history.ts'
@@ -24,6 +24,15 @@ const BATCH_MAX = 6
 const PATIENCE_MS = [1_000, 7_000] as const
 /** Lives of the keys in use at the same time: 20 keys in 10 s. */
 const KEY_LIVES_MS = [2_500, 2_500, 2_500, 2_500, 10_000, 10_000, 10_000, 10_000]
+
+/** One entry for each key. */
+interface Request {
+  readonly text: string
+  readonly entries: readonly Recorded[]
+}
+
+/** Of the keys in use at the same time, one in so many holds numbers. */
+const NUMBERS_EVERY = 4
 
 export class Clients {
   readonly #servers: readonly ServerProcess[]
@@ -49,21 +58,9 @@ export class Clients {
   async #run(name: string, isReader: boolean): Promise<void> {
     let server = pick(this.#servers)
     let connection: Connection | null = null
-    let valueCount = 0
-    const uniques = new Map<string, string>()
+    const workload = new Workload(Math.random, name, 'all', isReader)
     /** Seen just now, so that a cas has a chance. */
     let seenKey: string | null = null
-
-    const drawOperation = (key: string, isCas: boolean): Operation => {
-      const value = `${name}.${++valueCount}`
-      const dice = isCas ? 0.9 : Math.random() * (isReader ? 0.45 : 1)
-      if (dice < 0.3) return { kind: 'get' }
-      if (dice < 0.45) return { kind: 'gets' }
-      if (dice < 0.72) return { kind: 'set', value }
-      if (dice < 0.8) return { kind: 'add', value }
-      if (dice < 0.92) return { kind: 'cas', value, unique: uniques.get(key) ?? '1' }
-      return { kind: 'delete' }
-    }
 
     while (!this.#isStopping) {
       await delay(-Math.log(1 - Math.random()) * THINK_MS)
@@ -75,24 +72,32 @@ export class Clients {
       }
       const count = chance(0.3) ? 2 + Math.floor(Math.random() * (BATCH_MAX - 1)) : 1
       const oneKey = seenKey ?? (chance(0.5) ? currentKey() : null)
-      const entries: Recorded[] = []
+      const requests: Request[] = []
       for (let k = 0; k < count; k++) {
         const key = oneKey ?? currentKey()
-        const entry = this.#history.begin({
-          key,
-          client: name,
-          server: String(server.cport),
-          operation: drawOperation(key, k === 0 && seenKey !== null),
-          startMs: performance.now(),
-          after: entries.findLast((other) => other.key === key),
+        const isCas = k === 0 && seenKey !== null
+        const operation = isCas ? workload.compare(key) : workload.draw(key)
+        const isOnAll = operation.kind === 'flush_all'
+        const keys = isOnAll ? ['*'] : workload.keysFor(operation, key, currentKey)
+        let after = requests.at(-1)?.entries.at(-1)
+        const entries = keys.map((key) => {
+          after = this.#history.begin({
+            key,
+            client: name,
+            server: String(server.cport),
+            operation,
+            startMs: performance.now(),
+            after,
+          })
+          return after
         })
-        entries.push(entry)
+        requests.push({ text: encode(keys, operation), entries })
       }
-      await this.#send(connection, entries)
+      await this.#send(connection, requests)
       seenKey = null
-      for (const { key, unique } of entries) {
-        if (unique === undefined) continue
-        uniques.set(key, unique)
+      for (const { key, reply } of requests.flatMap(({ entries }) => entries)) {
+        if (reply?.unique === undefined) continue
+        workload.saw(key, reply.unique)
         if (!isReader && chance(0.5)) seenKey = key
       }
     }
@@ -100,7 +105,7 @@ export class Clients {
   }
 
   /** Until all are answered, or the connection is closed. */
-  async #send(connection: Connection, entries: readonly Recorded[]): Promise<void> {
+  async #send(connection: Connection, requests: readonly Request[]): Promise<void> {
     let why = 'connection lost'
     const timer = setTimeout(
       () => {
@@ -110,12 +115,12 @@ export class Clients {
       draw(...PATIENCE_MS),
     )
     await new Promise<void>((resolve) => {
-      let left = entries.length
+      let left = requests.length
       connection.send(
-        entries.map((entry) => ({
-          text: encode(entry.key, entry.operation),
+        requests.map(({ text, entries }) => ({
+          text,
           onReply: (reply) => {
-            this.#history.end(entry, reply, why)
+            this.#history.end(entries, reply, why)
             if (--left === 0) resolve()
           },
         })),
@@ -131,7 +136,8 @@ function currentKey(): string {
   const lifeMs = KEY_LIVES_MS[slot] ?? 1
   if (lifeMs > 5_000 && chance(0.4)) return currentKey()
   const nowMs = performance.now() + (slot * lifeMs) / KEY_LIVES_MS.length
-  return `k${slot}-${Math.floor(nowMs / lifeMs)}`
+  const kind = slot % NUMBERS_EVERY === 0 ? 'n' : 'k'
+  return `${kind}${slot}-${Math.floor(nowMs / lifeMs)}`
 }
 
 /**
@@ -159,15 +165,15 @@ export async function readAll(
       })
       await new Promise<void>((resolve) => {
         const onReply: Parameters<typeof connection.send>[0][number]['onReply'] = (reply) => {
-          history.end(entry, reply)
+          history.end([entry], reply)
           resolve()
         }
-        connection.send([{ text: encode(entry.key, entry.operation), onReply }])
+        connection.send([{ text: encode([key], entry.operation), onReply }])
       })
       if (entry.reply === undefined) {
         throw new Error(`gets ${key} on ${server.place.cip}:${server.cport}: ${entry.line}`)
       }
-      found.set(key, entry.reply === null ? 'none' : `${entry.reply}, cas unique ${entry.unique}`)
+      found.set(key, describeReply(entry.reply))
     }
   } finally {
     clearTimeout(timer)

@@ -4,34 +4,27 @@
  */
 import net from 'node:net'
 import type { ServerProcess } from '../e2e/cluster.ts'
+import { ReplyReader, type WireReply } from '../simulation/replies.ts'
 
 const CONNECT_MS = 1_000
 
-export interface Hit {
-  readonly key: string
-  readonly value: string
-  /** Of a gets. */
-  readonly unique: string | undefined
-}
-
-export interface Reply {
-  /** The last line. */
-  readonly line: string
-  readonly hits: readonly Hit[]
+export interface Reply extends WireReply {
   readonly atMs: number
 }
 
 export class Connection {
   readonly #socket: net.Socket
-  #text = ''
-  #hits: Hit[] = []
+  readonly #replies = new ReplyReader()
   #waiting: ((reply: Reply | null) => void)[] = []
 
   private constructor(socket: net.Socket) {
     this.#socket = socket
     socket.on('data', (chunk) => {
-      this.#text += chunk.toString('latin1')
-      this.#takeReplies(performance.now())
+      const atMs = performance.now()
+      this.#replies.push(chunk)
+      for (let reply = this.#replies.next(); reply; reply = this.#replies.next()) {
+        this.#waiting.shift()?.({ ...reply, atMs })
+      }
     })
     socket.on('end', () => this.close())
     socket.on('close', () => this.close())
@@ -73,25 +66,5 @@ export class Connection {
     const waiting = this.#waiting
     this.#waiting = []
     for (const onReply of waiting) onReply(null)
-  }
-
-  #takeReplies(atMs: number): void {
-    for (;;) {
-      const end = this.#text.indexOf('\r\n')
-      if (end === -1) return
-      const line = this.#text.slice(0, end)
-      if (line.startsWith('VALUE ')) {
-        const [, key = '', , length, unique] = line.split(' ')
-        const valueEnd = end + 2 + Number(length)
-        if (this.#text.length < valueEnd + 2) return
-        this.#hits.push({ key, value: this.#text.slice(end + 2, valueEnd), unique })
-        this.#text = this.#text.slice(valueEnd + 2)
-        continue
-      }
-      this.#text = this.#text.slice(end + 2)
-      const hits = this.#hits
-      this.#hits = []
-      this.#waiting.shift()?.({ line, hits, atMs })
-    }
   }
 }

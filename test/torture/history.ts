@@ -3,12 +3,13 @@
  * gaps, and whether one copy of the data could have answered so.
  */
 import {
+  byKey,
   findViolation,
   type HistoryEntry,
-  type Operation,
   UndecidedError,
 } from '../simulation/linearizability.ts'
-import { describe } from '../simulation/operation.ts'
+import { describe, describeReply } from '../simulation/operation.ts'
+import { settle } from '../simulation/replies.ts'
 import type { Reply } from './connection.ts'
 
 /** Searching all histories takes no longer; the keys that are left are undecided. */
@@ -18,9 +19,6 @@ export interface Recorded extends HistoryEntry {
   readonly server: string
   /** The reply as it came, or why there is none. */
   line: string
-  reply: string | null | undefined
-  unique?: string
-  endMs: number
 }
 
 export interface Violation {
@@ -31,25 +29,17 @@ export interface Violation {
 }
 
 export interface Verdict {
+  readonly keyCount: number
   readonly violations: readonly Violation[]
   readonly undecidedKeys: readonly string[]
   readonly longest: number
 }
 
-/** What memcached may answer to each. */
-const REPLIES: Readonly<Record<Operation['kind'], readonly string[]>> = {
-  get: ['END'],
-  gets: ['END'],
-  set: ['STORED'],
-  add: ['STORED', 'NOT_STORED'],
-  cas: ['STORED', 'EXISTS', 'NOT_FOUND'],
-  delete: ['DELETED', 'NOT_FOUND'],
-  expire: [],
-}
+const ACKNOWLEDGED = /^(STORED|DELETED|HD)$/
 
 export class History {
   startMs = performance.now()
-  readonly byKey = new Map<string, Recorded[]>()
+  readonly entries: Recorded[] = []
   /** Kind of operation -> outcome -> how many. */
   readonly outcomes = new Map<string, Map<string, number>>()
   /** Replies that are none of memcached's, or not to this request. */
@@ -72,59 +62,33 @@ export class History {
       endMs: Number.POSITIVE_INFINITY,
       line: '',
     }
-    const history = this.byKey.get(entry.key)
-    if (history) history.push(recorded)
-    else this.byKey.set(entry.key, [recorded])
+    this.entries.push(recorded)
     return recorded
   }
 
-  /** @param reply null where the connection ended without one: then `why`. */
-  end(entry: Recorded, reply: Reply | null, why = 'connection lost'): void {
-    const { kind } = entry.operation
-    entry.line = reply?.line ?? why
-    const outcome = this.#outcomeOf(entry, reply)
+  /**
+   * @param entries Of one request.
+   * @param reply null where the connection ended without one: then `why`.
+   */
+  end(entries: readonly Recorded[], reply: Reply | null, why = 'connection lost'): void {
+    const [first] = entries as readonly [Recorded]
+    const { kind } = first.operation
+    const outcome = reply ? settle(entries, reply, reply.atMs) : 'unknown'
+    for (const entry of entries) entry.line = reply?.line ?? why
+    // It never happens: as if it had never been asked for.
+    if (outcome === 'refused') this.entries.splice(this.entries.lastIndexOf(first), entries.length)
+    if (outcome === 'surprise' && reply) {
+      const hits = reply.hits.map(({ key }) => key)
+      this.surprises.push(`${describe(first)} -> ${[...hits, reply.line].join(' ')}`)
+    }
     const counts = this.outcomes.get(kind) ?? new Map<string, number>()
     this.outcomes.set(kind, counts)
-    counts.set(outcome, (counts.get(outcome) ?? 0) + 1)
-    if (reply && (outcome === 'STORED' || outcome === 'DELETED')) this.#acknowledged(reply.atMs)
-  }
-
-  #outcomeOf(entry: Recorded, reply: Reply | null): string {
-    const { kind } = entry.operation
-    if (!reply) return entry.line
-    const { line, hits, atMs } = reply
-    if (line.startsWith('SERVER_ERROR ')) {
-      if (kind === 'get' || kind === 'gets') return this.#refused(entry)
-      if (/^SERVER_ERROR (not stored|out of )/.test(line)) return this.#refused(entry)
-      if (line.startsWith('SERVER_ERROR outcome unknown')) return 'outcome unknown'
+    for (const entry of entries) {
+      const status = entry.reply?.status ?? (reply ? outcome : why)
+      const name = /^\d+$/.test(status) ? 'a number' : status
+      counts.set(name, (counts.get(name) ?? 0) + 1)
     }
-    const [hit] = hits
-    const isSurprise =
-      !REPLIES[kind].includes(line) ||
-      hits.length > (line === 'END' ? 1 : 0) ||
-      (hit !== undefined && hit.key !== entry.key)
-    if (isSurprise) {
-      this.surprises.push(
-        `${describe(entry)} -> ${[...hits.map(({ key }) => key), line].join(' ')}`,
-      )
-      return 'surprise'
-    }
-    entry.endMs = atMs
-    if (line !== 'END') {
-      entry.reply = line
-      return line
-    }
-    entry.reply = hit ? hit.value : null
-    if (hit?.unique !== undefined) entry.unique = hit.unique
-    return hit ? 'hit' : 'miss'
-  }
-
-  /** It never happens: as if it had never been asked for. */
-  #refused(entry: Recorded): string {
-    const history = this.byKey.get(entry.key) ?? []
-    const at = history.lastIndexOf(entry)
-    if (at !== -1) history.splice(at, 1)
-    return 'refused'
+    if (reply && ACKNOWLEDGED.test(first.reply?.status ?? '')) this.#acknowledged(reply.atMs)
   }
 
   #acknowledged(atMs: number): void {
@@ -140,11 +104,12 @@ export class History {
   }
 
   check(): Verdict {
+    const histories = byKey(this.entries)
     const violations: Violation[] = []
     const undecidedKeys: string[] = []
     let longest = 0
     const deadlineMs = performance.now() + CHECK_MS_MAX
-    for (const [key, history] of this.byKey) {
+    for (const [key, history] of histories) {
       longest = Math.max(longest, history.length)
       if (performance.now() > deadlineMs) {
         undecidedKeys.push(key)
@@ -158,16 +123,15 @@ export class History {
         undecidedKeys.push(key)
       }
     }
-    return { violations, undecidedKeys, longest }
+    return { keyCount: histories.size, violations, undecidedKeys, longest }
   }
 
   /** One operation as a line: when, who, through which server, what, and what came back. */
   line(entry: Recorded): string {
-    const { startMs, endMs, client, server, line, reply, unique, operation } = entry
+    const { startMs, endMs, client, server, line, reply } = entry
     const at = (ms: number) => (ms === Infinity ? '-' : (ms - this.startMs).toFixed(3)).padStart(11)
-    const isRead = operation.kind === 'get' || operation.kind === 'gets'
-    const heard = isRead && reply !== undefined ? (reply ?? 'miss') : line
-    const tail = [heard, unique, entry.after && '(pipelined)'].filter(Boolean).join(' ')
+    const heard = reply ? describeReply(reply) : line
+    const tail = [heard, entry.after && '(pipelined)'].filter(Boolean).join(' ')
     return `${at(startMs)} ${at(endMs)} ${client} ${server} ${describe(entry)} -> ${tail}`
   }
 }

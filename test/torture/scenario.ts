@@ -6,6 +6,7 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Places, TestCluster } from '../e2e/cluster.ts'
+import { byKey } from '../simulation/linearizability.ts'
 import { Clients, readAll } from './clients.ts'
 import { History } from './history.ts'
 import { type Fault, type FaultEvent, Nemesis } from './nemesis.ts'
@@ -13,8 +14,11 @@ import { type Fault, type FaultEvent, Nemesis } from './nemesis.ts'
 const READY_MS = 30_000
 /** In peace, with clients. */
 const PEACE_MS = 1_500
-/** A server gives up a request after 2 s: what is unknown until then happens now or never. */
-const SETTLE_MS = 3_000
+/**
+ * A server gives up a request after 2 s: what is unknown until then happens now or never; and
+ * what is to expire or to be flushed does so within 3 s more, so that none goes between two reads.
+ */
+const SETTLE_MS = 7_000
 const DEATH_WATCH_MS = 100
 const LINES_MAX = 60
 
@@ -116,7 +120,7 @@ class Scenario {
   }
 
   async #finalReads(): Promise<string[]> {
-    const keys = [...this.#history.byKey.keys()]
+    const keys = [...byKey(this.#history.entries).keys()]
     const [first, ...others] = await Promise.all(
       this.#cluster.servers.map(async (server) => ({
         server,
@@ -137,10 +141,10 @@ class Scenario {
   #checkHistory(): string[] {
     const startMs = performance.now()
     const history = this.#history
-    const { violations, undecidedKeys, longest } = history.check()
+    const { keyCount, violations, undecidedKeys, longest } = history.check()
     const tookMs = Math.round(performance.now() - startMs)
     this.#checked =
-      `checked ${history.byKey.size} keys, at most ${longest} operations each, in ${tookMs} ms: ` +
+      `checked ${keyCount} keys, at most ${longest} operations each, in ${tookMs} ms: ` +
       `${undecidedKeys.length} undecided`
     return [
       ...history.surprises.map((surprise) => `not an answer of memcached's: ${surprise}`),
@@ -203,7 +207,7 @@ class Scenario {
     )
     write(
       'history',
-      [...this.#history.byKey.values()].flat().map((entry) => this.#history.line(entry)),
+      this.#history.entries.map((entry) => this.#history.line(entry)),
     )
     return this.#cluster.directory
   }
