@@ -93,8 +93,10 @@ const DIFFERENCES: readonly Difference[] = [
   },
   {
     name: "14: memcached's own inside",
-    isShownBy: ([verb, word]) =>
-      verb === 'lru' || verb === 'lru_crawler' || (verb === 'slabs' && word === 'reassign'),
+    isShownBy: ([verb, word = ' ']) =>
+      verb === 'lru' ||
+      verb === 'lru_crawler' ||
+      (verb === 'slabs' && ['reassign', 'automov'].some((whole) => whole.startsWith(word))),
   },
   {
     name: '15: what only memcached takes for a number',
@@ -118,10 +120,10 @@ const DIFFERENCES: readonly Difference[] = [
 
 /** A follower answers what it sent to the leader maybe before it has it. */
 const OF_FOLLOWER: Difference = {
-  name: '18: if it was hit, of an item that an mg may have made, at a follower',
+  name: '18: at a follower, if an item was hit that may have been touched, or made by an mg',
   isShownBy: (words, _, before) =>
     (words[0] === 'me' || (words[0] === 'mg' && hasFlag(words, 'h'))) &&
-    before.some((request) => / *mg .* N/.test(request.line)),
+    before.some(({ line }) => /^ *(?:touch |mg .* N)/s.test(line)),
 }
 
 /**
