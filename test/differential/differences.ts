@@ -24,6 +24,9 @@ const EXPTIME_MAX = 2 ** 31 - 1
 /** A longer one does not fit 64 bits, and is refused by both. */
 const DIGITS_MAX = 18
 const OPAQUE_MAX = 32
+/** A larger value is past the limit, but one past the other limit is no value at all. */
+const LARGE_BYTES = 1_000_000
+const ANNOUNCED_BYTES_MAX = 2_147_483_645
 
 const isMeta = ([verb = '']: readonly string[]) => /^m[gsda]$/.test(verb)
 const flagsOf = (words: readonly string[]) => words.slice(words[0] === 'ms' ? 3 : 2)
@@ -63,6 +66,14 @@ function hasOddNumber(words: readonly string[]): boolean {
 
 const DIFFERENCES: readonly Difference[] = [
   {
+    name: '1: a value that is too large, and does not come whole',
+    isShownBy: (words, { block }) => {
+      const bytes = Number((words[0] === 'ms' ? words[2] : words[4]) ?? 0)
+      const isLarge = bytes > LARGE_BYTES && bytes <= ANNOUNCED_BYTES_MAX
+      return /^(?:set|ms)$/.test(words[0] ?? '') && isLarge && block.length < bytes
+    },
+  },
+  {
     name: '2: delete with more than four words',
     isShownBy: (words) => words[0] === 'delete' && words.length > 4,
   },
@@ -72,6 +83,11 @@ const DIFFERENCES: readonly Difference[] = [
       exptimesOf(words).some((time) => {
         return Math.abs(time) > EXPTIME_MAX && Math.abs(time) < 10 ** DIGITS_MAX
       }),
+  },
+  {
+    name: '7: get of a key that is too long, and noreply',
+    isShownBy: (words) =>
+      /^gets?$/.test(words[0] ?? '') && words.at(-1) === 'noreply' && hasKeyTooLong(words),
   },
   {
     name: '8: keys that are not base64',
