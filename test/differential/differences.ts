@@ -104,8 +104,12 @@ const DIFFERENCES: readonly Difference[] = [
   },
   {
     name: '11: an opaque that is too long',
-    isShownBy: (words) =>
-      isMeta(words) && flagsOf(words).some((flag) => flag[0] === 'O' && flag.length > OPAQUE_MAX),
+    isShownBy: (words, { lineEnd }) => {
+      const lengthMax = lineEnd === '\r\r\n' ? OPAQUE_MAX - 1 : OPAQUE_MAX
+      return (
+        isMeta(words) && flagsOf(words).some((flag) => /^O/.test(flag) && flag.length > lengthMax)
+      )
+    },
   },
   {
     name: "14: memcached's own inside",
