@@ -359,7 +359,7 @@ export function metaWriteReply(
   if (code === undefined) return `${line}\r\n`
   if (meta.isQuiet && code === 'HD') return ''
   const isDone = code === 'HD'
-  const wantsValue = isNumber && meta.flags.includes('v')
+  const wantsValue = isNumber && meta.flags.some((flag) => flag.startsWith('v'))
   let reply = wantsValue ? `VA ${line.length}` : code
   let ttlS = item?.ttlBeforeS ?? -1
   const setter = meta.flags.some((flag) => flag.startsWith('T')) ? 'T' : 'N'

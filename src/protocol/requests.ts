@@ -59,6 +59,7 @@ export type Request =
 
 export const FORMAT_ERROR = 'CLIENT_ERROR bad command line format'
 const EXPTIME_ERROR = 'CLIENT_ERROR invalid exptime argument'
+const AUTOMOVE_MAX = 2
 const MEMORY_LIMIT_MIB = { min: 8, max: 1_000_000_000 } as const
 
 export function answer(line: string): Request {
@@ -218,7 +219,7 @@ function parseServerCommand(words: readonly string[], noreply: boolean): Request
         return refuse('CLIENT_ERROR slab reassignment disabled')
       }
       if (words.length < 3 || first !== 'automove') return refuse('ERROR')
-      return canonicalUint32(second ?? '') === null ? refuse(FORMAT_ERROR) : answer('OK')
+      return parseAutomove(canonicalUint32(second ?? ''))
     case 'lru':
       return words.length >= 3 && ['tune', 'mode', 'temp_ttl'].includes(first)
         ? answer('OK')
@@ -238,6 +239,11 @@ function parseServerCommand(words: readonly string[], noreply: boolean): Request
 
 function isShutdown(words: readonly string[]): boolean {
   return words.length === 1 || (words.length === 2 && words[1] === 'graceful')
+}
+
+function parseAutomove(level: string | null): Request {
+  if (level === null) return refuse(FORMAT_ERROR)
+  return Number(level) <= AUTOMOVE_MAX ? answer('OK') : refuse('ERROR')
 }
 
 function parseMemoryLimit(mebibytes: string | null, noreply: boolean): Request {

@@ -6,7 +6,7 @@
  */
 import { type Request, textOf } from '../fuzz/request.ts'
 import { type Answer, converse, type Endpoint } from './conversation.ts'
-import { type Batch, randomSequence, type Sequence } from './sequence.ts'
+import { type Batch, type IsExcused, randomSequence, type Sequence } from './sequence.ts'
 import { shrink } from './shrink.ts'
 
 const PREFIXES = 36 ** 6
@@ -32,7 +32,7 @@ export interface Plan {
   readonly count: number
   /** How many at once. */
   readonly parallel: number
-  readonly isExcused: (request: Request) => boolean
+  readonly isExcused: IsExcused
   readonly onFinding: (finding: Finding) => void
   readonly onProgress?: (done: number, requestCount: number) => void
 }

@@ -4,10 +4,16 @@
  * other difference fails. Those that are in replies only are made even in even.ts.
  */
 import { hasLongWord, isBase64Key, type Request, wordsOf } from '../fuzz/request.ts'
+import type { IsExcused } from './sequence.ts'
 
 interface Difference {
   readonly name: string
-  readonly isShownBy: (words: readonly string[], request: Request) => boolean
+  /** @param before The requests before it that are not left out, of the same sequence. */
+  readonly isShownBy: (
+    words: readonly string[],
+    request: Request,
+    before: readonly Request[],
+  ) => boolean
 }
 
 /** Whose behaviour this store has. */
@@ -18,23 +24,55 @@ const EXPTIME_MAX = 2 ** 31 - 1
 /** A longer one does not fit 64 bits, and is refused by both. */
 const DIGITS_MAX = 18
 const OPAQUE_MAX = 32
+/** A larger value is past the limit, but one past the other limit is no value at all. */
+const LARGE_BYTES = 1_000_000
+const ANNOUNCED_BYTES_MAX = 2_147_483_645
 
 const isMeta = ([verb = '']: readonly string[]) => /^m[gsda]$/.test(verb)
 const flagsOf = (words: readonly string[]) => words.slice(words[0] === 'ms' ? 3 : 2)
 
-/** What a request gives as exptimes, as far as they are numbers. */
-function exptimesOf(words: readonly string[]): number[] {
+const hasFlag = (words: readonly string[], letter: string) =>
+  flagsOf(words).some((flag) => flag.startsWith(letter))
+const hasKeyTooLong = (words: readonly string[]) =>
+  hasLongWord({ line: words.join(' '), lineEnd: '\r\n', block: '', framing: 'tight' })
+
+/** What a request gives as exptimes. */
+function exptimeTextsOf(words: readonly string[]): string[] {
   const [verb = ''] = words
+  if (isMeta(words)) {
+    const flags = flagsOf(words).filter((flag) => /^[TNR]/.test(flag))
+    return flags.map((flag) => flag.slice(1))
+  }
   const at = STORE_VERBS.includes(verb) ? 3 : verb === 'touch' ? 2 : 1
-  const texts = isMeta(words)
-    ? flagsOf(words)
-        .filter((flag) => /^[TNR]/.test(flag))
-        .map((flag) => flag.slice(1))
-    : [words[at] ?? '']
-  return texts.filter((text) => /^\s*[+-]?\d+$/.test(text)).map(Number)
+  return [words[at] ?? '']
+}
+
+/** Those that are numbers. */
+function exptimesOf(words: readonly string[]): number[] {
+  return exptimeTextsOf(words)
+    .filter((text) => /^\s*[+-]?\d+$/.test(text))
+    .map(Number)
+}
+
+/** A number that only memcached takes for one. */
+function hasOddNumber(words: readonly string[]): boolean {
+  const [verb = '', , first = '', second = ''] = words
+  const isMinus = (text = '') => /^-0*$/.test(text)
+  if (verb === 'ms' && isMinus(first)) return true
+  if (!STORE_VERBS.includes(verb)) return exptimeTextsOf(words).includes('-')
+  const hasTab = [first, second].some((text) => /^[\t\v\f\r]+[+-]?\d/.test(text))
+  return hasTab || /^-(?:0+|\d{19,})$/.test(first) || isMinus(words[4])
 }
 
 const DIFFERENCES: readonly Difference[] = [
+  {
+    name: '1: a value that is too large, and does not come whole',
+    isShownBy: (words, { block }) => {
+      const bytes = Number((words[0] === 'ms' ? words[2] : words[4]) ?? 0)
+      const isLarge = bytes > LARGE_BYTES && bytes <= ANNOUNCED_BYTES_MAX
+      return /^(?:set|ms)$/.test(words[0] ?? '') && isLarge && block.length < bytes
+    },
+  },
   {
     name: '2: delete with more than four words',
     isShownBy: (words) => words[0] === 'delete' && words.length > 4,
@@ -47,13 +85,18 @@ const DIFFERENCES: readonly Difference[] = [
       }),
   },
   {
+    name: '7: get of a key that is too long, and noreply',
+    isShownBy: (words) =>
+      /^gets?$/.test(words[0] ?? '') && words.at(-1) === 'noreply' && hasKeyTooLong(words),
+  },
+  {
     name: '8: keys that are not base64',
     isShownBy: (words) =>
       isMeta(words) && flagsOf(words).includes('b') && !isBase64Key(words[1] ?? ''),
   },
   {
-    name: '8: b of me, with other flags',
-    isShownBy: (words) => words[0] === 'me' && words.length > 3,
+    name: '8: b of me',
+    isShownBy: (words) => words[0] === 'me' && words[2] === 'b',
   },
   {
     name: '9: T and E of ma, where the number gets longer',
@@ -61,15 +104,47 @@ const DIFFERENCES: readonly Difference[] = [
   },
   {
     name: '11: an opaque that is too long',
-    isShownBy: (words) =>
-      isMeta(words) && flagsOf(words).some((flag) => flag[0] === 'O' && flag.length > OPAQUE_MAX),
+    isShownBy: (words, { lineEnd }) => {
+      const lengthMax = lineEnd === '\r\r\n' ? OPAQUE_MAX - 1 : OPAQUE_MAX
+      return (
+        isMeta(words) && flagsOf(words).some((flag) => /^O/.test(flag) && flag.length > lengthMax)
+      )
+    },
   },
   {
     name: "14: memcached's own inside",
-    isShownBy: (words, { line }) =>
-      words[0] === 'lru' || words[0] === 'lru_crawler' || line.startsWith('slabs reassign'),
+    isShownBy: ([verb, word = ' ']) =>
+      verb === 'lru' ||
+      verb === 'lru_crawler' ||
+      (verb === 'slabs' && ['reassign', 'automov'].some((whole) => whole.startsWith(word))),
+  },
+  {
+    name: '15: what only memcached takes for a number',
+    isShownBy: hasOddNumber,
+  },
+  {
+    name: '16: a later key of a get or gat is too long',
+    isShownBy: (words) => {
+      const [verb = ''] = words
+      const keys = words.slice(verb.startsWith('gat') ? 2 : 1)
+      const isGet = /^ga?e?ts?$/.test(verb)
+      return isGet && !hasKeyTooLong(keys.slice(0, 1)) && hasKeyTooLong(keys)
+    },
+  },
+  {
+    name: '17: t of an mg with both T and N',
+    isShownBy: (words) =>
+      words[0] === 'mg' && ['T', 'N', 't'].every((letter) => hasFlag(words, letter)),
   },
 ]
+
+/** A follower answers what it sent to the leader maybe before it has it. */
+const OF_FOLLOWER: Difference = {
+  name: '18: at a follower, if an item was hit that may have been touched, or made by an mg',
+  isShownBy: (words, _, before) =>
+    (words[0] === 'me' || (words[0] === 'mg' && hasFlag(words, 'h'))) &&
+    before.some(({ line }) => /^ *(?:touch |mg .* N)/s.test(line)),
+}
 
 /**
  * What memcacheds before 1.6.45 do otherwise than it, measured with 1.6.18, is all that
@@ -119,9 +194,9 @@ function dependsOnTime(words: readonly string[]): boolean {
 }
 
 /** @param version of the memcached to compare with */
-export function differencesFrom(version: string): readonly Difference[] {
+export function differencesFrom(version: string, isFollower = false): readonly Difference[] {
   const isOlder = version.localeCompare(MEASURED_VERSION, 'en', { numeric: true }) < 0
-  return isOlder ? [OF_OLDER, ...DIFFERENCES] : DIFFERENCES
+  return [...(isOlder ? [OF_OLDER] : []), ...(isFollower ? [OF_FOLLOWER] : []), ...DIFFERENCES]
 }
 
 /** Counts what is left out, by name. */
@@ -133,9 +208,9 @@ export class Excuses {
     this.#differences = differences
   }
 
-  readonly isExcused = (request: Request): boolean => {
+  readonly isExcused: IsExcused = (request, before) => {
     const words = wordsOf(request)
-    const found = this.#differences.find(({ isShownBy }) => isShownBy(words, request))
+    const found = this.#differences.find(({ isShownBy }) => isShownBy(words, request, before))
     if (found) this.counts.set(found.name, (this.counts.get(found.name) ?? 0) + 1)
     return found !== undefined || dependsOnTime(words)
   }

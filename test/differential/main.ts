@@ -71,7 +71,7 @@ async function startSubject(): Promise<Endpoint> {
 }
 
 async function compare(reference: Endpoint, subject: Endpoint, version: string): Promise<boolean> {
-  const excuses = new Excuses(differencesFrom(version))
+  const excuses = new Excuses(differencesFrom(version, flags.follower))
   const startMs = performance.now()
   let requests = 0
   const differing = await new Comparison(reference, subject).run({

@@ -27,15 +27,17 @@ export interface Sequence {
   readonly isAlone: boolean
 }
 
-/** @param isExcused whether a request is known to be answered otherwise, and is left out */
-export function randomSequence(seed: number, isExcused: (request: Request) => boolean): Sequence {
+/** Whether a request, with these before it, is known to be answered otherwise: it is left out. */
+export type IsExcused = (request: Request, before: readonly Request[]) => boolean
+
+export function randomSequence(seed: number, isExcused: IsExcused): Sequence {
   const dice = new Dice(seed)
   const taste = randomTaste(dice)
   const requests: Request[] = []
   const count = dice.integer(REQUESTS_MIN, REQUESTS_MAX)
   while (requests.length < count) {
     const request = randomRequest(dice, taste)
-    if (!isExcused(request) && !isBlurredFlush(request)) requests.push(request)
+    if (!isExcused(request, requests) && !isBlurredFlush(request)) requests.push(request)
   }
   return { batches: inBatches(requests, dice), isAlone: taste.flush }
 }

@@ -173,6 +173,8 @@ describe.each<[string, (readonly [line: string, request: string])[]]>([
     'what this store does not have',
     [
       ['slabs automove 0', 'answer OK'],
+      ['slabs automove 2', 'answer OK'],
+      ['slabs automove 3', 'refuse ERROR'],
       ['slabs automove invalid', FORMAT],
       ['slabs automove', 'refuse ERROR'],
       ['slabs reassign 1 2', 'refuse CLIENT_ERROR slab reassignment disabled'],

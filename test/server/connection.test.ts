@@ -238,6 +238,7 @@ describe('replies to writes of meta commands', () => {
     expect(client.say('ms k 2 MA c s\r\ncd\r\n')).toBe('HD c2 s4\r\n')
     expect(client.say('ms k 2 MA C7 c\r\ncd\r\n')).toBe('EX c0\r\n')
     expect(client.say('ma n N0 J5 c v\r\nma n c v\r\n')).toBe('VA 1 c4\r\n5\r\nVA 1 c5\r\n6\r\n')
+    expect(client.say('ma n value\r\n')).toBe('VA 1\r\n7\r\n')
   })
 
   test('are errors as of any other', () => {

@@ -2,16 +2,17 @@
 import type { CasUnique } from '../../protocol/cas-unique.ts'
 
 const UINT64_MAX = 2n ** 64n - 1n
-/** Longer ones are no numbers, however many blanks or zeros they have. */
+/** A number that ends behind these is none, however many blanks or zeros it has. */
 const NUMBER_BYTES_MAX = 1024
 
 /**
  * @returns null where the value is no such number. Blanks and zeros before it are, and
- * anything behind a blank: that is where a longer number stood.
+ * anything behind a blank (that is where a longer number stood) or a NUL.
  */
 export function parseNumber(value: Buffer): bigint | null {
-  if (value.length > NUMBER_BYTES_MAX) return null
-  const match = /^[ \t\n\v\f\r]*\+?(\d+)(?:[ \t\n\v\f\r]|$)/.exec(value.toString('latin1'))
+  const text = value.toString('latin1', 0, NUMBER_BYTES_MAX)
+  const end = value.length > NUMBER_BYTES_MAX ? '' : '\0'
+  const match = /^[ \t\n\v\f\r]*\+?(\d+)[ \t\n\v\f\r\0]/.exec(text + end)
   const number = match ? BigInt(match[1] as string) : null
   return number !== null && number <= UINT64_MAX ? number : null
 }

@@ -25,7 +25,12 @@ test.each([
   ['10 abc', 10n],
   ['1.0', null],
   ['0x1', null],
-  ['1\0', null],
+  ['1\0', 1n],
+  [`10 ${'w'.repeat(70_000)}`, 10n],
+  ['9 '.padStart(1_024, '0'), 9n],
+  ['9 '.padStart(1_025, '0'), null],
+  ['100\0\xff', 100n],
+  ['\x001', null],
 ])('the number in %j is %s', (text, number) => {
   expect(parseNumber(Buffer.from(text))).toBe(number)
 })
