@@ -123,8 +123,8 @@ export class Connection {
   /** Of replies that are made and not written yet. */
   #madeBytes = 0
   #writtenBytes = 0
-  /** When the last request came, and how much of the replies the client had taken when it last took any. */
-  #askedMs: number
+  /** When it last sent something or waited for an answer, and how much of the replies it had taken when it last took any. */
+  #activeMs: number
   #taken: { bytes: number; atMs: number }
   /** A request that waits for those before it. */
   #held: Request | null = null
@@ -147,13 +147,14 @@ export class Connection {
     this.#timers = timers
     this.#clock = clock
     this.#onClose = onClose
-    this.#askedMs = clock.monotonicMs()
-    this.#taken = { bytes: 0, atMs: this.#askedMs }
+    this.#activeMs = clock.monotonicMs()
+    this.#taken = { bytes: 0, atMs: this.#activeMs }
     this.#decoder = new RequestDecoder({ itemSizeMax: () => store.itemSizeMax })
     this.#decoder.needsAuth = store.needsAuth
     stream.handle({
       onData: (chunk) => {
         if (this.#onDrained) return
+        this.#activeMs = clock.monotonicMs()
         store.stats.add('bytes_read', chunk.length)
         this.#decoder.push(chunk)
         this.#takeRequests()
@@ -177,21 +178,23 @@ export class Connection {
   }
 
   facts(nowMs: number): ConnectionFacts {
-    return { remote: this.#stream.remote, idleS: Math.floor((nowMs - this.#askedMs) / 1000) }
+    return { remote: this.#stream.remote, idleS: Math.floor((nowMs - this.#activeMs) / 1000) }
   }
 
   /**
    * To be called now and then: closes a client that does not take its replies, or
-   * asks nothing any more.
+   * sends nothing any more.
    * @param idleMaxMs 0 for no such bound.
    */
   check(nowMs: number, idleMaxMs: number): void {
-    const bytes = this.#writtenBytes - this.#stream.bufferedBytes
-    if (bytes > this.#taken.bytes || this.#stream.bufferedBytes === 0) {
+    const { bufferedBytes } = this.#stream
+    const bytes = this.#writtenBytes - bufferedBytes
+    // A backup does not count here, and looks after itself.
+    if (bytes > this.#taken.bytes || bufferedBytes === 0 || this.#backup) {
       this.#taken = { bytes, atMs: nowMs }
     }
-    const isBusy = this.#slots.length > 0 || this.#backup !== null
-    const isIdle = idleMaxMs > 0 && !isBusy && nowMs - this.#askedMs > idleMaxMs
+    if (this.#slots.length > 0 || this.#backup) this.#activeMs = nowMs
+    const isIdle = idleMaxMs > 0 && nowMs - this.#activeMs > idleMaxMs
     if (isIdle) this.#store.stats.add('idle_kicks')
     if (isIdle || nowMs - this.#taken.atMs > STALLED_MS) this.destroy()
   }
@@ -256,7 +259,6 @@ export class Connection {
   }
 
   #take(request: Request): void {
-    this.#askedMs = this.#clock.monotonicMs()
     switch (request.kind) {
       case 'get':
         return this.#read(request.keys.length, () => this.#values(request.keys, request.withCas))
@@ -337,7 +339,7 @@ export class Connection {
   // ---------------------------------------------------------------- reads
 
   #read(keyCount: number, make: (slot: Slot) => Reply | null): void {
-    const slot: Slot = { reply: null, bytes: keyCount * KEY_BYTES }
+    const slot: Slot = { reply: null, bytes: this.#decoder.lineBytes + keyCount * KEY_BYTES }
     this.#bytesInFlight += slot.bytes
     const read: Read = { slot, make, isConfirmed: false, failure: null, askCount: 0 }
     this.#slots.push(slot)
@@ -477,7 +479,7 @@ export class Connection {
   // ---------------------------------------------------------------- writes
 
   #write(command: Buffer, noreply: boolean, meta: MetaRequest | undefined): void {
-    const slot: Slot = { reply: null, bytes: command.length }
+    const slot: Slot = { reply: null, bytes: this.#decoder.lineBytes + command.length }
     this.#slots.push(slot)
     this.#bytesInFlight += slot.bytes
     this.#writesInFlight++
