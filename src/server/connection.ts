@@ -448,18 +448,17 @@ export class Connection {
   #afterChanges(slot: Slot, parts: readonly Part[], make: () => Reply): Reply | null {
     const changed = parts.filter(({ change }) => change !== null)
     if (changed.length === 0) return make()
-    let left = changed.length
-    let failure: string | null = null
+    const outcomes: WriteOutcome[] = []
     this.#isChanging = true
     this.#writesInFlight++
     for (const part of changed) {
       this.#store.write(this.#lane, part.change as Buffer, (outcome) => {
         if (outcome.kind === 'applied') part.reply = outcome.item ?? null
-        else failure ??= `${replyLine(outcome)}\r\n`
-        if (--left > 0) return
+        if (outcomes.push(outcome) < changed.length) return
         this.#isChanging = false
         this.#writesInFlight--
-        this.#setReply(slot, failure ?? make())
+        const failure = failureOf(outcomes)
+        this.#setReply(slot, failure === null ? make() : `${failure}\r\n`)
         // What waits may have been confirmed before this took effect.
         for (const read of this.#reads) this.#confirm(read)
         this.#scheduleFlush()
@@ -603,6 +602,17 @@ function replyLine(outcome: WriteOutcome): string {
     default:
       return `SERVER_ERROR not stored: ${outcome.why}`
   }
+}
+
+/** The error line of a request of several writes; null where all were applied. */
+function failureOf(outcomes: readonly WriteOutcome[]): string | null {
+  const failures = outcomes.filter((outcome) => outcome.kind !== 'applied')
+  const unknown = failures.find(({ kind }) => kind === 'unknown')
+  const first = unknown ?? failures[0]
+  if (!first) return null
+  // One that happened in part must not be taken for one that never will.
+  if (first === unknown || failures.length === outcomes.length) return replyLine(first)
+  return `SERVER_ERROR outcome unknown: not all keys were touched: ${first.why}`
 }
 
 /** How an item was used before this request. */

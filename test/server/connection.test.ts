@@ -53,6 +53,9 @@ function clientWith(...commands: string[]): Client {
   return new Client(store)
 }
 
+const NO: WriteOutcome = { kind: 'notStored', why: 'no' }
+const LOST: WriteOutcome = { kind: 'unknown', why: 'lost' }
+
 const K = 'set k 7 100 1\r\nx\r\n'
 
 describe('reads that change something', () => {
@@ -136,6 +139,19 @@ describe('reads that change something', () => {
     expect(client.replies()).toBe('HD\r\nVALUE k 0 1\r\ny\r\nEND\r\n')
   })
 
+  test.each<[string, (WriteOutcome | undefined)[], string]>([
+    ['none', [NO, NO], 'not stored: no'],
+    ['some', [undefined, NO], 'outcome unknown: not all keys were touched: no'],
+    ['nobody knows which', [NO, LOST], 'outcome unknown: lost'],
+    ['some, and others perhaps', [undefined, LOST], 'outcome unknown: lost'],
+  ])('a gat of several keys that touched %s of them', (_, outcomes, line) => {
+    const client = clientWith(K, 'set a 0 0 1\r\nx\r\n')
+    client.receive('gat 50 k a\r\nget k\r\n')
+    client.store.confirm()
+    for (const outcome of outcomes) client.store.finishWrite(outcome)
+    expect(client.settle()).toBe(`SERVER_ERROR ${line}\r\nVALUE k 7 1\r\nx\r\nEND\r\n`)
+  })
+
   test('the answer is of the moment at which it was applied', () => {
     const client = clientWith(K)
     const { store } = client
@@ -179,7 +195,7 @@ describe('reads that change something', () => {
     store.confirm()
     store.finishWrite(outcome)
     expect(client.replies()).toBe('')
-    store.finishWrite()
+    store.finishWrite(outcome)
     expect(client.settle()).toBe(`${line}\r\nHD\r\nVALUE k 7 1\r\nx\r\nEND\r\n`)
   })
 
