@@ -32,6 +32,8 @@ const GROUP = 0
 export const CONNECTIONS_MAX = 10_000
 /** So many, besides, hear why they are refused; each takes a file of this process until they close. */
 const REFUSED_MAX = 32
+/** A dump that looked at more items would keep other clients waiting. */
+const DUMP_LOOKS_MAX = 10_000
 /** How often connections are looked at that may have been left. */
 const CHECK_MS = 1_000
 /** How long a stop waits for requests that are under way. */
@@ -343,7 +345,8 @@ export class Server implements Store {
   }
 
   *#items(): Generator<ItemFacts> {
-    for (const [key, { value, expiresAtMs }] of this.#node?.machine.liveItems() ?? []) {
+    for (const [key, { value, expiresAtMs }] of this.#node?.machine.liveItems(DUMP_LOOKS_MAX) ??
+      []) {
       yield { key, valueBytes: value.length, expiresAtMs }
     }
   }
