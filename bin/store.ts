@@ -40,7 +40,7 @@ import { verifyPath } from './verify.ts'
 const io = createNodeIo()
 
 /** What a server has open besides its clients' connections: logs, peers, backups. */
-const OWN_FILES_MAX = 200
+const OWN_FILES_MAX = 250
 
 const program = new Command('store')
   .description('A durable, replicated key-value store that any memcached client can use.')
@@ -193,7 +193,7 @@ addClientsFlags(addBalancersFlags(program.command('addsrv'), 5001, 'servers'))
       const log = createLogger(`srv-${cport}`)
       const { authFile } = flags
       const users = authFile === undefined ? null : await readAuthFile(io.disk, authFile)
-      await warnOfOpenFiles(log, flags.maxConnections)
+      const connectionsMax = await connectionsFor(log, flags.maxConnections)
       const stop = () => process.kill(process.pid, 'SIGTERM')
       const server = await runUntilStopped(() =>
         Server.start({
@@ -213,7 +213,7 @@ addClientsFlags(addBalancersFlags(program.command('addsrv'), 5001, 'servers'))
             memoryBytes: (flags.memoryLimit ?? defaultMemoryLimit(1)) || Number.POSITIVE_INFINITY,
             diskReserveBytes: flags.diskReserve ?? null,
           },
-          connectionsMax: flags.maxConnections,
+          connectionsMax,
           idleTimeoutMs: flags.idleTimeout * 1000,
           ...(users ? { users: usersOf(users) } : {}),
           ...(flags.enableShutdown ? { onShutdown: stop } : {}),
@@ -420,14 +420,15 @@ function defaultMemoryLimit(serverCount: number): number {
 }
 
 /** A server whose files the system refuses ends; one that refuses connections goes on. */
-async function warnOfOpenFiles(log: Logger, maxConnections: number): Promise<void> {
+async function connectionsFor(log: Logger, wanted: number): Promise<number> {
   const openMax = await openFilesMax()
-  const neededMax = maxConnections + OWN_FILES_MAX
-  if (openMax === null || openMax >= neededMax) return
+  if (openMax === null || openMax >= wanted + OWN_FILES_MAX) return wanted
+  const granted = Math.max(1, openMax - OWN_FILES_MAX)
   log.warn(
     {},
-    `--max-connections ${maxConnections} needs ${neededMax} open files, and this process may have ${openMax}: raise its limit (ulimit -n, LimitNOFILE=), or lower --max-connections`,
+    `--max-connections ${wanted} needs ${wanted + OWN_FILES_MAX} open files, and this process may have ${openMax}: takes ${granted} connections; raise its limit (ulimit -n, LimitNOFILE=), or lower --max-connections`,
   )
+  return granted
 }
 
 /** What others are told; an address that means "every address of this machine" is none. */

@@ -40,6 +40,7 @@ const LF = 10
 const CR = 13
 const SPACE = 32
 const BINARY_MAGIC = 0x80
+const EMPTY = Buffer.alloc(0)
 
 /** A storage command whose data block has not arrived whole. */
 interface PendingStore {
@@ -59,7 +60,7 @@ export interface DecoderOptions {
 }
 
 export class RequestDecoder {
-  #buffer: Buffer = Buffer.alloc(0)
+  #buffer: Buffer = EMPTY
   #start = 0
   #end = 0
   /** No line end before this offset. */
@@ -76,6 +77,8 @@ export class RequestDecoder {
   readonly #itemSizeMax: () => number
   /** Whether nothing is taken before a client has said who it is. */
   needsAuth = false
+  /** Of the last request, with its end: what it has of the line keeps all of it in memory. */
+  lineBytes = 0
 
   constructor({ itemSizeMax = () => ITEM_SIZE_MAX }: DecoderOptions = {}) {
     this.#itemSizeMax = itemSizeMax
@@ -116,7 +119,11 @@ export class RequestDecoder {
       }
       if (this.#authBytes !== null) return this.#takeAuthBlock(this.#authBytes)
       if (this.#pending) return this.#takeBlock(this.#pending)
-      if (this.#start === this.#end) return null
+      if (this.#start === this.#end) {
+        this.#buffer = EMPTY // or an idle connection would keep that of its largest value
+        this.#start = this.#end = this.#scanned = 0
+        return null
+      }
       if (this.#atStart && this.#buffer[this.#start] === BINARY_MAGIC) return this.#close()
       this.#atStart = false
 
@@ -161,6 +168,7 @@ export class RequestDecoder {
   #isLineTooLong(): boolean {
     const length = this.#end - this.#start
     if (length <= LINE_BYTES_MAX) return false
+    if (this.needsAuth) return true
     const begin = this.#buffer.toString('latin1', this.#start, this.#start + 106)
     return !/^ {0,100}gets? /.test(begin) || length > GET_LINE_BYTES_MAX
   }
@@ -172,8 +180,9 @@ export class RequestDecoder {
     const textEnd = hasCr ? lineEnd - 1 : lineEnd
     const line = this.#buffer.toString('latin1', lineStart, textEnd)
     this.#advance(lineEnd + 1)
+    this.lineBytes = lineEnd + 1 - lineStart
 
-    if (lineEnd + 1 - lineStart < LINE_BYTES_MIN) return refuse(FORMAT_ERROR)
+    if (this.lineBytes < LINE_BYTES_MIN) return refuse(FORMAT_ERROR)
     const words = splitWords(line)
     const verb = words[0]
     if (verb === undefined) return refuse('ERROR')

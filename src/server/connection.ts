@@ -123,8 +123,8 @@ export class Connection {
   /** Of replies that are made and not written yet. */
   #madeBytes = 0
   #writtenBytes = 0
-  /** When the last request came, and how much of the replies the client had taken when it last took any. */
-  #askedMs: number
+  /** When it last sent something or waited for an answer, and how much of the replies it had taken when it last took any. */
+  #activeMs: number
   #taken: { bytes: number; atMs: number }
   /** A request that waits for those before it. */
   #held: Request | null = null
@@ -147,13 +147,14 @@ export class Connection {
     this.#timers = timers
     this.#clock = clock
     this.#onClose = onClose
-    this.#askedMs = clock.monotonicMs()
-    this.#taken = { bytes: 0, atMs: this.#askedMs }
+    this.#activeMs = clock.monotonicMs()
+    this.#taken = { bytes: 0, atMs: this.#activeMs }
     this.#decoder = new RequestDecoder({ itemSizeMax: () => store.itemSizeMax })
     this.#decoder.needsAuth = store.needsAuth
     stream.handle({
       onData: (chunk) => {
         if (this.#onDrained) return
+        this.#activeMs = clock.monotonicMs()
         store.stats.add('bytes_read', chunk.length)
         this.#decoder.push(chunk)
         this.#takeRequests()
@@ -177,21 +178,23 @@ export class Connection {
   }
 
   facts(nowMs: number): ConnectionFacts {
-    return { remote: this.#stream.remote, idleS: Math.floor((nowMs - this.#askedMs) / 1000) }
+    return { remote: this.#stream.remote, idleS: Math.floor((nowMs - this.#activeMs) / 1000) }
   }
 
   /**
    * To be called now and then: closes a client that does not take its replies, or
-   * asks nothing any more.
+   * sends nothing any more.
    * @param idleMaxMs 0 for no such bound.
    */
   check(nowMs: number, idleMaxMs: number): void {
-    const bytes = this.#writtenBytes - this.#stream.bufferedBytes
-    if (bytes > this.#taken.bytes || this.#stream.bufferedBytes === 0) {
+    const { bufferedBytes } = this.#stream
+    const bytes = this.#writtenBytes - bufferedBytes
+    // A backup does not count here, and looks after itself.
+    if (bytes > this.#taken.bytes || bufferedBytes === 0 || this.#backup) {
       this.#taken = { bytes, atMs: nowMs }
     }
-    const isBusy = this.#slots.length > 0 || this.#backup !== null
-    const isIdle = idleMaxMs > 0 && !isBusy && nowMs - this.#askedMs > idleMaxMs
+    if (this.#slots.length > 0 || this.#backup) this.#activeMs = nowMs
+    const isIdle = idleMaxMs > 0 && nowMs - this.#activeMs > idleMaxMs
     if (isIdle) this.#store.stats.add('idle_kicks')
     if (isIdle || nowMs - this.#taken.atMs > STALLED_MS) this.destroy()
   }
@@ -256,7 +259,6 @@ export class Connection {
   }
 
   #take(request: Request): void {
-    this.#askedMs = this.#clock.monotonicMs()
     switch (request.kind) {
       case 'get':
         return this.#read(request.keys.length, () => this.#values(request.keys, request.withCas))
@@ -337,7 +339,7 @@ export class Connection {
   // ---------------------------------------------------------------- reads
 
   #read(keyCount: number, make: (slot: Slot) => Reply | null): void {
-    const slot: Slot = { reply: null, bytes: keyCount * KEY_BYTES }
+    const slot: Slot = { reply: null, bytes: this.#decoder.lineBytes + keyCount * KEY_BYTES }
     this.#bytesInFlight += slot.bytes
     const read: Read = { slot, make, isConfirmed: false, failure: null, askCount: 0 }
     this.#slots.push(slot)
@@ -446,18 +448,17 @@ export class Connection {
   #afterChanges(slot: Slot, parts: readonly Part[], make: () => Reply): Reply | null {
     const changed = parts.filter(({ change }) => change !== null)
     if (changed.length === 0) return make()
-    let left = changed.length
-    let failure: string | null = null
+    const outcomes: WriteOutcome[] = []
     this.#isChanging = true
     this.#writesInFlight++
     for (const part of changed) {
       this.#store.write(this.#lane, part.change as Buffer, (outcome) => {
         if (outcome.kind === 'applied') part.reply = outcome.item ?? null
-        else failure ??= `${replyLine(outcome)}\r\n`
-        if (--left > 0) return
+        if (outcomes.push(outcome) < changed.length) return
         this.#isChanging = false
         this.#writesInFlight--
-        this.#setReply(slot, failure ?? make())
+        const failure = failureOf(outcomes)
+        this.#setReply(slot, failure === null ? make() : `${failure}\r\n`)
         // What waits may have been confirmed before this took effect.
         for (const read of this.#reads) this.#confirm(read)
         this.#scheduleFlush()
@@ -477,7 +478,7 @@ export class Connection {
   // ---------------------------------------------------------------- writes
 
   #write(command: Buffer, noreply: boolean, meta: MetaRequest | undefined): void {
-    const slot: Slot = { reply: null, bytes: command.length }
+    const slot: Slot = { reply: null, bytes: this.#decoder.lineBytes + command.length }
     this.#slots.push(slot)
     this.#bytesInFlight += slot.bytes
     this.#writesInFlight++
@@ -601,6 +602,17 @@ function replyLine(outcome: WriteOutcome): string {
     default:
       return `SERVER_ERROR not stored: ${outcome.why}`
   }
+}
+
+/** The error line of a request of several writes; null where all were applied. */
+function failureOf(outcomes: readonly WriteOutcome[]): string | null {
+  const failures = outcomes.filter((outcome) => outcome.kind !== 'applied')
+  const unknown = failures.find(({ kind }) => kind === 'unknown')
+  const first = unknown ?? failures[0]
+  if (!first) return null
+  // One that happened in part must not be taken for one that never will.
+  if (first === unknown || failures.length === outcomes.length) return replyLine(first)
+  return `SERVER_ERROR outcome unknown: not all keys were touched: ${first.why}`
 }
 
 /** How an item was used before this request. */

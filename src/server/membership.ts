@@ -194,11 +194,9 @@ class Membership {
   }
 
   #stranger(): Decision | null {
-    const { registered, leaving } = this.#situation
+    const { leaving } = this.#situation
     if (this.#config.members.length >= MEMBERS_MAX) return null
-    const strangers = registered.filter(
-      ({ id }) => !memberOf(this.#config, id) && this.#isRegistered(id) && !leaving.has(id),
-    )
+    const strangers = this.#strangers.filter(({ id }) => !leaving.has(id))
     const needed = configProtocol(this.#config)
     const stranger = strangers.find((server) => spokenBy(server) >= needed)
     if (!stranger) return null
@@ -208,8 +206,7 @@ class Membership {
 
   #upgraded(): Decision | null {
     const members = this.#config.members.map(({ id }) => this.#situation.health(id).protocol ?? 0)
-    const others = this.#situation.registered.filter(({ id }) => this.#isRegistered(id))
-    const protocol = Math.min(...members, ...others.map(spokenBy))
+    const protocol = Math.min(...members, ...this.#strangers.map(spokenBy))
     if (protocol <= configProtocol(this.#config)) return null
     return this.#change({ ...this.#config, protocol }, `every server speaks protocol ${protocol}`)
   }
@@ -233,17 +230,18 @@ class Membership {
 
   // ---------------------------------------------------------------- helpers
 
-  /** Servers that keep the members from speaking what this one does, or can't join them. */
-  #old(): ServerId[] {
-    const { self, registered, health } = this.#situation
+  /** Who keeps the members from speaking what this server does, or can't join them. */
+  #old(): string[] {
+    const { self, health } = this.#situation
     const wanted = health(self).protocol ?? 0
     const members = this.#config.members.filter(
       ({ id }) => (health(id).protocol ?? wanted) < wanted,
     )
-    const others = registered.filter(
-      (server) => this.#isRegistered(server.id) && spokenBy(server) < wanted,
-    )
-    return [...new Set([...members, ...others].map(({ id }) => id))]
+    const strangers = this.#strangers.filter((server) => spokenBy(server) < wanted)
+    return [
+      ...members.map(({ id }) => id),
+      ...strangers.map(({ id, protocol }) => (protocol ? id : `${id} or its load balancer`)),
+    ]
   }
 
   #change(change: Config, why: string): Decision {
@@ -268,6 +266,12 @@ class Membership {
   #isRegistered(id: ServerId): boolean {
     const { registered } = this.#situation
     return registered.some((server) => server.id === id && server.silentMs < REGISTERED_MS)
+  }
+
+  /** Who registers and is no member. What members speak they say themselves. */
+  get #strangers(): Registration[] {
+    const { registered } = this.#situation
+    return registered.filter(({ id }) => !memberOf(this.#config, id) && this.#isRegistered(id))
   }
 
   #liveCount(ids: readonly ServerId[]): number {

@@ -5,7 +5,7 @@
  * balancer names it one, or asks it to form one - requests wait, up to the
  * request timeout, and are then refused with the reason.
  */
-import type { Address, Io, Listener, Lock, Stream, Timer, Timers } from '../io/io.ts'
+import type { Address, Io, Listener, Lock, Stream, Timer } from '../io/io.ts'
 import type { Logger } from '../io/logger.ts'
 import type { Registration, Report, ServerAddress } from '../protocol/balancer.ts'
 import { isSuccessor } from '../protocol/cluster-id.ts'
@@ -30,6 +30,10 @@ import { type ItemFacts, type ServerFacts, statsReply } from './stats-reply.ts'
 /** The only group so far. */
 const GROUP = 0
 export const CONNECTIONS_MAX = 10_000
+/** So many, besides, hear why they are refused; each takes a file of this process until they close. */
+const REFUSED_MAX = 32
+/** A dump that looked at more items would keep other clients waiting. */
+const DUMP_LOOKS_MAX = 10_000
 /** How often connections are looked at that may have been left. */
 const CHECK_MS = 1_000
 /** How long a stop waits for requests that are under way. */
@@ -85,6 +89,7 @@ export class Server implements Store {
   #joining: Promise<void> | null = null
   #listener: Listener | null = null
   readonly #connections = new Set<Connection>()
+  #refusedCount = 0
   #checkTimer: Timer | null = null
   /** Requests that came before this server belonged to a cluster. */
   readonly #early = new Set<() => void>()
@@ -340,7 +345,8 @@ export class Server implements Store {
   }
 
   *#items(): Generator<ItemFacts> {
-    for (const [key, { value, expiresAtMs }] of this.#node?.machine.liveItems() ?? []) {
+    for (const [key, { value, expiresAtMs }] of this.#node?.machine.liveItems(DUMP_LOOKS_MAX) ??
+      []) {
       yield { key, valueBytes: value.length, expiresAtMs }
     }
   }
@@ -453,7 +459,7 @@ export class Server implements Store {
       const { connectionsMax = CONNECTIONS_MAX } = this.#options
       if (this.#connections.size >= connectionsMax) {
         this.stats.add('rejected_connections')
-        return refuseConnection(stream, io.timers)
+        return this.#refuseConnection(stream)
       }
       this.stats.add('total_connections')
       const connection: Connection = new Connection(stream, this, io, () =>
@@ -467,6 +473,14 @@ export class Server implements Store {
     if (clusterId !== null) await this.#open(clusterId, false)
     this.#isListening = true
     this.#link.register()
+  }
+
+  #refuseConnection(stream: Stream): void {
+    if (this.#refusedCount >= REFUSED_MAX) return stream.destroy()
+    this.#refusedCount++
+    stream.handle({ onData: () => {}, onEnd: () => {}, onClose: () => void this.#refusedCount-- })
+    stream.write('ERROR Too many open connections\r\n')
+    endStream(stream, this.#options.io.timers)
   }
 
   /** Again and again while there are any. */
@@ -545,12 +559,6 @@ function isSame(expected: string, given: string): boolean {
     difference |= given.charCodeAt(at) ^ expected.charCodeAt(at % expected.length)
   }
   return difference === 0
-}
-
-function refuseConnection(stream: Stream, timers: Timers): void {
-  stream.handle({ onData: () => {}, onEnd: () => {}, onClose: () => {} })
-  stream.write('ERROR Too many open connections\r\n')
-  endStream(stream, timers)
 }
 
 function asError(error: unknown): Error {

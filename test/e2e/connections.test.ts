@@ -1,4 +1,5 @@
 /** What a server grants its clients: how many, how long, and whether they may end it. */
+import net from 'node:net'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { eventually, type ServerProcess, TestCluster } from './cluster.ts'
 import { TextClient } from './text-client.ts'
@@ -60,6 +61,30 @@ test('one client more than --max-connections is told so and closed; one that lea
   for (const client of clients) expect(await client.request('version\r\n')).toMatch(VERSION)
   clients.pop()?.close()
   clients.push(await admitted(bounded))
+  for (const client of clients) client.close()
+})
+
+test('of many more than --max-connections, not all are told so: each would take a file', async () => {
+  const clients: TextClient[] = []
+  while (clients.length < CONNECTIONS_MAX) clients.push(await admitted(bounded))
+  // They do not close their halves.
+  const to = { port: bounded.cport, host: '127.0.0.1', allowHalfOpen: true }
+  const sockets = Array.from({ length: 200 }, () => net.connect(to))
+  const ends = sockets.map((socket) => {
+    return new Promise<string>((resolve) => {
+      let text = ''
+      socket.on('data', (chunk) => {
+        text += chunk
+      })
+      socket.on('error', () => {})
+      socket.on('end', () => resolve(text))
+      socket.on('close', () => resolve(text))
+    })
+  })
+  const told = (await Promise.all(ends)).filter((text) => text !== '')
+  for (const socket of sockets) socket.destroy()
+  expect(told.length).toBeGreaterThan(0)
+  expect(told.length).toBeLessThan(ends.length)
   for (const client of clients) client.close()
 })
 

@@ -5,6 +5,7 @@
  */
 import type { Stream, StreamHandler, Timers } from '../../src/io/io.ts'
 import { ITEM_SIZE_MAX, type Options } from '../../src/protocol/commands.ts'
+import type { Backup } from '../../src/server/backup.ts'
 import { Connection, type Store } from '../../src/server/connection.ts'
 import type { Item } from '../../src/server/keystore/item-store.ts'
 import { StateMachine } from '../../src/server/keystore/state-machine.ts'
@@ -107,7 +108,7 @@ export class ReplicaStore implements Store {
     return `item size ${bytes}\r\nend\r\n`
   }
 
-  openBackup(): Promise<never> {
+  openBackup(): Promise<Backup> {
     return Promise.reject(new Error('none'))
   }
 }

@@ -1,5 +1,6 @@
 /** One client connection over a store that answers when the test says so. */
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
+import type { DiskFile } from '../../src/io/io.ts'
 import type { WriteOutcome } from '../../src/server/peer-messages.ts'
 import { Client, ReplicaStore } from './client.ts'
 
@@ -51,6 +52,9 @@ function clientWith(...commands: string[]): Client {
   store.log.length = 0
   return new Client(store)
 }
+
+const NO: WriteOutcome = { kind: 'notStored', why: 'no' }
+const LOST: WriteOutcome = { kind: 'unknown', why: 'lost' }
 
 const K = 'set k 7 100 1\r\nx\r\n'
 
@@ -135,6 +139,19 @@ describe('reads that change something', () => {
     expect(client.replies()).toBe('HD\r\nVALUE k 0 1\r\ny\r\nEND\r\n')
   })
 
+  test.each<[string, (WriteOutcome | undefined)[], string]>([
+    ['none', [NO, NO], 'not stored: no'],
+    ['some', [undefined, NO], 'outcome unknown: not all keys were touched: no'],
+    ['nobody knows which', [NO, LOST], 'outcome unknown: lost'],
+    ['some, and others perhaps', [undefined, LOST], 'outcome unknown: lost'],
+  ])('a gat of several keys that touched %s of them', (_, outcomes, line) => {
+    const client = clientWith(K, 'set a 0 0 1\r\nx\r\n')
+    client.receive('gat 50 k a\r\nget k\r\n')
+    client.store.confirm()
+    for (const outcome of outcomes) client.store.finishWrite(outcome)
+    expect(client.settle()).toBe(`SERVER_ERROR ${line}\r\nVALUE k 7 1\r\nx\r\nEND\r\n`)
+  })
+
   test('the answer is of the moment at which it was applied', () => {
     const client = clientWith(K)
     const { store } = client
@@ -178,7 +195,7 @@ describe('reads that change something', () => {
     store.confirm()
     store.finishWrite(outcome)
     expect(client.replies()).toBe('')
-    store.finishWrite()
+    store.finishWrite(outcome)
     expect(client.settle()).toBe(`${line}\r\nHD\r\nVALUE k 7 1\r\nx\r\nEND\r\n`)
   })
 
@@ -367,6 +384,12 @@ describe('who a client is', () => {
     expect(client.isEnded).toBe(true)
   })
 
+  test('no line before it may be long, not even a get', () => {
+    const client = guarded()
+    client.say(`get ${'k'.repeat(3_000)}`)
+    expect(client.isEnded).toBe(true)
+  })
+
   test('both may be empty', () => {
     expect(guarded().say(auth(' '))).toBe('STORED\r\n')
   })
@@ -419,6 +442,19 @@ describe('bounds', () => {
     expect(client.isDestroyed).toBe(true)
   })
 
+  test('one that takes a backup may take as long as it wants', async () => {
+    const client = new Client()
+    const end = { read: () => new Promise<Buffer>(() => {}), close: async () => {} }
+    client.store.openBackup = async () => {
+      return { file: end as unknown as DiskFile, bytes: 1, close: end.close }
+    }
+    client.isReading = false
+    client.receive('backup\r\n')
+    await vi.waitFor(() => expect(client.bufferedBytes).toBeGreaterThan(0))
+    for (const nowMs of [30_000, 61_000, 600_000]) client.connection.check(nowMs, 0)
+    expect(client.isDestroyed).toBe(false)
+  })
+
   test('one that has taken everything is not', () => {
     const client = clientWith(K)
     client.say('get k\r\n')
@@ -437,6 +473,17 @@ describe('bounds', () => {
       idleS: 60,
     })
     client.connection.check(61_001, 60_000)
+    expect(client.isDestroyed).toBe(true)
+  })
+
+  test('one that is still sending a value is not idle', () => {
+    const client = new Client()
+    client.receive('set k 0 0 3\r\nx')
+    client.nowMs = 59_000
+    client.receive('x')
+    client.connection.check(100_000, 60_000)
+    expect(client.isDestroyed).toBe(false)
+    client.connection.check(119_001, 60_000)
     expect(client.isDestroyed).toBe(true)
   })
 
@@ -462,6 +509,15 @@ describe('bounds', () => {
     client.receive(`get ${'k '.repeat(10_000)}\r\n`.repeat(100))
     expect(client.store.barriers.length).toBeLessThan(20)
     expect(client.settle()).toBe('END\r\n'.repeat(100))
+  })
+
+  test.each([
+    ['blanks', `get ${' '.repeat(60_000)}${'k'.repeat(20)}\r\n`],
+    ['what a flag has behind it', `mg k L${'x'.repeat(60_000)}\r\n`],
+  ])('a line counts by its length, even if it is of %s', (_, line) => {
+    const client = new Client()
+    client.receive(line.repeat(500))
+    expect(client.store.barriers.length).toBeLessThan(200)
   })
 
   test('one get answers no more than 64 MiB, and the connection goes on', () => {

@@ -474,6 +474,21 @@ describe('what all speak', () => {
   test.each([
     ['all members a later one', 'a:3 b:3', '', undefined, 'a b floor 2 protocol 3'],
     ['the least of what they speak', 'a:5 b:4 c:5', '', 3, 'a b c floor 2 protocol 4'],
+    // A load balancer of an older version tells nobody what they speak.
+    [
+      'members that register, whatever is told of them',
+      'a:3 b:3',
+      'a:? b:?',
+      undefined,
+      'a b floor 2 protocol 3',
+    ],
+    [
+      'nobody tells what one that registers speaks',
+      'a:3',
+      'b:?',
+      3,
+      'b or its load balancer: of an older version, to be upgraded',
+    ],
     ['one has not said', 'a:3 b:?', '', undefined, ALL_VOTE],
     ['one is older', 'a:3 b:2', '', undefined, 'b: of an older version, to be upgraded'],
     ['it is said already', 'a:3 b:3', '', 3, ALL_VOTE],

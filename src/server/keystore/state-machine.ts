@@ -100,9 +100,14 @@ export class StateMachine {
     return this.#ifLive(this.#items.get(key, nowS))
   }
 
-  /** The live items, in no particular order, for as long as nothing is applied. */
-  *liveItems(): Generator<readonly [key: string, item: Item]> {
+  /**
+   * Live items, in no particular order, for as long as nothing is applied.
+   * @param looksMax Of so many that are in memory: for some minutes all may be expired.
+   */
+  *liveItems(looksMax: number): Generator<readonly [key: string, item: Item]> {
+    let left = looksMax
     for (const [key, item] of this.#items) {
+      if (left-- === 0) return
       if (!isExpired(item.expiresAtMs, this.#timeMs)) yield [key, item]
     }
   }

@@ -847,3 +847,14 @@ describe('against a model', () => {
     return exptime <= 30 * DAY_SECONDS ? nowMs + exptime * 1000 : exptime * 1000
   }
 })
+
+test('of the items in memory no more than asked for are looked at, expired ones too', () => {
+  for (let at = 0; at < 100; at++) set(`old${at}`, 'x', 1)
+  for (let at = 0; at < 100; at++) set(`new${at}`, 'x')
+  pass(1_000)
+  expect(machine.items.count).toBeGreaterThan(150)
+  expect([...machine.liveItems(machine.items.count)]).toHaveLength(100)
+  const [some, none] = [60, 0].map((looksMax) => [...machine.liveItems(looksMax)].length)
+  expect(some).toBeLessThan(60) // the others of these have expired
+  expect(none).toBe(0)
+})
