@@ -186,6 +186,8 @@ export class Arena extends Records {
   readonly #spare: Segment[] = []
   /** The same, that open views may still need. */
   readonly #setAside: Segment[] = []
+  /** Of large records: they never change, so that one that comes back, touched, need not be copied. */
+  readonly #ownValues = new WeakSet<Buffer>()
   /** Large ones that were released with all others; for the collector to free them at once stalls. */
   readonly #dropping: Large[] = []
   /** So many bytes of them may go now. */
@@ -423,10 +425,14 @@ export class Arena extends Records {
 
   #appendLarge(key: string, item: StoredItem): number {
     const { flags, expiresAtMs, casUnique, marks, value, isFetched, accessedS } = item
-    const copy = Buffer.allocUnsafeSlow(value.length)
-    copy.set(value)
+    let own = value
+    if (!this.#ownValues.has(value)) {
+      own = Buffer.allocUnsafeSlow(value.length)
+      own.set(value)
+      this.#ownValues.add(own)
+    }
     const id = this.#vacantLarges.pop() ?? this.larges.length
-    const kept = { flags, expiresAtMs, casUnique, marks, value: copy }
+    const kept = { flags, expiresAtMs, casUnique, marks, value: own }
     this.larges[id] = { key, item: kept, isFetched, accessedS }
     this.#heldBytes += recordBytes(key.length, value.length)
     return LARGE + id

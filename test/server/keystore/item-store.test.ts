@@ -120,6 +120,18 @@ describe('items', () => {
     expect(got?.value.toString()).toBe('one')
   })
 
+  test('a large value that comes back with another expiry is not copied, any other is', () => {
+    const store = new ItemStore()
+    const given = Buffer.alloc(100_000, 'x')
+    store.set('large', item(given))
+    const kept = store.peek('large') as StoredItem
+    expect(kept.value).not.toBe(given)
+    store.set('large', { ...kept, expiresAtMs: 5 })
+    expect(store.peek('large')).toMatchObject({ expiresAtMs: 5 })
+    expect(store.peek('large')?.value).toBe(kept.value)
+    expect(store.heldBytes).toBeLessThan(itemBytes(5, given.length))
+  })
+
   test('a large value that was got stays as it is', () => {
     const store = new ItemStore()
     store.set('k', item(Buffer.alloc(MIB, 'a')))
