@@ -49,7 +49,6 @@ import {
   type Lack,
   type PeerMessage,
   PROTOCOL,
-  replyValue,
   type Snap,
   type WriteOutcome,
 } from './peer-messages.ts'
@@ -152,6 +151,14 @@ interface Write {
   /** The leader it was forwarded to, and on which stream. */
   sentTo: ServerId | null
   stream: number
+  /** Its reply has a value. */
+  readonly isGet: boolean
+}
+
+/** What a leader said of a write, without the value that goes with it. */
+interface Valueless {
+  readonly write: Write
+  readonly outcome: Extract<WriteOutcome, { kind: 'applied' }>
 }
 
 interface Read {
@@ -201,6 +208,11 @@ export class Node {
   readonly #forwards = new Map<ServerId, Write[]>()
   readonly #proposals = new Map<number, Proposal>()
   readonly #results = new Map<ServerId, { id: number; outcome: WriteOutcome }[]>()
+  /** Gets that are with the leader, and the values of all gets applied meanwhile, by index. */
+  #forwardedGetCount = 0
+  readonly #values = new Map<number, Buffer>()
+  /** Outcomes of gets that are not applied here yet. */
+  #valueless: Valueless[] = []
 
   /** Reads that wait to be asked for, the oldest first. */
   #newReads: Read[] = []
@@ -385,6 +397,7 @@ export class Node {
       isForwarded: false,
       sentTo: null,
       stream: 0,
+      isGet: isGet(command),
     }
     this.#writes.set(write.id, write)
     this.#dispatch(write)
@@ -705,6 +718,7 @@ export class Node {
     for (const entry of entries) {
       const { line, item } = this.machine.apply(entry)
       this.#grownBytes += entry.bytes
+      if (item?.value && this.#forwardedGetCount > 0) this.#values.set(entry.index, item.value)
       const proposal = this.#proposals.get(entry.index)
       if (!proposal) continue
       this.#proposals.delete(entry.index)
@@ -718,6 +732,7 @@ export class Node {
     if (entries.length === 0) return
     // What is applied is committed and durable in its place; the core may know of more.
     this.#store.commitIndex = this.machine.appliedIndex
+    this.#addValues()
     const { segmentBytes = SEGMENT_BYTES } = this.#options
     if (this.#grownBytes > Math.max(segmentBytes, this.#keystoreBytes)) this.#beginKeystore()
   }
@@ -827,6 +842,7 @@ export class Node {
       lane.forwardedCount++
       lane.term = term
       write.isForwarded = true
+      if (write.isGet) this.#forwardedGetCount++
       const queue = this.#forwards.get(leaderId)
       if (queue) queue.push(write)
       else this.#forwards.set(leaderId, [write])
@@ -880,7 +896,10 @@ export class Node {
       write.lane.waitingCount--
       this.#waitingBytes -= write.command.length
     }
-    if (write.isForwarded) write.lane.forwardedCount--
+    if (write.isForwarded) {
+      write.lane.forwardedCount--
+      if (write.isGet && --this.#forwardedGetCount === 0) this.#values.clear()
+    }
     write.waitsFor = null
     write.isForwarded = false
     write.sentTo = null
@@ -917,7 +936,7 @@ export class Node {
     }
     this.#forwards.clear()
     for (const [to, all] of this.#results) {
-      for (const results of inFrames(all, ({ outcome }) => replyValue(outcome)?.length ?? 0)) {
+      for (const results of inFrames(all, () => 0)) {
         this.#options.send({ type: 'forwardResp', from, to, results })
       }
     }
@@ -925,7 +944,8 @@ export class Node {
   }
 
   #receiveForward({ from, term, requests }: Forward): void {
-    const answer = (id: number, outcome: WriteOutcome) => {
+    const answer = (id: number, answered: WriteOutcome) => {
+      const outcome = withoutValue(answered) // the sender applies the same entry
       const results = this.#results.get(from)
       if (results) results.push({ id, outcome })
       else this.#results.set(from, [{ id, outcome }])
@@ -950,8 +970,39 @@ export class Node {
   #receiveOutcome(id: number, outcome: WriteOutcome): void {
     const write = this.#writes.get(id)
     if (!write || write.sentTo === null) return
-    if (outcome.kind === 'refused') this.#wait(write, outcome.why)
-    else this.#finish(write, outcome)
+    if (outcome.kind === 'refused') return this.#wait(write, outcome.why)
+    if (outcome.kind === 'applied') this.#forgetValues(outcome.index)
+    if (outcome.kind !== 'applied' || !outcome.item || !write.isGet) {
+      return this.#finish(write, outcome)
+    }
+    write.sentTo = null // the leader may go: what became of it is known
+    this.#valueless.push({ write, outcome })
+    this.#addValues()
+  }
+
+  /** Outcomes come in the order of the log: no get before this one waits for its value. */
+  #forgetValues(index: number): void {
+    for (const before of this.#values.keys()) {
+      if (before >= index) return
+      this.#values.delete(before)
+    }
+  }
+
+  /** Finishes the gets that are applied here by now. */
+  #addValues(): void {
+    if (this.#valueless.length === 0) return
+    const { appliedIndex } = this.machine
+    const due = this.#valueless.filter(({ outcome }) => outcome.index <= appliedIndex)
+    this.#valueless = this.#valueless.filter(({ outcome }) => outcome.index > appliedIndex)
+    for (const { write, outcome } of due) {
+      const value = this.#values.get(outcome.index)
+      const { item } = outcome
+      if (item && value) this.#finish(write, { ...outcome, item: { ...item, value } })
+      else {
+        const why = 'what it read came here with a snapshot'
+        this.#finish(write, { kind: 'unknown', why })
+      }
+    }
   }
 
   // ---------------------------------------------------------------- reads
@@ -1327,6 +1378,7 @@ export class Node {
     this.#keystoreIndex = last.index
     this.#grownBytes = 0
     this.#store.commitIndex = last.index
+    this.#addValues()
     for (const [index, { done }] of this.#proposals) {
       if (index > last.index) continue
       this.#proposals.delete(index)
@@ -1336,6 +1388,15 @@ export class Node {
     this.#received = null // until here no keystore file may be begun
     received.done()
   }
+}
+
+function isGet(command: Buffer): boolean {
+  return command.toString('latin1', 0, 4) === 'get '
+}
+
+function withoutValue(outcome: WriteOutcome): WriteOutcome {
+  if (outcome.kind !== 'applied' || !outcome.item) return outcome
+  return { ...outcome, item: { ...outcome.item, value: undefined } }
 }
 
 function asError(error: unknown): Error {

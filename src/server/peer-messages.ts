@@ -79,7 +79,7 @@ export interface Forward {
   readonly requests: readonly { readonly id: number; readonly command: Buffer }[]
 }
 
-/** The values of items that replies tell of are the payload, one behind the other. */
+/** Of the items that replies tell of only what is about them: the value the receiver has itself. */
 export interface ForwardResp {
   readonly type: 'forwardResp'
   readonly from: ServerId
@@ -140,11 +140,9 @@ const FORWARDS_MAX = 100_000
 
 const ENTRY_ID: Shape = { term: isCount, index: isCount }
 
-/** An item as JSON: its cas unique may be larger than a number there, and its value is elsewhere. */
+/** An item as JSON: its cas unique may be larger than a number there. */
 interface EncodedItem extends Omit<ItemReply, 'casUnique' | 'value'> {
   readonly casUnique: string
-  /** Of the value in the payload; absent where it is not there. */
-  readonly bytes?: number | undefined
 }
 
 const ITEM: Shape = {
@@ -154,7 +152,6 @@ const ITEM: Shape = {
   casUnique: (text) => typeof text === 'string' && parseCas(text) !== null,
   valueBytes: isCount,
   marks: isText,
-  bytes: optional(isCount),
 }
 
 const OUTCOME = (value: unknown): boolean =>
@@ -261,8 +258,7 @@ export class PeerCodec {
           id,
           outcome: encodeOutcome(outcome),
         }))
-        const values = message.results.flatMap(({ outcome }) => replyValue(outcome) ?? [])
-        return encodeFrame(JSON.stringify({ ...this.#envelope(message), results }), values)
+        return encodeFrame(JSON.stringify({ ...this.#envelope(message), results }))
       }
       case 'snap': {
         const header = JSON.stringify({ ...this.#envelope(message), piece: undefined })
@@ -288,14 +284,9 @@ export class PeerCodec {
     }
     if (object?.type === 'snap') return { ...object, piece: payload } as unknown as PeerMessage
     if (object?.type === 'forwardResp') {
-      let offset = 0
       const encoded = object.results as { id: number; outcome: EncodedOutcome }[]
-      const results = encoded.map(({ id, outcome }) => {
-        const start = offset
-        offset += itemOf(outcome)?.bytes ?? 0
-        return { id, outcome: decodeOutcome(outcome, payload.subarray(start, offset)) }
-      })
-      return offset === payload.length ? ({ ...object, results } as unknown as PeerMessage) : null
+      const results = encoded.map(({ id, outcome }) => ({ id, outcome: decodeOutcome(outcome) }))
+      return { ...object, results } as unknown as PeerMessage
     }
     if (object?.type === 'forward') {
       let offset = 0
@@ -329,28 +320,16 @@ type EncodedOutcome =
   | Exclude<WriteOutcome, { kind: 'applied' }>
   | (Omit<Extract<WriteOutcome, { kind: 'applied' }>, 'item'> & { readonly item?: EncodedItem })
 
-/** The value of the item that a reply tells of. */
-export function replyValue(outcome: WriteOutcome): Buffer | undefined {
-  return outcome.kind === 'applied' ? outcome.item?.value : undefined
-}
-
-function itemOf(outcome: EncodedOutcome): EncodedItem | undefined {
-  return outcome.kind === 'applied' ? outcome.item : undefined
-}
-
 function encodeOutcome(outcome: WriteOutcome): EncodedOutcome {
   if (outcome.kind !== 'applied') return outcome
   const { kind, reply, index, item } = outcome
   if (!item) return { kind, reply, index }
-  const { value, casUnique, ...rest } = item
-  const encoded = { ...rest, casUnique: String(casUnique), bytes: value?.length }
-  return { kind, reply, index, item: encoded }
+  const { value: _, casUnique, ...rest } = item
+  return { kind, reply, index, item: { ...rest, casUnique: String(casUnique) } }
 }
 
-function decodeOutcome(outcome: EncodedOutcome, payload: Buffer): WriteOutcome {
-  const encoded = itemOf(outcome)
-  if (outcome.kind !== 'applied' || !encoded) return outcome as WriteOutcome
-  const { bytes, casUnique, ...rest } = encoded
-  const value = bytes === undefined ? undefined : payload
-  return { ...outcome, item: { ...rest, casUnique: parseCas(casUnique) ?? 0, value } }
+function decodeOutcome(outcome: EncodedOutcome): WriteOutcome {
+  if (outcome.kind !== 'applied' || !outcome.item) return outcome as WriteOutcome
+  const { casUnique, ...rest } = outcome.item
+  return { ...outcome, item: { ...rest, casUnique: parseCas(casUnique) ?? 0 } }
 }

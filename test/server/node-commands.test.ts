@@ -46,6 +46,21 @@ describe('a follower that is asked', () => {
     })
   })
 
+  test('gives each of many gets at once the value of its own moment', async () => {
+    const world = await start()
+    const follower = followerId(world)
+    const asked = Array.from({ length: 100 }, async (_, at) => {
+      const stored = write(world, follower, `set k${at} 0 0 3\r\n${100 + at}\r\n`)
+      const got = write(world, follower, `get k${at} exptime=50\r\n`)
+      const gone = write(world, IDS[at % 3] as string, `delete k${at}\r\n`)
+      const [, outcome] = await Promise.all([stored, got, gone])
+      return outcome.kind === 'applied' && (outcome.item?.value?.toString() ?? outcome.reply)
+    })
+    const values = await Promise.all(asked)
+    for (const [at, value] of values.entries()) expect([`${100 + at}`, 'END']).toContain(value)
+    expect(values).toContain('100')
+  })
+
   test('counts up with the others', async () => {
     const world = await start()
     const replies: string[] = []
