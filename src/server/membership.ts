@@ -205,7 +205,11 @@ class Membership {
   }
 
   #upgraded(): Decision | null {
-    const members = this.#config.members.map(({ id }) => this.#situation.health(id).protocol ?? 0)
+    // One that is down may come back as an older version than it was.
+    const members = this.#config.members.map(({ id }) => {
+      const { isLive, protocol } = this.#situation.health(id)
+      return isLive ? (protocol ?? 0) : 0
+    })
     const protocol = Math.min(...members, ...this.#strangers.map(spokenBy))
     if (protocol <= configProtocol(this.#config)) return null
     return this.#change({ ...this.#config, protocol }, `every server speaks protocol ${protocol}`)

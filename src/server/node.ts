@@ -363,6 +363,13 @@ export class Node {
       await restored.store.close()
       restored = await open()
     }
+    const spoken = restored.raftLog.configs.map(({ config }) => configProtocol(config))
+    if (Math.max(...spoken, 0) > PROTOCOL) {
+      await restored.store.close()
+      throw new Error(
+        `${directory} was written by a later version, which all members spoke: start that version again`,
+      )
+    }
     // What it holds changes with a snapshot.
     let dataBytes = () => restored.machine.items.bytes
     const reserveBytes = (options.limits ?? DEFAULT_LIMITS).diskReserveBytes
@@ -531,6 +538,9 @@ export class Node {
     }
     if (configProtocol(raft.config) < COMMANDS_PROTOCOL) return { isDone: false, why: WHY_OLDER }
     const proposed = raft.proposeConfig({ ...raft.config, itemSizeMax: bytes })
+    if (!('refused' in proposed)) {
+      this.#options.log.info({ term: raft.term }, `values may have ${bytes} bytes from now on`)
+    }
     this.#wake()
     const why = 'refused' in proposed ? refusalText(proposed.refused) : 'not committed yet'
     return { isDone: false, why }

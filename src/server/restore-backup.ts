@@ -50,7 +50,8 @@ export async function restoreBackup(
   try {
     const serverId = random.hex(4)
     const clusterId = random.hex(8)
-    const { index, term, timeMs, flushAtMs } = header
+    const { index, term, timeMs } = header
+    const flushAtMs = 0 // whoever restores wants the items
     const members = [{ ...address, id: serverId, voter: true }]
     const config = { ...header.config, members, floor: 2 }
     await replaceFile(disk, directory, RESTORING, [])

@@ -249,6 +249,7 @@ export class Server implements Store {
   }
 
   setMemoryLimit(bytes: number): void {
+    this.#options.log.info({}, `a client set the memory limit to ${bytes} bytes`)
     this.#memoryLimitBytes = bytes
     if (this.#node) this.#node.memoryLimitBytes = bytes
   }

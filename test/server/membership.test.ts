@@ -449,7 +449,7 @@ test.each(ROWS.filter(({ next }) => next !== null))(
 )
 
 describe('what all speak', () => {
-  /** @param spoken `a:3 b:2 c:?`: members, and what they said, where they did. @param others Servers that registered. */
+  /** @param spoken `a:3 b:2 c:? d:3!`: members, and what they said, where they did; ! is down. @param others Servers that registered. */
   function next(spoken: string, others = '', protocol?: number) {
     const said = new Map(words(spoken).map((word) => word.split(':') as [string, string]))
     const config = configOf(`${[...said.keys()].join(' ')} floor 2`)
@@ -463,8 +463,9 @@ describe('what all speak', () => {
       config: protocol === undefined ? config : { ...config, protocol },
       registered,
       health: (id) => ({
-        ...{ silentMs: 0, isLive: true, lag: 0, isCaughtUp: true },
-        protocol: said.get(id) === '?' ? null : Number(said.get(id)),
+        ...{ silentMs: 0, lag: 0, isCaughtUp: true },
+        isLive: !said.get(id)?.endsWith('!'),
+        protocol: said.get(id) === '?' ? null : Number.parseInt(said.get(id) ?? '', 10),
       }),
     })
     const { change, why } = decision
@@ -490,6 +491,7 @@ describe('what all speak', () => {
       'b or its load balancer: of an older version, to be upgraded',
     ],
     ['one has not said', 'a:3 b:?', '', undefined, ALL_VOTE],
+    ['one is down, and may come back as an older one', 'a:3 b:3!', '', undefined, ALL_VOTE],
     ['one is older', 'a:3 b:2', '', undefined, 'b: of an older version, to be upgraded'],
     ['it is said already', 'a:3 b:3', '', 3, ALL_VOTE],
     // Their configuration never says less.

@@ -1,6 +1,7 @@
 /** All commands in a cluster of three: by which servers they are taken, and what each then has. */
 import { describe, expect, test } from 'vitest'
 import type { Node } from '../../src/server/node.ts'
+import { PROTOCOL } from '../../src/server/peer-messages.ts'
 import { configProtocol } from '../../src/server/raft/config.ts'
 import { CONFIG, createDisks, IDS, World, write } from './three-nodes.ts'
 
@@ -115,6 +116,11 @@ describe('a server of an older version among the members', () => {
     await world.advance(2_000)
     expect(await write(world, 'a', 'incr n 1\r\n')).toMatchObject({ reply: 'NOT_FOUND' })
   })
+})
+
+test('a server does not start with what a later version has written', async () => {
+  const later = start({ ...CONFIG, protocol: PROTOCOL + 1 })
+  await expect(later).rejects.toThrow('was written by a later version')
 })
 
 describe('the limit for values', () => {
