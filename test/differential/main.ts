@@ -40,8 +40,13 @@ const flags = new Command('differential')
 const print = (line: string) => void process.stdout.write(`${line}\n`)
 
 const ends: (() => Promise<void>)[] = []
-const endAll = async () => {
-  for (const end of ends.splice(0)) await end()
+let ending: Promise<void> | null = null
+/** A signal and the error it makes both wait for the one end: no process is left behind. */
+const endAll = () => {
+  ending ??= (async () => {
+    for (let end = ends.pop(); end; end = ends.pop()) await end()
+  })()
+  return ending
 }
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.once(signal, () => void endAll().then(() => process.exit(130)))

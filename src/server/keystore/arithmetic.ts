@@ -4,6 +4,13 @@ import type { CasUnique } from '../../protocol/cas-unique.ts'
 const UINT64_MAX = 2n ** 64n - 1n
 /** A number that ends behind these is none, however many blanks or zeros it has. */
 const NUMBER_BYTES_MAX = 1024
+/** Of this length memcached keeps values in pieces, and changes none in its place. */
+const VALUE_BYTES_MAX = 512 * 1024
+
+/** What can't be a number is none before anything else is looked at. */
+export function mayBeNumber({ length }: Buffer): boolean {
+  return length > 0 && length <= VALUE_BYTES_MAX
+}
 
 /**
  * @returns null where the value is no such number. Blanks and zeros before it are, and

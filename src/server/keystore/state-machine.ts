@@ -24,7 +24,7 @@ import {
 import type { CommandReply, ItemReply } from '../../protocol/replies.ts'
 import type { Config } from '../raft/types.ts'
 import { type Item, STALE, type StoredItem } from './arena.ts'
-import { addDelta, parseNumber } from './arithmetic.ts'
+import { addDelta, mayBeNumber, parseNumber } from './arithmetic.ts'
 import { expiryOf, isExpired, secondsLeft } from './expiry.ts'
 import { type GetResult, getItem } from './get.ts'
 import { ItemStore, SLICES } from './item-store.ts'
@@ -256,7 +256,7 @@ export class StateMachine {
       return { line, item: this.#replyOf(made, 0) }
     }
     const { value } = current
-    if (value.length === 0) return NOT_A_NUMBER
+    if (!mayBeNumber(value)) return NOT_A_NUMBER
     const expected = options.get('compare')
     if (expected !== undefined && expected !== current.casUnique) return EXISTS
     const number = parseNumber(value)

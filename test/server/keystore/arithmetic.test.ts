@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { addDelta, parseNumber } from '../../../src/server/keystore/arithmetic.ts'
+import { addDelta, mayBeNumber, parseNumber } from '../../../src/server/keystore/arithmetic.ts'
 
 const MAX = 2n ** 64n - 1n
 
@@ -33,6 +33,15 @@ test.each([
   ['\x001', null],
 ])('the number in %j is %s', (text, number) => {
   expect(parseNumber(Buffer.from(text))).toBe(number)
+})
+
+test.each([
+  [0, false],
+  [1, true],
+  [524_288, true],
+  [524_289, false],
+])('a value of %s bytes may be a number: %s', (length, isPossible) => {
+  expect(mayBeNumber(Buffer.alloc(length, '1'))).toBe(isPossible)
 })
 
 test.each([

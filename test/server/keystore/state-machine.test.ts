@@ -285,6 +285,8 @@ describe('incr and decr', () => {
   test('compare, and touch', () => {
     set('k', '1', 60)
     expect(apply('incr k 1 compare=9\r\n')).toBe('EXISTS')
+    apply(`set large 0 0 600000\r\n${'1 '.repeat(300_000)}\r\n`)
+    expect(apply('incr large 1 compare=9\r\n')).toMatch('non-numeric')
     expect(applyWhole('incr k 1 compare=1 exptime=90 unique=40\r\n')).toMatchObject({
       line: '2',
       item: { ttlBeforeS: 60, ttlS: 90 },
