@@ -319,6 +319,6 @@ function parseNumber(text: string): CasUnique {
   return parseCas(text) ?? 0
 }
 
-function isStoreVerb(verb: string): verb is StoreVerb {
+export function isStoreVerb(verb: string): verb is StoreVerb {
   return (STORE_VERBS as readonly string[]).includes(verb)
 }

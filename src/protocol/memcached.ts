@@ -21,7 +21,8 @@ import {
   parseLength,
   withoutPlus,
 } from './numbers.ts'
-import { FORMAT_ERROR, parseLine, parseOther, type Request, refuse } from './requests.ts'
+import { FORMAT_ERROR } from './replies.ts'
+import { parseLine, parseOther, type Request, refuse } from './requests.ts'
 
 export type { Request } from './requests.ts'
 

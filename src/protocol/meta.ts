@@ -27,13 +27,12 @@ import {
   canonicalUint32,
   canonicalUint64,
 } from './numbers.ts'
-import type { ItemReply } from './replies.ts'
+import { FORMAT_ERROR, type ItemReply } from './replies.ts'
 
 const WORDS_MAX = 20
 /** With the letter. */
 const OPAQUE_LENGTH_MAX = 32
 
-const FORMAT_ERROR = 'CLIENT_ERROR bad command line format'
 const BAD_TOKEN = 'CLIENT_ERROR bad token in command line format'
 const BAD_MA_FLAG = 'CLIENT_ERROR invalid or duplicate flag'
 

@@ -1,6 +1,8 @@
 /** What a command answers, before it is put into the words of the client's own request. */
 import type { CasUnique } from './cas-unique.ts'
 
+export const FORMAT_ERROR = 'CLIENT_ERROR bad command line format'
+
 export interface CommandReply {
   /** The line of the classic command, without its end: a word, a number, an error; empty for entries no client sent. */
   readonly line: string

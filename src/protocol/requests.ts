@@ -20,6 +20,7 @@ import {
   parseMetaGet,
 } from './meta.ts'
 import { canonicalExptime, canonicalUint32, canonicalUint64 } from './numbers.ts'
+import { FORMAT_ERROR } from './replies.ts'
 
 /** The memcached whose protocol this is; libraries want three numbers, the first at least 1. */
 export const PROTOCOL_VERSION = '1.6.45'
@@ -57,7 +58,6 @@ export type Request =
   /** Answer this line and go on; empty where `noreply` keeps even that away. */
   | { readonly kind: 'answer'; readonly line: string; readonly isError: boolean }
 
-export const FORMAT_ERROR = 'CLIENT_ERROR bad command line format'
 const EXPTIME_ERROR = 'CLIENT_ERROR invalid exptime argument'
 const AUTOMOVE_MAX = 2
 const MEMORY_LIMIT_MIB = { min: 8, max: 1_000_000_000 } as const

@@ -598,10 +598,8 @@ function replyLine(outcome: WriteOutcome): string {
       return `SERVER_ERROR outcome unknown: ${outcome.why}`
     case 'notStored':
       if (outcome.lacks) return `SERVER_ERROR ${outcome.why}`
-      return `SERVER_ERROR not stored: ${outcome.why}`
-    default:
-      return `SERVER_ERROR not stored: ${outcome.why}`
   }
+  return `SERVER_ERROR not stored: ${outcome.why}`
 }
 
 /** The error line of a request of several writes; null where all were applied. */

@@ -10,6 +10,7 @@
 import type { Address } from '../io/io.ts'
 import { needsBase64 } from '../protocol/commands.ts'
 import { canonicalUint32 } from '../protocol/numbers.ts'
+import { FORMAT_ERROR } from '../protocol/replies.ts'
 import { PROTOCOL_VERSION } from '../protocol/requests.ts'
 import type { Stats } from './stats.ts'
 
@@ -60,7 +61,6 @@ const SUBCOMMANDS = [
 ] as const
 
 const END = 'END\r\n'
-const FORMAT_ERROR = 'CLIENT_ERROR bad command line format\r\n'
 /** All items are of this class. */
 const CLASS = 1
 const CLASSES_MAX = 64
@@ -204,7 +204,7 @@ function connections({ client, connections: open }: ServerFacts): Line[] {
 /** @param limit How many; 0 for as many as there may be. */
 function dump(classText: string, limit: string, { items }: ServerFacts): string {
   const [classId, most] = [canonicalUint32(classText), canonicalUint32(limit)]
-  if (classId === null || most === null) return FORMAT_ERROR
+  if (classId === null || most === null) return `${FORMAT_ERROR}\r\n`
   if (Number(classId) >= CLASSES_MAX) return 'CLIENT_ERROR Illegal slab id\r\n'
   let left = Number(classId) === CLASS ? Number(most) || Number.POSITIVE_INFINITY : 0
   let reply = ''

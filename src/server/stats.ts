@@ -5,6 +5,8 @@
  * Names are memcached's own. A count is of commands, for reads of keys.
  */
 
+import { isStoreVerb } from '../protocol/commands.ts'
+
 const COUNTS = [
   'cmd_get',
   'cmd_set',
@@ -136,7 +138,7 @@ export class Stats {
 
   #wrotePrefix(verb: string, key: string): void {
     const isDelete = verb === 'delete'
-    const prefix = isDelete || isStore(verb) ? this.#prefixOf(key) : null
+    const prefix = isDelete || isStoreVerb(verb) ? this.#prefixOf(key) : null
     if (prefix) prefix[isDelete ? 'del' : 'set']++
   }
 
@@ -150,10 +152,6 @@ export class Stats {
     this.#prefixes.set(prefix, counts)
     return counts
   }
-}
-
-function isStore(verb: string): boolean {
-  return ['set', 'add', 'replace', 'append', 'prepend', 'cas'].includes(verb)
 }
 
 function isNumber(line: string): boolean {
