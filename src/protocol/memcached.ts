@@ -22,7 +22,7 @@ import {
   withoutPlus,
 } from './numbers.ts'
 import { FORMAT_ERROR } from './replies.ts'
-import { parseLine, parseOther, type Request, refuse } from './requests.ts'
+import { answer, parseLine, parseOther, type Request } from './requests.ts'
 
 export type { Request } from './requests.ts'
 
@@ -116,7 +116,7 @@ export class RequestDecoder {
         if (this.#swallow.left > 0) return null
         const { line } = this.#swallow
         this.#swallow = null
-        return refuse(line)
+        return answer(line)
       }
       if (this.#authBytes !== null) return this.#takeAuthBlock(this.#authBytes)
       if (this.#pending) return this.#takeBlock(this.#pending)
@@ -183,10 +183,10 @@ export class RequestDecoder {
     this.#advance(lineEnd + 1)
     this.lineBytes = lineEnd + 1 - lineStart
 
-    if (this.lineBytes < LINE_BYTES_MIN) return refuse(FORMAT_ERROR)
+    if (this.lineBytes < LINE_BYTES_MIN) return answer(FORMAT_ERROR)
     const words = splitWords(line)
     const verb = words[0]
-    if (verb === undefined) return refuse('ERROR')
+    if (verb === undefined) return answer('ERROR')
     if (this.#buffer[lineStart] === SPACE) return parseOther(words) ?? this.#close()
     switch (verb) {
       case 'set':
@@ -211,10 +211,10 @@ export class RequestDecoder {
   ): Request | null {
     const [, key = '', flagsText = '', exptimeText = '', bytesText = '', casText = ''] = words
     // A cas without its unique announces a block all the same.
-    if (words.length < 5) return refuse(FORMAT_ERROR)
+    if (words.length < 5) return answer(FORMAT_ERROR)
     const noreply = words.at(-1) === 'noreply'
     const valueBytes = parseLength(bytesText)
-    if (valueBytes === null) return refuse(FORMAT_ERROR)
+    if (valueBytes === null) return answer(FORMAT_ERROR)
 
     const flags = canonicalFlags(withoutPlus(flagsText))
     const exptime = canonicalExptime(withoutPlus(exptimeText))
@@ -248,7 +248,7 @@ export class RequestDecoder {
 
   #takeMetaSet(words: readonly string[]): Request | null {
     const valueBytes = words.length < 3 ? null : parseLength(words[2] ?? '')
-    if (valueBytes === null || !areFlags(words.slice(3))) return refuse(FORMAT_ERROR)
+    if (valueBytes === null || !areFlags(words.slice(3))) return answer(FORMAT_ERROR)
     const parsed = parseMetaSet(words, valueBytes)
     if ('error' in parsed) return this.#refuseBlock(valueBytes, parsed.error)
     if (valueBytes > this.#itemSizeMax()) return this.#refuseBlock(valueBytes, TOO_LARGE)
@@ -275,7 +275,7 @@ export class RequestDecoder {
     this.#advance(blockEnd)
     const { noreply, meta } = pending
     if (this.#buffer[blockEnd - 2] !== CR || this.#buffer[blockEnd - 1] !== LF) {
-      return refuse(noreply ? '' : BAD_CHUNK)
+      return answer(noreply ? '' : BAD_CHUNK)
     }
     let command: Buffer
     if (pending.lineStart >= 0) command = this.#buffer.subarray(pending.lineStart, blockEnd)
@@ -298,8 +298,8 @@ export class RequestDecoder {
     this.#advance(lineEnd + 1)
     if (lineEnd + 1 - lineStart < AUTH_LINE_BYTES_MIN) return this.#close()
     const bytes = words[0] === 'set' ? parseLength(words[4] ?? '') : null
-    if (bytes === null) return refuse('CLIENT_ERROR unauthenticated')
-    if (bytes > AUTH_BYTES_MAX) return refuse('CLIENT_ERROR auth token too long')
+    if (bytes === null) return answer('CLIENT_ERROR unauthenticated')
+    if (bytes > AUTH_BYTES_MAX) return answer('CLIENT_ERROR auth token too long')
     this.#authBytes = bytes
     return this.#takeAuthBlock(bytes)
   }
@@ -311,11 +311,11 @@ export class RequestDecoder {
     this.#authBytes = null
     this.#advance(end + 2)
     if (this.#buffer[end] !== CR || this.#buffer[end + 1] !== LF) {
-      return refuse('CLIENT_ERROR bad command line termination')
+      return answer('CLIENT_ERROR bad command line termination')
     }
     const text = this.#buffer.toString('latin1', start, end)
     const blank = text.indexOf(' ')
-    if (blank === -1) return refuse('CLIENT_ERROR bad authentication token format')
+    if (blank === -1) return answer('CLIENT_ERROR bad authentication token format')
     return { kind: 'auth', user: text.slice(0, blank), password: text.slice(blank + 1) }
   }
 }

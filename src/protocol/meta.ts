@@ -11,13 +11,14 @@
  *
  * Source: memcached's doc/protocol.txt and the behaviour of 1.6.45.
  */
-import type { CasUnique } from './cas-unique.ts'
+import { type CasUnique, parseCas } from './cas-unique.ts'
 import {
   canonicalLine,
   canonicalStore,
   KEY_BYTES_MAX,
   keyWord,
   type OptionName,
+  type Options,
   parseOptions,
   type StoreVerb,
 } from './commands.ts'
@@ -154,12 +155,12 @@ export interface MetaGet {
   readonly meta: MetaRequest
   /** To be logged where it changes something. */
   readonly command: Buffer
-  readonly options: ReturnType<typeof parseOptions>
+  readonly options: Options
   /** Does not count as an access. */
   readonly isUnnoticed: boolean
   readonly wantsValue: boolean
   /** An item that has this one is not sent again. */
-  readonly known: CasUnique | undefined
+  readonly known: CasUnique | null
 }
 
 export function parseMetaGet(words: readonly string[]): Parsed<MetaGet> {
@@ -177,7 +178,7 @@ export function parseMetaGet(words: readonly string[]): Parsed<MetaGet> {
     options: parseOptions(options, 0),
     isUnnoticed: tokens.has('u'),
     wantsValue: tokens.has('v'),
-    known: known === undefined ? undefined : parseOptions([`compare=${known}`], 0).get('compare'),
+    known: known === undefined ? null : parseCas(known),
   }
 }
 

@@ -56,18 +56,14 @@ export type Request =
   /** Answer what came before, then close. */
   | { readonly kind: 'quit' }
   /** Answer this line and go on; empty where `noreply` keeps even that away. */
-  | { readonly kind: 'answer'; readonly line: string; readonly isError: boolean }
+  | { readonly kind: 'answer'; readonly line: string }
 
 const EXPTIME_ERROR = 'CLIENT_ERROR invalid exptime argument'
 const AUTOMOVE_MAX = 2
 const MEMORY_LIMIT_MIB = { min: 8, max: 1_000_000_000 } as const
 
 export function answer(line: string): Request {
-  return { kind: 'answer', line, isError: false }
-}
-
-export function refuse(line: string): Request {
-  return { kind: 'answer', line, isError: true }
+  return { kind: 'answer', line }
 }
 
 /**
@@ -85,7 +81,7 @@ export function parseLine(words: readonly string[]): Request | null {
       return parseGat(words)
     case 'mg': {
       const get = parseMetaGet(words)
-      return 'error' in get ? refuse(get.error) : { kind: 'metaGet', get }
+      return 'error' in get ? answer(get.error) : { kind: 'metaGet', get }
     }
     case 'md':
       return metaWrite(parseMetaDelete(words))
@@ -134,15 +130,15 @@ function areKeys(keys: readonly string[]): boolean {
 
 function parseGet(words: readonly string[]): Request {
   const keys = words.slice(1)
-  return areKeys(keys) ? { kind: 'get', keys, withCas: words[0] === 'gets' } : refuse(FORMAT_ERROR)
+  return areKeys(keys) ? { kind: 'get', keys, withCas: words[0] === 'gets' } : answer(FORMAT_ERROR)
 }
 
 function parseGat(words: readonly string[]): Request {
   const keys = words.slice(2)
-  if (keys.length === 0) return refuse(FORMAT_ERROR)
+  if (keys.length === 0) return answer(FORMAT_ERROR)
   const exptime = canonicalExptime(words[1] ?? '')
-  if (exptime === null) return refuse(EXPTIME_ERROR)
-  if (!areKeys(keys)) return refuse(FORMAT_ERROR)
+  if (exptime === null) return answer(EXPTIME_ERROR)
+  if (!areKeys(keys)) return answer(FORMAT_ERROR)
   const options = parseOptions([`exptime=${exptime}`], 0)
   return { kind: 'gat', keys, withCas: words[0] === 'gats', options }
 }
@@ -150,16 +146,16 @@ function parseGat(words: readonly string[]): Request {
 function metaWrite(
   parsed: { readonly error: string } | { readonly meta: MetaRequest; readonly command: Buffer },
 ): Request {
-  return 'error' in parsed ? refuse(parsed.error) : { kind: 'write', noreply: false, ...parsed }
+  return 'error' in parsed ? answer(parsed.error) : { kind: 'write', noreply: false, ...parsed }
 }
 
 function parseMetaDebug([, word, ...flags]: readonly string[]): Request {
   if (word === undefined || word.length > KEY_BYTES_MAX || !areFlags(flags)) {
-    return refuse(FORMAT_ERROR)
+    return answer(FORMAT_ERROR)
   }
   if (flags[0] !== 'b') return { kind: 'metaDebug', key: word, keyText: word }
   const key = decodeBase64(word)
-  return key === null ? refuse(FORMAT_ERROR) : { kind: 'metaDebug', key, keyText: word }
+  return key === null ? answer(FORMAT_ERROR) : { kind: 'metaDebug', key, keyText: word }
 }
 
 function parseWrite(words: readonly string[]): Request {
@@ -168,21 +164,21 @@ function parseWrite(words: readonly string[]): Request {
   // Old clients send a time after a delete's key; it means nothing any more.
   const isDelete = verb === 'delete'
   if (key === undefined || (isDelete ? words.length > 4 : operand === undefined)) {
-    return refuse(FORMAT_ERROR)
+    return answer(FORMAT_ERROR)
   }
-  if (key.length > KEY_BYTES_MAX) return silently(noreply, refuse(FORMAT_ERROR))
+  if (key.length > KEY_BYTES_MAX) return silently(noreply, answer(FORMAT_ERROR))
   if (isDelete) return { kind: 'write', command: canonicalDelete(key), noreply }
   const isTouch = verb === 'touch'
   const number = (isTouch ? canonicalExptime : canonicalUint64)(operand ?? '')
   if (number !== null) return { kind: 'write', command: canonicalLine(verb, key, number), noreply }
   const error = isTouch ? EXPTIME_ERROR : 'CLIENT_ERROR invalid numeric delta argument'
-  return silently(noreply, refuse(error))
+  return silently(noreply, answer(error))
 }
 
 function parseFlush(words: readonly string[], noreply: boolean): Request {
   const isNow = words.length === (noreply ? 2 : 1)
   const exptime = isNow ? '0' : canonicalExptime(words[1] ?? '')
-  if (exptime === null) return refuse(EXPTIME_ERROR)
+  if (exptime === null) return answer(EXPTIME_ERROR)
   return { kind: 'write', command: canonicalLine('flush_all', exptime), noreply }
 }
 
@@ -196,7 +192,7 @@ export function parseOther(words: readonly string[]): Request | null {
   const last = words.at(-1) ?? ''
   const request = parseServerCommand(words, noreply)
   if (request) return silently(noreply, request)
-  return last.startsWith('HTTP/') ? null : silently(noreply, refuse('ERROR'))
+  return last.startsWith('HTTP/') ? null : silently(noreply, answer('ERROR'))
 }
 
 function parseServerCommand(words: readonly string[], noreply: boolean): Request | null {
@@ -207,7 +203,7 @@ function parseServerCommand(words: readonly string[], noreply: boolean): Request
     case 'verbosity': {
       const level = canonicalUint32(first)
       return level === null
-        ? refuse(FORMAT_ERROR)
+        ? answer(FORMAT_ERROR)
         : { kind: 'verbosity', level: Number(level), noreply }
     }
     case 'cache_memlimit':
@@ -216,23 +212,23 @@ function parseServerCommand(words: readonly string[], noreply: boolean): Request
       return { kind: 'shutdown', isValid: isShutdown(words), noreply }
     case 'slabs':
       if (words.length === 4 && first === 'reassign') {
-        return refuse('CLIENT_ERROR slab reassignment disabled')
+        return answer('CLIENT_ERROR slab reassignment disabled')
       }
-      if (words.length < 3 || first !== 'automove') return refuse('ERROR')
+      if (words.length < 3 || first !== 'automove') return answer('ERROR')
       return parseAutomove(canonicalUint32(second ?? ''))
     case 'lru':
       return words.length >= 3 && ['tune', 'mode', 'temp_ttl'].includes(first)
         ? answer('OK')
-        : refuse('ERROR')
+        : answer('ERROR')
     case 'lru_crawler':
       if (['crawl', 'metadump', 'mgdump'].includes(first) && words.length >= 3) {
-        return refuse('CLIENT_ERROR lru crawler disabled')
+        return answer('CLIENT_ERROR lru crawler disabled')
       }
       return ['enable', 'disable', 'sleep', 'tocrawl'].includes(first)
         ? answer('OK')
-        : refuse('ERROR')
+        : answer('ERROR')
     case 'watch':
-      return refuse('CLIENT_ERROR watch commands not allowed')
+      return answer('CLIENT_ERROR watch commands not allowed')
   }
   return null
 }
@@ -242,18 +238,18 @@ function isShutdown(words: readonly string[]): boolean {
 }
 
 function parseAutomove(level: string | null): Request {
-  if (level === null) return refuse(FORMAT_ERROR)
-  return Number(level) <= AUTOMOVE_MAX ? answer('OK') : refuse('ERROR')
+  if (level === null) return answer(FORMAT_ERROR)
+  return Number(level) <= AUTOMOVE_MAX ? answer('OK') : answer('ERROR')
 }
 
 function parseMemoryLimit(mebibytes: string | null, noreply: boolean): Request {
-  if (mebibytes === null) return refuse('ERROR')
+  if (mebibytes === null) return answer('ERROR')
   const { min, max } = MEMORY_LIMIT_MIB
   if (Number(mebibytes) < min) {
-    return refuse(`MEMLIMIT_TOO_SMALL cannot set maxbytes to less than ${min}m`)
+    return answer(`MEMLIMIT_TOO_SMALL cannot set maxbytes to less than ${min}m`)
   }
   if (Number(mebibytes) > max) {
-    return refuse('MEMLIMIT_ADJUST_FAILED input value is megabytes not bytes')
+    return answer('MEMLIMIT_ADJUST_FAILED input value is megabytes not bytes')
   }
   return { kind: 'memoryLimit', limitBytes: Number(mebibytes) * 2 ** 20, noreply }
 }

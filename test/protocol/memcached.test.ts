@@ -905,9 +905,9 @@ function show(request: Request): string {
       return `write ${request.noreply ? 'noreply ' : ''}${command}`
     }
     case 'answer': {
-      const { line, isError } = request
+      const { line } = request
       if (line.startsWith('VERSION ')) return 'version'
-      return line === '' ? SILENCE : `${isError ? 'error' : 'answer'} ${line}`
+      return line === '' ? SILENCE : `${isRefusal(line) ? 'error' : 'answer'} ${line}`
     }
     default:
       return request.kind
@@ -1103,4 +1103,8 @@ function stream(): fc.Arbitrary<Buffer> {
   return fc
     .array(fc.oneof(anything, store, meta), { maxLength: 6 })
     .map((parts) => Buffer.from(parts.join('\r\n').slice(0, LINE_MAX), 'latin1'))
+}
+
+function isRefusal(line: string): boolean {
+  return /ERROR|MEMLIMIT/.test(line)
 }

@@ -11,7 +11,10 @@ function show(request: Request | null): string {
   if (request === null) return 'close'
   switch (request.kind) {
     case 'answer':
-      return request.line && `${request.isError ? 'refuse' : 'answer'} ${request.line}`
+      return (
+        request.line &&
+        `${/ERROR|MEMLIMIT/.test(request.line) ? 'refuse' : 'answer'} ${request.line}`
+      )
     case 'write':
       return `${request.noreply ? 'noreply ' : ''}${request.command.toString('latin1').trimEnd()}`
     case 'gat':
