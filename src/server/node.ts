@@ -28,8 +28,10 @@ import {
   lacksMemory,
   lacksQuorum,
   type SlownessRules,
+  surelyFits,
 } from './admission.ts'
 import { DiskWatch } from './disk-watch.ts'
+import { Fifo } from './fifo.ts'
 import { itemBytes } from './keystore/item-store.ts'
 import { formatFor, type KeystoreHeader, writeKeystore } from './keystore/keystore-file.ts'
 import type { StateMachine } from './keystore/state-machine.ts'
@@ -88,6 +90,8 @@ const CONDITION_KEPT_MS = 3_000
 const DISK_CHECK_MS = 100
 /** A request to remove a server is forgotten unless it is made again. */
 const LEAVING_MS = 2_500
+const LOWER_G = 103
+const NOTHING = Buffer.alloc(0)
 /** What came with it are all commands but set, add, cas and delete. */
 const COMMANDS_PROTOCOL = 3
 
@@ -118,6 +122,8 @@ export interface NodeOptions {
   readonly onLeave: () => void
   /** Role, leader or members changed. */
   readonly onChange: () => void
+  /** What could be done by now is done, and answered. */
+  readonly onSettled?: () => void
   /** The disk failed: nothing may be acknowledged any more. */
   readonly onFailure: (error: Error) => void
 }
@@ -141,7 +147,8 @@ export function createLane(): Lane {
 interface Write {
   readonly id: number
   readonly lane: Lane
-  readonly command: Buffer
+  /** Its bytes may be somebody else's until it is proposed or kept. */
+  command: Buffer
   readonly deadlineMs: number
   readonly done: (outcome: WriteOutcome) => void
   /** Why it waits, where it was not proposed yet. */
@@ -153,6 +160,17 @@ interface Write {
   stream: number
   /** Its reply has a value. */
   readonly isGet: boolean
+  /** Of the leader that proposed it, this server itself; 0 where it was not. */
+  term: number
+  /** It has its outcome. */
+  isDone: boolean
+}
+
+/** A write that another server sent, as it is proposed here. */
+interface RemoteWrite {
+  readonly from: ServerId
+  readonly id: number
+  readonly term: number
 }
 
 /** What a leader said of a write, without the value that goes with it. */
@@ -171,12 +189,6 @@ interface AskedReads {
   /** The last time. */
   askedMs: number
   readonly ids: number[]
-}
-
-/** What becomes of an entry that this server proposed. */
-interface Proposal {
-  readonly term: number
-  readonly done: (outcome: WriteOutcome) => void
 }
 
 export class Node {
@@ -199,14 +211,17 @@ export class Node {
 
   /** Starts anywhere, so that a late answer to an earlier life of this server matches nothing. */
   #nextId: number
-  /** Every write without an outcome, oldest first. */
-  readonly #writes = new Map<number, Write>()
+  /** Every write without an outcome, oldest first, and among them some that have theirs. */
+  readonly #writes = new Fifo<Write>()
   /** Those that wait to be proposed or forwarded. */
   #waiting: Write[] = []
   #waitingBytes = 0
   #retryAtMs = 0
   readonly #forwards = new Map<ServerId, Write[]>()
-  readonly #proposals = new Map<number, Proposal>()
+  /** Those that are with the leader, or will be with the next frame. */
+  readonly #forwarded = new Map<number, Write>()
+  /** What this server proposed, by index. */
+  readonly #proposals = new Map<number, Write | RemoteWrite>()
   readonly #results = new Map<ServerId, { id: number; outcome: WriteOutcome }[]>()
   /** Gets that are with the leader, and the values of all gets applied meanwhile, by index. */
   #forwardedGetCount = 0
@@ -391,7 +406,7 @@ export class Node {
 
   // ---------------------------------------------------------------- clients
 
-  /** @param command A canonical command; not changed by anybody from now on. */
+  /** @param command A canonical command; good for as long as the call. */
   write(lane: Lane, command: Buffer, done: (outcome: WriteOutcome) => void): void {
     const deadlineMs = this.#nowMs + this.#options.requestTimeoutMs
     const write: Write = {
@@ -405,9 +420,13 @@ export class Node {
       sentTo: null,
       stream: 0,
       isGet: isGet(command),
+      term: 0,
+      isDone: false,
     }
-    this.#writes.set(write.id, write)
+    this.#writes.push(write)
     this.#dispatch(write)
+    // What was proposed is in the log's memory; what was not is sent from here, later.
+    write.command = write.term > 0 ? NOTHING : Buffer.from(command)
     this.#wake()
   }
 
@@ -650,7 +669,7 @@ export class Node {
     this.#disk.stop()
     await this.#pumping
     const why = 'this server is stopping'
-    for (const write of this.#writes.values()) {
+    for (const write of this.#writes) {
       this.#finish(write, { kind: write.waitsFor === null ? 'unknown' : 'notStored', why })
     }
     for (const read of this.#takeReads()) read.done(why)
@@ -713,6 +732,7 @@ export class Node {
       }
       this.#sendForwards()
       this.#announceChange()
+      this.#options.onSettled?.()
     } catch (error) {
       this.#fail(asError(error))
     }
@@ -733,10 +753,10 @@ export class Node {
       if (!proposal) continue
       this.#proposals.delete(entry.index)
       if (proposal.term === entry.term) {
-        proposal.done({ kind: 'applied', reply: line, item, index: entry.index })
+        this.#settle(proposal, { kind: 'applied', reply: line, item, index: entry.index })
       } else {
         const why = `another leader took over before it was replicated (term ${entry.term})`
-        proposal.done({ kind: 'notStored', why })
+        this.#settle(proposal, { kind: 'notStored', why })
       }
     }
     if (entries.length === 0) return
@@ -761,7 +781,7 @@ export class Node {
   #runDue(): void {
     const nowMs = this.#nowMs
     let isAnyLate = false
-    for (const write of this.#writes.values()) {
+    for (let write = this.#oldestWrite; write; write = this.#oldestWrite) {
       if (write.deadlineMs > nowMs) break
       isAnyLate = true
       const { requestTimeoutMs } = this.#options
@@ -773,7 +793,7 @@ export class Node {
         this.#finish(write, { kind: 'unknown', why })
       }
     }
-    if (isAnyLate) this.#waiting = this.#waiting.filter(({ id }) => this.#writes.has(id))
+    if (isAnyLate) this.#waiting = this.#waiting.filter(({ isDone }) => !isDone)
     this.#expireReads(nowMs)
     this.#watchDisks(nowMs)
     if (this.raft.role !== 'leader') return
@@ -792,7 +812,7 @@ export class Node {
   #arm(): void {
     if (this.#isStopped) return
     let atMs = this.raft.deadlineMs
-    const oldest = this.#writes.values().next().value
+    const oldest = this.#oldestWrite
     if (oldest) atMs = Math.min(atMs, oldest.deadlineMs)
     if (this.#waiting.length > 0 && this.#knowsLeader) atMs = Math.min(atMs, this.#retryAtMs)
     atMs = Math.min(atMs, this.#readsDueMs)
@@ -845,13 +865,15 @@ export class Node {
       const id = this.#propose(write.command)
       if ('kind' in id) return this.#finish(write, id)
       if ('refused' in id) return this.#wait(write, refusalText(id.refused))
-      this.#track(id, (outcome) => this.#finish(write, outcome))
+      write.term = id.term
+      this.#track(id.index, write)
     } else if (leaderId === null) {
       this.#wait(write, 'no leader is known')
     } else {
       lane.forwardedCount++
       lane.term = term
       write.isForwarded = true
+      this.#forwarded.set(write.id, write)
       if (write.isGet) this.#forwardedGetCount++
       const queue = this.#forwards.get(leaderId)
       if (queue) queue.push(write)
@@ -859,11 +881,17 @@ export class Node {
     }
   }
 
-  #track({ index, term }: EntryId, done: (outcome: WriteOutcome) => void): void {
+  #track(index: number, proposal: Write | RemoteWrite): void {
     // An entry of an earlier term of this leader at the same index may still be in another log.
+    const before = this.#proposals.get(index)
     const why = 'leadership changed before it was confirmed'
-    this.#proposals.get(index)?.done({ kind: 'unknown', why })
-    this.#proposals.set(index, { term, done })
+    if (before) this.#settle(before, { kind: 'unknown', why })
+    this.#proposals.set(index, proposal)
+  }
+
+  #settle(proposal: Write | RemoteWrite, outcome: WriteOutcome): void {
+    if ('lane' in proposal) this.#finish(proposal, outcome)
+    else this.#answer(proposal.from, proposal.id, outcome)
   }
 
   #wait(write: Write, why: string): void {
@@ -889,7 +917,7 @@ export class Node {
   #dispatchWaiting(): void {
     if (this.#waiting.length === 0) return
     if (!this.#knowsLeader || this.#nowMs < this.#retryAtMs) return
-    const waiting = this.#waiting.filter(({ id }) => this.#writes.has(id))
+    const waiting = this.#waiting.filter(({ isDone }) => !isDone)
     this.#waiting = []
     for (const write of waiting) this.#leaveLane(write)
     for (const write of waiting.sort((a, b) => a.id - b.id)) this.#dispatch(write)
@@ -907,6 +935,7 @@ export class Node {
       this.#waitingBytes -= write.command.length
     }
     if (write.isForwarded) {
+      this.#forwarded.delete(write.id)
       write.lane.forwardedCount--
       if (write.isGet && --this.#forwardedGetCount === 0) this.#values.clear()
     }
@@ -916,20 +945,26 @@ export class Node {
   }
 
   #sentTo(id: ServerId): Write[] {
-    return [...this.#writes.values()].filter((write) => write.sentTo === id)
+    return [...this.#forwarded.values()].filter((write) => write.sentTo === id)
   }
 
   #finish(write: Write, outcome: WriteOutcome): void {
-    if (!this.#writes.delete(write.id)) return
+    if (write.isDone) return
+    write.isDone = true
     this.#leaveLane(write)
     write.done(outcome)
+  }
+
+  get #oldestWrite(): Write | undefined {
+    while (this.#writes.first?.isDone) this.#writes.shift()
+    return this.#writes.first
   }
 
   #sendForwards(): void {
     const from = this.#options.self.id
     const { term } = this.raft
     for (const [to, writes] of this.#forwards) {
-      const pending = writes.filter(({ id }) => this.#writes.has(id))
+      const pending = writes.filter(({ isDone }) => !isDone)
       // Behind one that does not leave none does, or it would be overtaken.
       let isStuck = false
       for (const requests of inFrames(pending, ({ command }) => command.length)) {
@@ -953,32 +988,38 @@ export class Node {
     this.#results.clear()
   }
 
+  /** To a server that sent a write; its items' values it has itself. */
+  #answer(to: ServerId, id: number, answered: WriteOutcome): void {
+    const outcome = withoutValue(answered)
+    const results = this.#results.get(to)
+    if (results) results.push({ id, outcome })
+    else this.#results.set(to, [{ id, outcome }])
+    this.#wake()
+  }
+
   #receiveForward({ from, term, requests }: Forward): void {
-    const answer = (id: number, answered: WriteOutcome) => {
-      const outcome = withoutValue(answered) // the sender applies the same entry
-      const results = this.#results.get(from)
-      if (results) results.push({ id, outcome })
-      else this.#results.set(from, [{ id, outcome }])
-      this.#wake()
-    }
     // Of one term either all are taken in order or, from some point on, none.
     const isLeader = this.raft.role === 'leader' && this.raft.term === term
     for (const { id, command } of requests) {
-      if (!isLeader) answer(id, { kind: 'refused', why: 'the leader asked does not lead any more' })
-      else if (!isCanonical(command)) answer(id, { kind: 'notStored', why: 'not a command' })
-      else {
+      if (!isLeader) {
+        const why = 'the leader asked does not lead any more'
+        this.#answer(from, id, { kind: 'refused', why })
+      } else if (!isCanonical(command)) {
+        this.#answer(from, id, { kind: 'notStored', why: 'not a command' })
+      } else {
         const entry = this.#propose(command)
-        if ('kind' in entry) answer(id, entry)
+        if ('kind' in entry) this.#answer(from, id, entry)
         else if ('refused' in entry) {
           const why = refusalText(entry.refused)
-          answer(id, { kind: entry.refused === 'handingOver' ? 'refused' : 'notStored', why })
-        } else this.#track(entry, (outcome) => answer(id, outcome))
+          const kind = entry.refused === 'handingOver' ? 'refused' : 'notStored'
+          this.#answer(from, id, { kind, why })
+        } else this.#track(entry.index, { from, id, term: entry.term })
       }
     }
   }
 
   #receiveOutcome(id: number, outcome: WriteOutcome): void {
-    const write = this.#writes.get(id)
+    const write = this.#forwarded.get(id)
     if (!write || write.sentTo === null) return
     if (outcome.kind === 'refused') return this.#wait(write, outcome.why)
     if (outcome.kind === 'applied') this.#forgetValues(outcome.index)
@@ -1121,10 +1162,12 @@ export class Node {
     const { unappliedBytes, log } = this.raft
     // A record holds its key and value, and every entry might be a new item.
     const overheadBytes = (log.lastIndex - this.machine.appliedIndex) * itemBytes(0, 0)
+    const inFlightBytes = unappliedBytes + overheadBytes
+    const roomBytes = this.#limits.memoryBytes - this.machine.items.bytes - inFlightBytes
+    if (surelyFits(command, roomBytes)) return null
     const isLacking = lacksMemory(command, {
-      limitBytes: this.#limits.memoryBytes,
-      heldBytes: this.machine.items.bytes,
-      inFlightBytes: unappliedBytes + overheadBytes,
+      roomBytes,
+      isAnyInFlight: inFlightBytes > 0,
       valueBytes: (key) => this.machine.get(key)?.value.length,
     })
     return isLacking ? 'memory' : null
@@ -1389,10 +1432,10 @@ export class Node {
     this.#grownBytes = 0
     this.#store.commitIndex = last.index
     this.#addValues()
-    for (const [index, { done }] of this.#proposals) {
+    for (const [index, proposal] of this.#proposals) {
       if (index > last.index) continue
       this.#proposals.delete(index)
-      done({ kind: 'unknown', why: 'leadership changed before it was confirmed' })
+      this.#settle(proposal, { kind: 'unknown', why: 'leadership changed before it was confirmed' })
     }
     this.#options.log.info({}, `installed a snapshot as of entry ${last.index}`)
     this.#received = null // until here no keystore file may be begun
@@ -1400,8 +1443,9 @@ export class Node {
   }
 }
 
+/** No other command begins like it. */
 function isGet(command: Buffer): boolean {
-  return command.toString('latin1', 0, 4) === 'get '
+  return command[0] === LOWER_G
 }
 
 function withoutValue(outcome: WriteOutcome): WriteOutcome {

@@ -15,6 +15,7 @@ import { DEFAULT_LIMITS, type Limits, type SlownessRules } from './admission.ts'
 import { type Backup, Backups } from './backup.ts'
 import { BalancerLink } from './balancer-link.ts'
 import { Connection, endStream, type Store } from './connection.ts'
+import { FlushQueue } from './flush-queue.ts'
 import type { Item } from './keystore/arena.ts'
 import { type Identity, loadIdentity, saveIdentity } from './log/identity.ts'
 import { VoteDamagedError, VoteFile } from './log/vote-file.ts'
@@ -89,6 +90,7 @@ export class Server implements Store {
   #joining: Promise<void> | null = null
   #listener: Listener | null = null
   readonly #connections = new Set<Connection>()
+  readonly #flushes: FlushQueue
   #refusedCount = 0
   #checkTimer: Timer | null = null
   /** Requests that came before this server belonged to a cluster. */
@@ -97,7 +99,6 @@ export class Server implements Store {
   #isListening = false
   #isStopped = false
   #lastState = ''
-  #requestCount = 0
   readonly stats = new Stats()
   readonly #startedMs: number
   #verbosity = 0
@@ -108,6 +109,7 @@ export class Server implements Store {
     this.#options = options
     this.#startedMs = options.io.clock.monotonicMs()
     this.#memoryLimitBytes = (options.limits ?? DEFAULT_LIMITS).memoryBytes
+    this.#flushes = new FlushQueue(options.io.timers)
     this.#lock = lock
     this.#identity = identity
     this.#self = {
@@ -184,7 +186,7 @@ export class Server implements Store {
   }
 
   report(): Report {
-    const requestCount = this.#requestCount
+    const { requestCount } = this.stats
     const { protocol = PROTOCOL } = this.#options
     if (this.#node) return { ...this.#node.report(), requestCount, protocol }
     return {
@@ -206,16 +208,20 @@ export class Server implements Store {
   // ---------------------------------------------------------------- requests
 
   write(lane: Lane, command: Buffer, done: (outcome: WriteOutcome) => void): void {
-    this.#requestCount++
+    if (this.#node) return this.#node.write(lane, command, done)
+    const kept = Buffer.from(command)
     this.#whenJoined(
-      (node) => node.write(lane, command, done),
+      (node) => node.write(lane, kept, done),
       (why) => done({ kind: 'notStored', why }),
     )
   }
 
   barrier(done: (failure: string | null) => void): void {
-    this.#requestCount++
     this.#whenJoined((node) => node.barrier(done), done)
+  }
+
+  canReadNow(): boolean {
+    return false
   }
 
   get(key: string, nowS?: number) {
@@ -415,6 +421,7 @@ export class Server implements Store {
         protocolOf: (id) => this.#peers.protocolOf(id),
         send: (message) => this.#peers.send(message),
         onLeave,
+        onSettled: () => this.#flushes.run(),
         onChange: () => this.#onNodeChange(),
         onFailure,
       },
@@ -456,19 +463,20 @@ export class Server implements Store {
   async #listen(): Promise<void> {
     const { io, client } = this.#options
     await this.#peers.start()
-    this.#listener = await io.network.listen(client, (stream) => {
+    const onStream = (stream: Stream) => {
       const { connectionsMax = CONNECTIONS_MAX } = this.#options
       if (this.#connections.size >= connectionsMax) {
         this.stats.add('rejected_connections')
         return this.#refuseConnection(stream)
       }
       this.stats.add('total_connections')
-      const connection: Connection = new Connection(stream, this, io, () =>
+      const connection: Connection = new Connection(stream, this, io, this.#flushes, () =>
         this.#connections.delete(connection),
       )
       if (this.#connections.size === 0) this.#checkConnections()
       this.#connections.add(connection)
-    })
+    }
+    this.#listener = await io.network.listen(client, onStream, true)
     // A server with data needs nobody to tell it where it belongs.
     const { clusterId } = this.#identity
     if (clusterId !== null) await this.#open(clusterId, false)

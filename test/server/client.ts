@@ -7,6 +7,7 @@ import type { Stream, StreamHandler, Timers } from '../../src/io/io.ts'
 import { ITEM_SIZE_MAX, type Options } from '../../src/protocol/commands.ts'
 import type { Backup } from '../../src/server/backup.ts'
 import { Connection, type Store } from '../../src/server/connection.ts'
+import { FlushQueue } from '../../src/server/flush-queue.ts'
 import type { Item } from '../../src/server/keystore/item-store.ts'
 import { StateMachine } from '../../src/server/keystore/state-machine.ts'
 import type { Lane } from '../../src/server/node.ts'
@@ -35,14 +36,20 @@ export class ReplicaStore implements Store {
   /** Calls that are neither, in words. */
   readonly calls: string[] = []
   mayShutDown = false
+  /** Whether reads may be made at once. */
+  isLeased = false
   users: ReadonlyMap<string, string> | null = null
 
   write(_lane: Lane, command: Buffer, done: (outcome: WriteOutcome) => void): void {
-    this.writes.push({ command, done })
+    this.writes.push({ command: Buffer.from(command), done })
   }
 
   barrier(done: (failure: string | null) => void): void {
     this.barriers.push(done)
+  }
+
+  canReadNow(): boolean {
+    return this.isLeased
   }
 
   get(key: string, nowS?: number) {
@@ -135,11 +142,19 @@ export class Client {
       soon: (fn) => void this.#soon.push(fn),
     }
     const clock = { monotonicMs: () => this.nowMs, wallMs: () => START_MS + this.nowMs }
-    this.connection = new Connection(this.#stream(), store, { timers, clock }, () => {})
+    this.connection = new Connection(
+      this.#stream(),
+      store,
+      { timers, clock },
+      new FlushQueue(timers),
+      () => {},
+    )
   }
 
   receive(text: string | Buffer): void {
-    this.#handler?.onData(typeof text === 'string' ? Buffer.from(text, 'latin1') : text)
+    const chunk = Buffer.from(text as string, 'latin1')
+    this.#handler?.onData(chunk)
+    chunk.fill(0xee) // as if another connection had read into it
   }
 
   /** It ends its half. */

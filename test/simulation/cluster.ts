@@ -29,6 +29,7 @@ const TIMING: RaftTiming = {
   quorumTimeoutMs: 2_000,
   campaignTimeoutMs: 300,
   closedLeaderDelayMs: 80,
+  commitDelayMs: 4,
 }
 
 const BALANCER_TIMING: CoordinatorTiming = {

@@ -46,6 +46,7 @@ interface DatagramBinding extends Binding {
 }
 
 interface ListenerBinding extends Binding {
+  readonly hasSharedReads: boolean
   readonly onStream: (stream: Stream) => void
 }
 
@@ -107,9 +108,9 @@ export class SimNetwork {
         }
         return socket
       },
-      listen: async (local, onStream) => {
+      listen: async (local, onStream, hasSharedReads = false) => {
         const key = keyOf(local)
-        const binding = { host, epoch, onStream }
+        const binding = { host, epoch, onStream, hasSharedReads }
         this.#listeners.set(key, binding)
         const listener: Listener = {
           close: async () => {
@@ -157,7 +158,7 @@ export class SimNetwork {
       }
       const far = new SimStream(this, binding.host, { host: host.name, port: 0 })
       near.peer = far
-      far.accepted(near)
+      far.accepted(near, binding.hasSharedReads)
       this.streams.add(far)
       binding.host.run(binding.epoch, () => binding.onStream(far))
       near.opened()
@@ -195,6 +196,7 @@ export class SimStream implements Stream {
   readonly #network: SimNetwork
   #handler: StreamHandler | null = null
   #isOpen = false
+  #hasSharedReads = false
   #isPaused = false
   #isSending = false
   #isEnding = false
@@ -215,9 +217,17 @@ export class SimStream implements Stream {
   }
 
   /** This is the end that was connected to. */
-  accepted(peer: SimStream): void {
+  accepted(peer: SimStream, hasSharedReads: boolean): void {
     this.peer = peer
     this.#isOpen = true
+    this.#hasSharedReads = hasSharedReads
+  }
+
+  #deliver(chunk: Buffer): void {
+    this.#tell((handler) => {
+      handler.onData(chunk)
+      if (this.#hasSharedReads) chunk.fill(0xee) // as if another stream had read into it
+    })
   }
 
   /** The connecting end hears that it is open; what its process wrote leaves then and not sooner. */
@@ -348,7 +358,7 @@ export class SimStream implements Stream {
     const cut = all.length > 1 && world.chance(0.1) ? world.integer(1, all.length - 1) : all.length
     this.#queue = cut < all.length ? [all.subarray(cut)] : []
     this.#queuedBytes = all.length - cut
-    if (cut > 0) peer.#tell((handler) => handler.onData(all.subarray(0, cut)))
+    if (cut > 0) peer.#deliver(all.subarray(0, cut))
     if (this.#queue.length > 0) return this.#send()
     if (this.#isEnding) {
       this.#isEnding = false

@@ -65,6 +65,8 @@ export interface RaftTiming {
   readonly campaignTimeoutMs: number
   /** After the leader's connection closed, up to this until the election. */
   readonly closedLeaderDelayMs: number
+  /** So long the news that entries are committed waits for others to ride on. */
+  readonly commitDelayMs: number
 }
 
 export const DEFAULT_TIMING: RaftTiming = {
@@ -73,6 +75,7 @@ export const DEFAULT_TIMING: RaftTiming = {
   quorumTimeoutMs: 1_000,
   campaignTimeoutMs: 150,
   closedLeaderDelayMs: 50,
+  commitDelayMs: 2,
 }
 
 const APPEND_BYTES_MAX = 1024 * 1024
@@ -138,6 +141,7 @@ export class Raft<E extends Entry> {
   #heartbeatDueMs = 0
   #reads = new ReadRounds()
   #unappliedBytes = 0
+  #appendedBytes = 0
   /** Leader: who shall take over, and until when that must have happened. */
   #handover: { readonly to: ServerId; readonly untilMs: number; isAsked: boolean } | null = null
   /** Leader: log time is `baseMs` at `sinceMs` of the monotonic clock. */
@@ -209,7 +213,12 @@ export class Raft<E extends Entry> {
   /** When the next tick has something to do. */
   get deadlineMs(): number {
     if (this.#role !== 'leader') return this.#electionDeadlineMs
-    return Math.min(this.#heartbeatDueMs, this.#handover?.untilMs ?? Number.POSITIVE_INFINITY)
+    let deadlineMs = this.#heartbeatDueMs
+    if (this.#handover) deadlineMs = Math.min(deadlineMs, this.#handover.untilMs)
+    for (const { newsDueMs } of this.#progress.values()) {
+      if (newsDueMs !== null) deadlineMs = Math.min(deadlineMs, newsDueMs)
+    }
+    return deadlineMs
   }
 
   // ---------------------------------------------------------------- inputs
@@ -437,6 +446,7 @@ export class Raft<E extends Entry> {
         if (this.#role === 'leader') this.#reads.add({ from: message.from, id: message.id })
         return
       case 'readIndexResp':
+        this.#commitTo(Math.min(message.index, this.#matchedIndex))
         this.#readStates.push({ id: message.id, index: message.index })
         return
     }
@@ -460,9 +470,10 @@ export class Raft<E extends Entry> {
     }
 
     const committed = this.#takeCommitted()
+    const entries = this.#isGathering ? [] : this.#newEntries
     const isEmpty =
       !this.#hardStateDirty &&
-      this.#newEntries.length === 0 &&
+      entries.length === 0 &&
       this.#messages.length === 0 &&
       committed.length === 0 &&
       this.#readStates.length === 0 &&
@@ -473,7 +484,7 @@ export class Raft<E extends Entry> {
 
     const ready: Ready<E> = {
       hardState: this.#hardStateDirty ? { term: this.#term, vote: this.#vote } : null,
-      entries: this.#newEntries,
+      entries,
       messages: this.#messages,
       committed,
       readStates: this.#readStates,
@@ -482,13 +493,29 @@ export class Raft<E extends Entry> {
       install: this.#install,
     }
     this.#hardStateDirty = false
-    this.#newEntries = []
+    if (entries.length > 0) this.#newEntries = []
     this.#messages = []
     this.#readStates = []
     this.#logReads = []
     this.#snapshots = []
     this.#install = null
     return ready
+  }
+
+  /**
+   * A leader's entries that every follower's next append waits for gather for its own disk too:
+   * a sync for few of them would cost as much, and commit nothing sooner.
+   */
+  get #isGathering(): boolean {
+    const [first] = this.#newEntries
+    if (this.#role !== 'leader' || !first) return false
+    let isGathering = false
+    for (const { state, nextIndex, inflightCount } of this.#progress.values()) {
+      if (state !== 'replicate') continue
+      if (nextIndex > first.index) return false
+      if (inflightCount > 0) isGathering = true
+    }
+    return isGathering
   }
 
   /** Committed, durable here, and not handed out yet. */
@@ -714,6 +741,7 @@ export class Raft<E extends Entry> {
     this.log.append(entry)
     this.#newEntries.push(entry)
     this.#unappliedBytes += entry.bytes
+    this.#appendedBytes += entry.bytes
     if (entry.config) this.#updateProgress()
     return id
   }
@@ -728,8 +756,10 @@ export class Raft<E extends Entry> {
         return
       }
       const hasEntries = first <= this.log.lastIndex
-      const hasNews = progress.commitSent < this.log.commitIndex
-      if (!hasEntries && !hasNews && progress.state === 'replicate') return
+      if (progress.state === 'replicate') {
+        if (hasEntries ? progress.mustGather(this.#appendedBytes) : !this.#isNewsDue(progress))
+          return
+      }
       const bytesMax = progress.state === 'probe' ? PROBE_BYTES_MAX : APPEND_BYTES_MAX
       if (hasEntries && first < this.log.tailFirst) {
         progress.readPending = true
@@ -738,6 +768,13 @@ export class Raft<E extends Entry> {
       }
       this.#sendAppend(id, progress, this.log.slice(first, this.log.lastIndex, bytesMax))
     }
+  }
+
+  /** What is committed a follower may hear a little later, with the entries that come next. */
+  #isNewsDue(progress: Progress): boolean {
+    if (progress.commitSent >= this.log.commitIndex) return false
+    progress.newsDueMs ??= this.#nowMs + this.#timing.commitDelayMs
+    return this.#nowMs >= progress.newsDueMs
   }
 
   /** Once the successor has everything, it may stand. */
@@ -759,8 +796,12 @@ export class Raft<E extends Entry> {
       entries,
     })
     const bytes = entries.reduce((sum, entry) => sum + entry.bytes, 0)
-    progress.sent(prevIndex + entries.length, bytes, this.#nowMs)
+    const lastIndex = prevIndex + entries.length
+    progress.sent(lastIndex, bytes, this.#nowMs)
+    const isAll = lastIndex === this.log.lastIndex
+    progress.sentBytes = isAll ? this.#appendedBytes : progress.sentBytes + bytes
     progress.commitSent = this.log.commitIndex
+    progress.newsDueMs = null
   }
 
   #handleAppendResp(message: AppendResp): void {
