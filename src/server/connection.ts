@@ -371,7 +371,8 @@ export class Connection {
     this.#slots.push(slot)
     this.#store.stats.requestCount++
     const isFirst = this.#batches.length === 0 && !this.#isChanging && this.#hasRoomForReply
-    if (isFirst && (this.#canReadNow ??= this.#store.canReadNow())) {
+    if (isFirst) this.#canReadNow ??= this.#store.canReadNow()
+    if (isFirst && this.#canReadNow) {
       const reply = make(slot)
       if (reply !== null) this.#setReply(slot, reply)
       this.#scheduleFlush()
