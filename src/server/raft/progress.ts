@@ -14,8 +14,6 @@
 
 const INFLIGHT_APPENDS_MAX = 256
 const INFLIGHT_BYTES_MAX = 16 * 1024 * 1024
-/** This much does not wait for what is on its way. */
-const GATHER_BYTES_MAX = 256 * 1024
 
 export class Progress {
   state: 'probe' | 'replicate' | 'snapshot' = 'probe'
@@ -52,9 +50,13 @@ export class Progress {
     )
   }
 
-  /** @param appendedBytes All that the leader ever appended. */
-  mustGather(appendedBytes: number): boolean {
-    return this.#inflight.length > 0 && appendedBytes - this.sentBytes < GATHER_BYTES_MAX
+  /**
+   * Whether what is to be sent waits for what is on its way.
+   * @param appendedBytes All that the leader ever appended.
+   * @param gatherBytes This much does not wait.
+   */
+  mustGather(appendedBytes: number, gatherBytes: number): boolean {
+    return this.#inflight.length > 0 && appendedBytes - this.sentBytes < gatherBytes
   }
 
   get inflightCount(): number {

@@ -83,6 +83,7 @@ const PROBE_BYTES_MAX = 64 * 1024
 const APPLY_BYTES_MAX = 4 * 1024 * 1024
 /** Proposals are refused while more than this is proposed and not yet applied. */
 const UNAPPLIED_BYTES_MAX = 64 * 1024 * 1024
+const GATHER_BYTES = 256 * 1024
 /** Entries kept in memory for followers that lag. */
 const TAIL_BYTES_MAX = 64 * 1024 * 1024
 
@@ -97,6 +98,8 @@ export interface RaftOptions<E extends Entry> {
   /** Makes the driver's entry for a payload. */
   readonly createEntry: (id: EntryId, timeMs: number, payload: Payload) => E
   readonly timing?: RaftTiming
+  /** While an append is on its way to a peer, less than this gathers for the next. */
+  readonly gatherBytes?: number
 }
 
 export interface Refusal {
@@ -113,6 +116,7 @@ export class Raft<E extends Entry> {
   readonly id: ServerId
   readonly log: RaftLog<E>
   readonly #timing: RaftTiming
+  readonly #gatherBytes: number
   readonly #random: () => number
   readonly #createEntry: RaftOptions<E>['createEntry']
 
@@ -159,6 +163,7 @@ export class Raft<E extends Entry> {
     this.id = options.id
     this.log = new RaftLog(options.log)
     this.#timing = options.timing ?? DEFAULT_TIMING
+    this.#gatherBytes = options.gatherBytes ?? GATHER_BYTES
     this.#random = options.random
     this.#createEntry = options.createEntry
     // The log's last term was voted in. Where the hard state does not know of it, no vote is left
@@ -503,19 +508,23 @@ export class Raft<E extends Entry> {
   }
 
   /**
-   * A leader's entries that every follower's next append waits for gather for its own disk too:
+   * A leader's entries that every voter's next append waits for gather for its own disk too:
    * a sync for few of them would cost as much, and commit nothing sooner.
    */
   get #isGathering(): boolean {
     const [first] = this.#newEntries
     if (this.#role !== 'leader' || !first) return false
     let isGathering = false
-    for (const { state, nextIndex, inflightCount } of this.#progress.values()) {
-      if (state !== 'replicate') continue
-      if (nextIndex > first.index) return false
-      if (inflightCount > 0) isGathering = true
+    for (const [id, progress] of this.#progress) {
+      if (progress.state !== 'replicate' || !memberOf(this.config, id)?.voter) continue
+      if (progress.nextIndex > first.index) return false
+      isGathering ||= this.#mustGather(progress)
     }
     return isGathering
+  }
+
+  #mustGather(progress: Progress): boolean {
+    return progress.mustGather(this.#appendedBytes, this.#gatherBytes)
   }
 
   /** Committed, durable here, and not handed out yet. */
@@ -757,8 +766,7 @@ export class Raft<E extends Entry> {
       }
       const hasEntries = first <= this.log.lastIndex
       if (progress.state === 'replicate') {
-        if (hasEntries ? progress.mustGather(this.#appendedBytes) : !this.#isNewsDue(progress))
-          return
+        if (hasEntries ? this.#mustGather(progress) : !this.#isNewsDue(progress)) return
       }
       const bytesMax = progress.state === 'probe' ? PROBE_BYTES_MAX : APPEND_BYTES_MAX
       if (hasEntries && first < this.log.tailFirst) {
