@@ -175,6 +175,11 @@ export class Client {
     return Buffer.concat(this.#sent.splice(0)).toString('latin1')
   }
 
+  /** @returns what was sent since the last call, without anything that was due soon. */
+  repliesAtOnce(): string {
+    return Buffer.concat(this.#sent.splice(0)).toString('latin1')
+  }
+
   /** Everything happens that waits for no time. @returns what was sent since the last call. */
   settle(): string {
     let text = this.replies()
