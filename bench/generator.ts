@@ -1,0 +1,41 @@
+/** A load generator (load/load.ts) as the bench sees it: a forked process with one job. */
+import { type ChildProcess, fork } from 'node:child_process'
+import { join } from 'node:path'
+import type { Job, LoadMessage, LoadResult } from './load/job.ts'
+
+const PROGRAM = join(import.meta.dirname, 'load', 'load.js')
+
+export class Generator {
+  /** When its measured time begins, and when that ends. */
+  readonly begun: Promise<void>
+  readonly ended: Promise<void>
+  readonly result: Promise<LoadResult>
+  readonly #child: ChildProcess
+
+  constructor(job: Job) {
+    const child = fork(PROGRAM)
+    this.#child = child
+    this.begun = new Promise((resolve) => {
+      child.on('message', ({ type }: LoadMessage) => type === 'begun' && resolve())
+    })
+    this.ended = new Promise((resolve) => {
+      child.on('message', ({ type }: LoadMessage) => type === 'ended' && resolve())
+    })
+    this.result = new Promise((resolve, reject) => {
+      let result: LoadResult | null = null
+      child.on('message', (message: LoadMessage) => {
+        if (message.type === 'result') result = message.result
+      })
+      child.on('error', reject)
+      child.on('exit', (code, signal) => {
+        if (result) resolve(result)
+        else reject(new Error(`a load generator ended early (${signal ?? code})`))
+      })
+    })
+    child.send(job)
+  }
+
+  get pid(): number {
+    return this.#child.pid ?? 0
+  }
+}
