@@ -8,7 +8,7 @@ import { Histogram } from './load/histogram.ts'
 import type { Endpoint, Job, LoadResult } from './load/job.ts'
 import { type ProcessCounts, readMachine, readProcess, readResidentBytes } from './proc.ts'
 import type { Row } from './rows.ts'
-import type { System, SystemName } from './systems/system.ts'
+import type { System } from './systems/system.ts'
 
 const FILL_IN_FLIGHT = 100
 
@@ -16,6 +16,8 @@ export interface Plan {
   readonly warmUpMs: number
   readonly measureMs: number
   readonly generatorCount: number
+  /** Syncs are counted by looking over the system's shoulder, which makes it slower. */
+  readonly isTraced?: boolean
 }
 
 export interface ProcessFigures {
@@ -26,7 +28,6 @@ export interface ProcessFigures {
 }
 
 export interface Measurement {
-  readonly system: SystemName
   /** Operations a second. */
   readonly rate: number
   readonly p50Ms: number
@@ -67,6 +68,7 @@ export async function measure(
   const { warmUpMs, measureMs, generatorCount } = plan
   const endpoints = row.to === 'leader' ? [await system.leader()] : system.everyone()
   const processes = await system.processes()
+  const endTrace = plan.isTraced ? await system.traceSyncs?.() : undefined
   const syncsBefore = await system.syncCount()
   const count = Math.min(generatorCount, row.connectionCount)
   const jobs = Array.from({ length: count }, (_, k) => ({
@@ -86,6 +88,7 @@ export async function measure(
   const seen = await results
   for (const result of seen) throwError(system, result)
   const syncsAfter = await system.syncCount()
+  const traced = await endTrace?.()
 
   const total = (of: (result: LoadResult) => number) => sum(seen.map(of))
   const latencies = new Histogram()
@@ -100,9 +103,9 @@ export async function measure(
   const machineCpuS = after.machine.cpuS - before.machine.cpuS
   const ownCpuS = sum(cpuS) + sum(generatorCpuS) + after.ownCpuS - before.ownCpuS
   const loopbackBytes = after.machine.loopbackBytes - before.machine.loopbackBytes
-  const syncs = syncsBefore === null || syncsAfter === null ? null : syncsAfter - syncsBefore
+  const counted = syncsBefore === null || syncsAfter === null ? null : syncsAfter - syncsBefore
+  const syncs = traced ?? counted
   return {
-    system: system.name,
     rate: total((result) => (1_000 * result.count) / result.ms),
     p50Ms: latencies.quantile(0.5),
     p99Ms: latencies.quantile(0.99),

@@ -4,21 +4,21 @@
  */
 import type { Measurement } from './measurement.ts'
 import type { Row } from './rows.ts'
-import type { SystemName } from './systems/system.ts'
+import type { SubjectName } from './systems/system.ts'
 
 export interface RowResult {
   readonly row: Row
-  readonly systems: readonly SystemResult[]
+  readonly subjects: readonly SubjectResult[]
 }
 
-export interface SystemResult {
-  readonly system: SystemName
+export interface SubjectResult {
+  readonly subject: SubjectName
   readonly rounds: readonly Measurement[]
   readonly median: Measurement
 }
 
-/** @param rounds of one system, one at least */
-export function summarize(rounds: readonly Measurement[]): SystemResult {
+/** @param rounds one at least */
+export function summarize(subject: SubjectName, rounds: readonly Measurement[]): SubjectResult {
   const [first] = rounds
   if (!first) throw new Error('nothing was measured')
   const of = (figure: (each: Measurement) => number) => median(rounds.map(figure))
@@ -27,10 +27,9 @@ export function summarize(rounds: readonly Measurement[]): SystemResult {
     return values.length === 0 ? null : median(values)
   }
   return {
-    system: first.system,
+    subject,
     rounds,
     median: {
-      system: first.system,
       rate: of(({ rate }) => rate),
       p50Ms: of(({ p50Ms }) => p50Ms),
       p99Ms: of(({ p99Ms }) => p99Ms),
@@ -57,11 +56,11 @@ export function median(values: readonly number[]): number {
 }
 
 /** This store's rate, in those of another system; null where one of them was not measured. */
-export function ratioTo(result: RowResult, peer: SystemName): number | null {
+export function ratioTo(result: RowResult, peer: SubjectName): number | null {
   const [own, other] = [rateOf(result, 'raftcached'), rateOf(result, peer)]
   return own === null || other === null ? null : own / other
 }
 
-export function rateOf({ systems }: RowResult, name: SystemName): number | null {
-  return systems.find(({ system }) => system === name)?.median.rate ?? null
+export function rateOf({ subjects }: RowResult, name: SubjectName): number | null {
+  return subjects.find(({ subject }) => subject === name)?.median.rate ?? null
 }

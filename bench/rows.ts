@@ -64,3 +64,10 @@ export const ROWS: readonly Row[] = [
   row('write 50x16 half', { inFlight: 16, isHalfRate: true, against: [] }),
   row('write 400 half', { connectionCount: 400, isHalfRate: true, against: [] }),
 ]
+
+/** @throws where there is none, naming those there are. */
+export function findRow(name: string): Row {
+  const found = ROWS.find((row) => row.name === name)
+  if (found) return found
+  throw new Error(`no row '${name}'; there are ${ROWS.map((row) => row.name).join(', ')}`)
+}

@@ -7,55 +7,95 @@
  * their keys in memory, with nothing to do but their heartbeats.
  */
 import { fill, type Measurement, measure, type Plan } from './measurement.ts'
-import { type RowResult, summarize } from './results.ts'
+import { type RowResult, type SubjectResult, summarize } from './results.ts'
 import type { Row } from './rows.ts'
 import { startSystem } from './systems/start.ts'
-import { type System, type SystemName, UnavailableError } from './systems/system.ts'
+import {
+  type SubjectName,
+  type System,
+  type SystemName,
+  UnavailableError,
+} from './systems/system.ts'
+
+/** Of the run that only counts syncs, where that makes a system slower. */
+const TRACE_MS = 1_000
 
 export interface RowOptions extends Plan {
   readonly rounds: number
   /** Of this store and its peers. */
   readonly systems: readonly SystemName[]
   readonly say: (line: string) => void
-  /** Called with each system that was started. */
-  readonly onStarted: (system: System) => void
 }
 
-/** @returns null where this store can't do what the row asks for, or nothing is wanted of it. */
+/** What is measured in turn. */
+interface Subject {
+  readonly name: SubjectName
+  readonly system: System
+  readonly row: Row
+}
+
+/** @returns null where this store can't do what the row asks for. */
 export async function runRow(row: Row, options: RowOptions): Promise<RowResult | null> {
-  const names = options.systems.filter(
-    (name) => name === 'raftcached' || row.against.includes(name),
-  )
   const systems: System[] = []
   try {
-    for (const name of names) {
-      const system = await startSystem(name, row).catch((error) => {
-        if (!(error instanceof UnavailableError)) throw error
-        options.say(`${row.name}: without ${name}: ${error.message}`)
-        return null
-      })
-      if (system) {
-        options.onStarted(system)
-        systems.push(system)
-      } else if (name === 'raftcached') {
-        return null
-      }
+    for (const name of options.systems) {
+      if (name !== 'raftcached' && !row.against.includes(name)) continue
+      const system = await start(name, row, options.say)
+      if (system) systems.push(system)
+      else if (name === 'raftcached') return null
     }
-    if (systems.length === 0) return null
     for (const system of systems) if (system.name !== 'bare') await fill(system, row)
-    const measured = new Map<SystemName, Measurement[]>(systems.map(({ name }) => [name, []]))
-    for (let round = 0; round < options.rounds; round++) {
-      for (const system of systems) {
-        measured.get(system.name)?.push(await measureRow(system, row, options))
-      }
-    }
-    return { row, systems: [...measured.values()].map(summarize) }
+    return { row, subjects: await measureInTurn(subjectsOf(row, systems), options) }
   } finally {
     await Promise.all(systems.map((system) => system.stop()))
   }
 }
 
-async function measureRow(system: System, row: Row, plan: Plan): Promise<Measurement> {
+async function start(
+  name: SystemName,
+  row: Row,
+  say: (line: string) => void,
+): Promise<System | null> {
+  try {
+    return await startSystem(name, row)
+  } catch (error) {
+    if (!(error instanceof UnavailableError)) throw error
+    say(`${row.name}: ${name === 'raftcached' ? 'left out' : `without ${name}`}: ${error.message}`)
+    return null
+  }
+}
+
+function subjectsOf(row: Row, systems: readonly System[]): Subject[] {
+  return systems.flatMap((system): Subject[] => {
+    const { name } = system
+    const subject = { name, system, row }
+    if (name !== 'raftcached' || row.to === 'leader') return [subject]
+    return [subject, { name: 'leader', system, row: { ...row, to: 'leader' } }]
+  })
+}
+
+async function measureInTurn(
+  subjects: readonly Subject[],
+  options: RowOptions,
+): Promise<SubjectResult[]> {
+  const rounds = subjects.map((): Measurement[] => [])
+  for (let round = 0; round < options.rounds; round++) {
+    for (const [at, subject] of subjects.entries()) {
+      rounds[at]?.push(await measureOnce(subject, options))
+    }
+  }
+  const results: SubjectResult[] = []
+  for (const [at, { name, system, row }] of subjects.entries()) {
+    const { median, ...result } = summarize(name, rounds[at] ?? [])
+    const isTraced = system.traceSyncs !== undefined && row.kind !== 'read'
+    const plan = { ...options, warmUpMs: 0, measureMs: TRACE_MS, isTraced }
+    const traced = isTraced ? await measure(system, row, plan, null) : median
+    results.push({ ...result, median: { ...median, syncsPerWrite: traced.syncsPerWrite } })
+  }
+  return results
+}
+
+async function measureOnce({ system, row }: Subject, plan: Plan): Promise<Measurement> {
   const full = await measure(system, row, plan, null)
   return row.isHalfRate ? measure(system, row, plan, full.rate / 2) : full
 }

@@ -1,5 +1,5 @@
 /** The results as text, a line for each system of each row. Pure. */
-import { type RowResult, ratioTo, type SystemResult } from './results.ts'
+import { type RowResult, ratioTo, type SubjectResult } from './results.ts'
 
 const TITLES = [
   ...[
@@ -30,16 +30,16 @@ export const LEGEND = [
 
 export function describeResults(results: readonly RowResult[]): string {
   const lines = results.flatMap((result) =>
-    result.systems.map((system, at) => [at === 0 ? result.row.name : '', ...cells(result, system)]),
+    result.subjects.map((each, at) => [at === 0 ? result.row.name : '', ...cells(result, each)]),
   )
   return alignRight([TITLES, ...lines])
 }
 
-function cells(result: RowResult, { system, median }: SystemResult): string[] {
-  const ratio = system === 'raftcached' ? null : ratioTo(result, system)
+function cells(result: RowResult, { subject, median }: SubjectResult): string[] {
+  const ratio = subject === 'raftcached' ? null : ratioTo(result, subject)
   const resident = median.processes.reduce((sum, each) => sum + each.residentBytes, 0)
   return [
-    system,
+    subject,
     count(median.rate),
     ratio === null ? '' : `${ratio.toFixed(2)} x`,
     ...[median.p50Ms, median.p99Ms, median.p999Ms].map((ms) => ms.toFixed(ms < 10 ? 3 : 1)),

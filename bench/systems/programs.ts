@@ -16,6 +16,7 @@ import net from 'node:net'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { eventually, kill } from '../../test/e2e/cluster.ts'
+import { atEnd } from '../ending.ts'
 import type { Endpoint } from '../load/job.ts'
 
 const LOG_CHARACTERS = 2_000
@@ -36,17 +37,12 @@ function isExecutable(path: string): boolean {
   }
 }
 
-export interface Program {
-  readonly role: string
-  readonly pid: number
-}
-
 /** Programs that belong together. */
 export class Programs {
   readonly directory = mkdtempSync(join(tmpdir(), 'raftcached-bench-'))
   readonly #children = new Map<string, ChildProcess>()
 
-  /** @param nameOf gives each its name, and with it its directory. */
+  /** @param args of the program whose directory this is, named like it. */
   start(
     name: string,
     path: string,
@@ -78,10 +74,11 @@ export class Programs {
     })
   }
 
-  async stop(): Promise<void> {
+  /** Ends them and removes their directories. */
+  readonly stop = atEnd(async () => {
     await Promise.all([...this.#children.values()].map((child) => kill(child)))
     rmSync(this.directory, { recursive: true, force: true })
-  }
+  })
 
   #logOf(name: string): string {
     return join(this.directory, `${name}.log`)

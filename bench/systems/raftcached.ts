@@ -5,6 +5,7 @@
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 import { commandPath, type ServerProcess, TestCluster } from '../../test/e2e/cluster.ts'
+import { atEnd } from '../ending.ts'
 import type { Endpoint } from '../load/job.ts'
 import { ask } from './programs.ts'
 import { type NamedProcess, type StartOptions, type System, UnavailableError } from './system.ts'
@@ -12,17 +13,21 @@ import { type NamedProcess, type StartOptions, type System, UnavailableError } f
 const run = promisify(execFile)
 
 export async function startRaftcached({ reads }: StartOptions): Promise<System> {
-  const cluster = await TestCluster.start(3)
+  const cluster = await TestCluster.prepare(3)
+  const raftcached = new Raftcached(cluster)
   try {
+    cluster.startBalancer()
+    for (const server of cluster.servers) cluster.startServer(server)
+    await cluster.ready()
     if (reads === 'lease') await readUnderLease(cluster)
+    return raftcached
   } catch (error) {
-    await cluster.stop()
+    await raftcached.stop()
     throw error
   }
-  return new Raftcached(cluster)
 }
 
-async function readUnderLease({ lbcport }: TestCluster): Promise<void> {
+export async function readUnderLease({ lbcport }: TestCluster): Promise<void> {
   const args = ['config', 'reads', 'lease', '--lb', `127.0.0.1:${lbcport}`]
   try {
     await run(process.execPath, [commandPath('store'), ...args])
@@ -32,13 +37,15 @@ async function readUnderLease({ lbcport }: TestCluster): Promise<void> {
   }
 }
 
-class Raftcached implements System {
+export class Raftcached implements System {
   readonly name = 'raftcached'
   readonly protocol = 'memcached'
+  readonly stop: () => Promise<void>
   readonly #cluster: TestCluster
 
   constructor(cluster: TestCluster) {
     this.#cluster = cluster
+    this.stop = atEnd(() => cluster.stop())
   }
 
   async leader(): Promise<Endpoint> {
@@ -69,10 +76,6 @@ class Raftcached implements System {
       sum += Number(count)
     }
     return sum
-  }
-
-  stop(): Promise<void> {
-    return this.#cluster.stop()
   }
 }
 

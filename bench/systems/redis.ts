@@ -6,6 +6,7 @@
 import { freePorts } from '../../test/e2e/cluster.ts'
 import type { Endpoint } from '../load/job.ts'
 import { ask, findProgram, Programs } from './programs.ts'
+import { traceSyncs } from './strace.ts'
 import { type NamedProcess, type System, UnavailableError } from './system.ts'
 
 const HOST = '127.0.0.1'
@@ -70,6 +71,10 @@ class Redis implements System {
 
   async syncCount(): Promise<number | null> {
     return null
+  }
+
+  async traceSyncs(): Promise<() => Promise<number | null>> {
+    return traceSyncs((await this.processes()).map(({ pid }) => pid))
   }
 
   stop(): Promise<void> {

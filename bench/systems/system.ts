@@ -5,6 +5,9 @@
  */
 import type { Endpoint, Protocol } from '../load/job.ts'
 
+/** Under `leader` stands this store again, asked at its leader alone. */
+export type SubjectName = SystemName | 'leader'
+
 export type SystemName = 'raftcached' | 'etcd' | 'redis' | 'memcached' | 'bare'
 
 export interface NamedProcess {
@@ -22,6 +25,8 @@ export interface System {
   processes(): Promise<readonly NamedProcess[]>
   /** Syncs of all logs since the start; null where nobody counts them. */
   syncCount(): Promise<number | null>
+  /** For those that do not count: watched by strace. @returns what ends that, and says how many. */
+  traceSyncs?(): Promise<() => Promise<number | null>>
   /** Ends all its processes and removes its data. */
   stop(): Promise<void>
 }
