@@ -36,14 +36,14 @@ interface Subject {
 
 /** @returns null where this store can't do what the row asks for. */
 export async function runRow(row: Row, options: RowOptions): Promise<RowResult | null> {
-  const systems: System[] = []
+  const names = options.systems.filter(
+    (name) => name === 'raftcached' || row.against.includes(name),
+  )
+  const starts = await Promise.allSettled(names.map((name) => start(name, row, options.say)))
+  const systems = starts.flatMap((each) => (each.status === 'fulfilled' && each.value) || [])
   try {
-    for (const name of options.systems) {
-      if (name !== 'raftcached' && !row.against.includes(name)) continue
-      const system = await start(name, row, options.say)
-      if (system) systems.push(system)
-      else if (name === 'raftcached') return null
-    }
+    for (const each of starts) if (each.status === 'rejected') throw each.reason
+    if (systems[0]?.name !== 'raftcached') return null
     for (const system of systems) if (system.name !== 'bare') await fill(system, row)
     return { row, subjects: await measureInTurn(subjectsOf(row, systems), options) }
   } finally {
