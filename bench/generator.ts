@@ -1,4 +1,7 @@
-/** A load generator (load/load.ts) as the bench sees it: a forked process with one job. */
+/**
+ * A load generator (load/load.ts) as the bench sees it: a forked process with one job. It
+ * stays, so that what it took can be read, until it is told to end.
+ */
 import { type ChildProcess, fork } from 'node:child_process'
 import { join } from 'node:path'
 import type { Job, LoadMessage, LoadResult } from './load/job.ts'
@@ -22,14 +25,12 @@ export class Generator {
       child.on('message', ({ type }: LoadMessage) => type === 'ended' && resolve())
     })
     this.result = new Promise((resolve, reject) => {
-      let result: LoadResult | null = null
       child.on('message', (message: LoadMessage) => {
-        if (message.type === 'result') result = message.result
+        if (message.type === 'result') resolve(message.result)
       })
       child.on('error', reject)
       child.on('exit', (code, signal) => {
-        if (result) resolve(result)
-        else reject(new Error(`a load generator ended early (${signal ?? code})`))
+        reject(new Error(`a load generator ended early (${signal ?? code})`))
       })
     })
     child.send(job)
@@ -37,5 +38,9 @@ export class Generator {
 
   get pid(): number {
     return this.#child.pid ?? 0
+  }
+
+  end(): void {
+    if (this.#child.connected) this.#child.disconnect()
   }
 }

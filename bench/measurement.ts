@@ -52,7 +52,12 @@ export async function fill(system: System, row: Row): Promise<void> {
     ...{ connectionCount: 1, inFlight: Math.min(FILL_IN_FLIGHT, row.keyCount), kind: 'write' },
     ...{ isFill: true, warmUpMs: 0, measureMs: 0, ratePerS: null, seed: 0 },
   }
-  throwError(system, await new Generator(job).result)
+  const generator = new Generator(job)
+  try {
+    throwError(system, await generator.result)
+  } finally {
+    generator.end()
+  }
 }
 
 /**
@@ -77,12 +82,14 @@ export async function measure(
     ...{ warmUpMs, measureMs, ratePerS: ratePerS === null ? null : ratePerS / count },
   }))
   const generators = jobs.map((job) => new Generator(job))
-  const results = Promise.all(generators.map(({ result }) => result))
+  const results = Promise.all(generators.map(({ result }) => result)).finally(() => {
+    for (const generator of generators) generator.end()
+  })
   const pids = processes.map(({ pid }) => pid)
   // All begin and end within a moment of each other.
-  await Promise.race([generators[0]?.begun, results])
+  await Promise.race([Promise.all(generators.map(({ begun }) => begun)), results])
   const before = look(pids, generators)
-  await Promise.race([generators[0]?.ended, results])
+  await Promise.race([Promise.all(generators.map(({ ended }) => ended)), results])
   const after = look(pids, generators)
   const resident = pids.map(readResidentBytes)
   const seen = await results

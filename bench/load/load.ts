@@ -262,10 +262,9 @@ function delay(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms))
 }
 
-// Whoever asked for it is gone.
+// Whoever asked for it has the result, or is gone.
 process.once('disconnect', () => process.exit())
 process.once('message', async (job: Job) => {
   const say = (message: LoadMessage) => process.send?.(message)
   await new Load(job).run(say)
-  process.disconnect()
 })
