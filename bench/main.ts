@@ -3,6 +3,7 @@
  *   --rows '^write'                                only rows whose names match
  *   --against etcd,redis,memcached,bare            only these beside this store; none: ''
  *   --rounds 3 --seconds 5 --warm-up 1.5           of each measurement
+ *   --others 10                                    again where others took more per cent
  *   --generators 2                                 load generators at once
  *   --json FILE --svg FILE                         all measurements; - for standard output
  *   --long --hour-of 10000                         the rate after 36,000,000 writes
@@ -30,6 +31,7 @@ interface Flags {
   readonly seconds: number
   readonly warmUp: number
   readonly generators: number
+  readonly others: number
   readonly json?: string
   readonly svg?: string
   readonly long?: boolean
@@ -46,6 +48,7 @@ const flags = new Command('bench')
   .option('--seconds <count>', 'of a measurement', Number, 5)
   .option('--warm-up <seconds>', 'before each measurement', Number, 1.5)
   .option('--generators <count>', 'processes that make the load', parseCount, 1)
+  .option('--others <percent>', 'measure again where others took more of the machine', Number, 100)
   .option('--json <file>', 'write all that was measured to this file; - for standard output')
   .option('--svg <file>', 'draw the results')
   .option('--long', "whether an hour's worth of writes makes it slower; without --rows only that")
@@ -67,6 +70,7 @@ await runCommand('bench', async () => {
   const plan = {
     ...{ warmUpMs: 1_000 * flags.warmUp, measureMs: 1_000 * flags.seconds },
     ...{ generatorCount: flags.generators, rounds: flags.rounds },
+    othersShareMax: flags.others / 100,
   }
   const results: RowResult[] = []
   for (const row of rows) {

@@ -22,10 +22,15 @@ const TRACE_MS = 1_000
 
 export interface RowOptions extends Plan {
   readonly rounds: number
+  /** Where others took more of the machine than this, a measurement is made again. */
+  readonly othersShareMax: number
   /** Of this store and its peers. */
   readonly systems: readonly SystemName[]
   readonly say: (line: string) => void
 }
+
+/** A machine that others keep busy is not waited for any longer. */
+const ATTEMPTS_MAX = 10
 
 /** What is measured in turn. */
 interface Subject {
@@ -95,7 +100,18 @@ async function measureInTurn(
   return results
 }
 
-async function measureOnce({ system, row }: Subject, plan: Plan): Promise<Measurement> {
+/** The first measurement that others did not disturb too much, or else the one they disturbed least. */
+async function measureOnce(subject: Subject, options: RowOptions): Promise<Measurement> {
+  let best = await measureAtRate(subject, options)
+  for (let attempt = 1; attempt < ATTEMPTS_MAX; attempt++) {
+    if (best.othersShare <= options.othersShareMax) break
+    const next = await measureAtRate(subject, options)
+    if (next.othersShare < best.othersShare) best = next
+  }
+  return best
+}
+
+async function measureAtRate({ system, row }: Subject, plan: Plan): Promise<Measurement> {
   const full = await measure(system, row, plan, null)
   return row.isHalfRate ? measure(system, row, plan, full.rate / 2) : full
 }
