@@ -565,6 +565,11 @@ export class Node {
     return { isDone: false, why }
   }
 
+  /** See LogStore. */
+  get logSyncCount(): number {
+    return this.#store.syncCount
+  }
+
   get memoryLimitBytes(): number {
     return this.#limits.memoryBytes
   }

@@ -287,6 +287,7 @@ export class Server implements Store {
       ...{ pid: io.process.pid, userCpuMs: user, systemCpuMs: system },
       ...{ uptimeS: Math.floor((nowMs - this.#startedMs) / 1000), wallMs: io.clock.wallMs() },
       ...{ itemCount: items?.count ?? 0, itemBytes: items?.bytes ?? 0 },
+      logSyncCount: this.#node?.logSyncCount ?? 0,
       ...{ memoryLimitBytes: this.#memoryLimitBytes, itemSizeMax: this.itemSizeMax },
       ...{ connectionsMax, idleTimeoutS: idleTimeoutMs / 1000, verbosity: this.#verbosity },
       ...{ client, isAuthNeeded: this.needsAuth, mayShutDown: this.mayShutDown },

@@ -3,7 +3,7 @@
  *
  * Names and spelling are memcached's, so that its tools and libraries find what
  * they look for. What a store that evicts nothing does not have is absent, or 0
- * where tools add it up.
+ * where tools add it up. What memcached does not have comes last: `log_syncs`.
  *
  * Source: memcached's doc/protocol.txt and the replies of 1.6.45.
  */
@@ -22,6 +22,7 @@ export interface ServerFacts {
   readonly systemCpuMs: number
   readonly itemCount: number
   readonly itemBytes: number
+  readonly logSyncCount: number
   /** Infinity where there is none. */
   readonly memoryLimitBytes: number
   readonly itemSizeMax: number
@@ -147,6 +148,7 @@ function general(stats: Stats, facts: ServerFacts): Line[] {
     ['evictions', 0],
     ['reclaimed', 0],
     ['lrutail_reflocked', 0],
+    ['log_syncs', facts.logSyncCount],
   ]
 }
 

@@ -83,6 +83,8 @@ export interface Place {
   readonly sip: string
   /** The beginning of a command line that runs the rest of it there. */
   readonly command: readonly string[]
+  /** For Node itself. */
+  readonly nodeFlags?: readonly string[]
 }
 
 export interface Places {
@@ -264,7 +266,8 @@ export class TestCluster {
   }
 
   #spawn(place: Place, args: (string | number)[]): ChildProcess {
-    const command = [...place.command, process.execPath, commandPath('store'), ...args.map(String)]
+    const node = [process.execPath, ...(place.nodeFlags ?? []), commandPath('store')]
+    const command = [...place.command, ...node, ...args.map(String)]
     const child = spawn(command[0] ?? '', command.slice(1), {
       stdio: ['ignore', 'ignore', 'pipe'],
     })

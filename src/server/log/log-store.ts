@@ -105,6 +105,7 @@ export class LogStore {
   #last: EntryId = NO_ENTRY
   #isSealed = true
   #sealTimer: { cancel(): void } | null = null
+  #syncCount = 0
   /** After it nothing is written any more. */
   #failure: Error | null = null
   #isOpen = false
@@ -141,6 +142,11 @@ export class LogStore {
       for (const { file } of log.#segments) await file.close()
       throw error
     }
+  }
+
+  /** How often the log's files were synced since it was opened, the open included. */
+  get syncCount(): number {
+    return this.#syncCount
   }
 
   /** Queues entries to be made durable. */
@@ -243,7 +249,7 @@ export class LogStore {
     if (!this.#failure) await this.#writeBatches(() => true)
     if (!this.#failure && !this.#options.readOnly) {
       // A seal says that all before it is durable; one written while idle is not yet.
-      if (this.#isSealed) await this.#segment.file.datasync()
+      if (this.#isSealed) await this.#sync(this.#segment.file)
       await this.#writeAll([this.#takeSeal([])])
     }
     await this.#removal
@@ -365,7 +371,12 @@ export class LogStore {
     const offset = this.#size
     this.#size += byteCount(chunks)
     await file.write(chunks, offset)
-    await file.datasync()
+    await this.#sync(file)
+  }
+
+  #sync(file: DiskFile): Promise<void> {
+    this.#syncCount++
+    return file.datasync()
   }
 
   get #segment(): Segment {
@@ -640,7 +651,7 @@ export class LogStore {
     const firstLine = encodeSegmentHeader(header)
     const chunks = [firstLine, ...coalesce(entries.map((entry) => entry.record))]
     await file.write(chunks, 0)
-    await file.datasync()
+    await this.#sync(file)
     await disk.rename(`${path}.tmp`, path)
     await disk.syncDirectory(directory)
     this.#segments.push({ sequence, path, file, header, start: firstLine.length })
