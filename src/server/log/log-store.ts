@@ -300,7 +300,7 @@ export class LogStore {
   async #writeBatch(batch: readonly LogEntry[]): Promise<void> {
     const seals = this.#isSealed ? [] : [this.#takeSeal(batch)]
     this.#mark(batch, this.#size + byteCount(seals))
-    await this.#writeAll([...seals, ...coalesce(batch.map((entry) => entry.record))])
+    await this.#writeAll([...seals, ...coalesce(batch)])
     this.#isSealed = false
   }
 
@@ -638,7 +638,7 @@ export class LogStore {
     const owed = this.#isOwing ? this.#owed : NO_ENTRY
     const header = { clusterId, group, firstIndex, termBefore, owed }
     const firstLine = encodeSegmentHeader(header)
-    const chunks = [firstLine, ...coalesce(entries.map((entry) => entry.record))]
+    const chunks = [firstLine, ...coalesce(entries)]
     await file.write(chunks, 0)
     await file.datasync()
     await disk.rename(`${path}.tmp`, path)
