@@ -378,13 +378,16 @@ export class LogStore {
 
   #mark(batch: readonly LogEntry[], offset: number): void {
     let position = offset
+    const segment = this.#segment
+    let last = this.#last
     for (const entry of batch) {
-      if (entry.index <= this.#last.index) this.#truncateFrom(entry.index)
+      if (entry.index <= last.index) this.#truncateFrom(entry.index)
       this.#terms.add(entry)
-      this.#last = { term: entry.term, index: entry.index }
-      this.#markEntry(entry, this.#segment, position)
+      last = entry
+      this.#markEntry(entry, segment, position)
       position += entry.bytes
     }
+    this.#last = { term: last.term, index: last.index }
   }
 
   #truncateFrom(index: number): void {
