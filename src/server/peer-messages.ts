@@ -242,7 +242,7 @@ export class PeerCodec {
   encodeFrame(message: PeerMessage): Buffer[] {
     switch (message.type) {
       case 'append': {
-        const records = coalesce(message.entries.map((entry) => entry.record))
+        const records = coalesce(message.entries)
         return encodeFrame(
           JSON.stringify({ ...this.#envelope(message), entries: undefined }),
           records,

@@ -13,6 +13,7 @@ import { StateMachine } from '../../src/server/keystore/state-machine.ts'
 import type { Lane } from '../../src/server/node.ts'
 import type { WriteOutcome } from '../../src/server/peer-messages.ts'
 import { Stats } from '../../src/server/stats.ts'
+import { appliedEntry } from './keystore/applied-entry.ts'
 
 export const START_MS = 1_795_167_038_000
 
@@ -65,7 +66,7 @@ export class ReplicaStore implements Store {
     const body = typeof command === 'string' ? Buffer.from(command, 'latin1') : command
     const index = this.machine.appliedIndex + 1
     this.log.push(body.toString('latin1'))
-    const { line, item } = this.machine.apply({ index, timeMs: this.timeMs, body })
+    const { line, item } = this.machine.apply(appliedEntry(index, this.timeMs, body))
     return { kind: 'applied', reply: line, item, index }
   }
 

@@ -21,6 +21,7 @@ import {
   parseCommand,
   type StoreCommand,
 } from '../../protocol/commands.ts'
+import { PlainCommand } from '../../protocol/plain-commands.ts'
 import type { CommandReply, ItemReply } from '../../protocol/replies.ts'
 import type { Config } from '../raft/types.ts'
 import { type Item, STALE, type StoredItem } from './arena.ts'
@@ -33,7 +34,10 @@ import { ItemStore, SLICES } from './item-store.ts'
 export interface AppliedEntry {
   readonly index: number
   readonly timeMs: number
-  readonly body: Buffer
+  /** The body stands in it from `bodyStart` to `end`. */
+  readonly memory: Buffer
+  readonly bodyStart: number
+  readonly end: number
   readonly config?: Config | undefined
 }
 
@@ -64,8 +68,12 @@ const NOT_A_NUMBER: CommandReply = {
 
 export class StateMachine {
   readonly #items = new ItemStore()
+  /** The one that is applied. */
+  readonly #plain = new PlainCommand()
   #appliedIndex = 0
   #timeMs = 0
+  /** The same in whole seconds. */
+  #timeS = 0
   /** When everything stored before is to vanish; 0 for never. */
   #flushAtMs = 0
   #itemSizeMax = ITEM_SIZE_MAX
@@ -121,6 +129,7 @@ export class StateMachine {
   restore({ index, timeMs, flushAtMs, config }: MachineState): void {
     this.#appliedIndex = index
     this.#timeMs = timeMs
+    this.#timeS = Math.floor(timeMs / 1000)
     this.#flushAtMs = flushAtMs
     this.#configure(config)
   }
@@ -137,10 +146,29 @@ export class StateMachine {
       throw new Error(`entry ${entry.index} applied after ${this.#appliedIndex}`)
     }
     this.#appliedIndex = entry.index
-    this.#advanceTime(entry.timeMs)
+    if (entry.timeMs !== this.#timeMs) this.#advanceTime(entry.timeMs)
     if (entry.config) this.#configure(entry.config)
-    const body = entry.body
+    const { memory, bodyStart, end } = entry
+    if (this.#plain.read(memory, bodyStart, end)) return this.#applyPlain(this.#plain, entry.index)
+    const body = memory.subarray(bodyStart, end)
     return isOwnEntry(body) ? NOTHING : this.#applyCommand(parseCommand(body), entry.index)
+  }
+
+  /** What `#applyCommand` would do, from the bytes as they stand. */
+  #applyPlain(command: PlainCommand, index: number): CommandReply {
+    if (command.isDelete) {
+      const expiredAtMs = this.#items.deleteAt(command)
+      const wasLive = expiredAtMs !== null && !isExpired(expiredAtMs, this.#timeMs)
+      return wasLive ? DELETED : NOT_FOUND
+    }
+    const { flags, exptime } = command
+    const expiresAtMs = expiryOf(exptime, this.#timeMs)
+    if (isExpired(expiresAtMs, this.#timeMs)) this.#items.deleteAt(command)
+    else {
+      const use = { isFetched: false, accessedS: this.#timeS }
+      this.#items.setAt(command, { flags, expiresAtMs, casUnique: index, marks: 0, ...use })
+    }
+    return STORED
   }
 
   #applyCommand(command: Command, index: number): CommandReply {
@@ -308,7 +336,7 @@ export class StateMachine {
     }
     const { flags, expiresAtMs, casUnique, marks, value } = item
     const isFetched = before?.isFetched ?? false
-    const accessedS = before?.accessedS ?? Math.floor(this.#timeMs / 1000)
+    const accessedS = before?.accessedS ?? this.#timeS
     const stored = { flags, expiresAtMs, casUnique, marks, value, isFetched, accessedS }
     this.#items.set(key, stored)
   }
@@ -358,9 +386,10 @@ export class StateMachine {
    * replica that begins with a keystore file goes on like one that wrote it.
    */
   #advanceTime(timeMs: number): void {
-    const fromSecond = Math.floor(this.#timeMs / 1000)
+    const fromSecond = this.#timeS
     const toSecond = Math.floor(timeMs / 1000)
     this.#timeMs = timeMs
+    this.#timeS = toSecond
     if (this.#flushAtMs !== 0 && this.#flushAtMs <= timeMs) {
       this.#flushAtMs = 0
       this.#items.clear()

@@ -306,7 +306,7 @@ export class LogStore {
   async #writeBatch(batch: readonly LogEntry[]): Promise<void> {
     const seals = this.#isSealed ? [] : [this.#takeSeal(batch)]
     this.#mark(batch, this.#size + byteCount(seals))
-    await this.#writeAll([...seals, ...coalesce(batch.map((entry) => entry.record))])
+    await this.#writeAll([...seals, ...coalesce(batch)])
     this.#isSealed = false
   }
 
@@ -389,13 +389,16 @@ export class LogStore {
 
   #mark(batch: readonly LogEntry[], offset: number): void {
     let position = offset
+    const segment = this.#segment
+    let last = this.#last
     for (const entry of batch) {
-      if (entry.index <= this.#last.index) this.#truncateFrom(entry.index)
+      if (entry.index <= last.index) this.#truncateFrom(entry.index)
       this.#terms.add(entry)
-      this.#last = { term: entry.term, index: entry.index }
-      this.#markEntry(entry, this.#segment, position)
+      last = entry
+      this.#markEntry(entry, segment, position)
       position += entry.bytes
     }
+    this.#last = { term: last.term, index: last.index }
   }
 
   #truncateFrom(index: number): void {
@@ -649,7 +652,7 @@ export class LogStore {
     const owed = this.#isOwing ? this.#owed : NO_ENTRY
     const header = { clusterId, group, firstIndex, termBefore, owed }
     const firstLine = encodeSegmentHeader(header)
-    const chunks = [firstLine, ...coalesce(entries.map((entry) => entry.record))]
+    const chunks = [firstLine, ...coalesce(entries)]
     await file.write(chunks, 0)
     await this.#sync(file)
     await disk.rename(`${path}.tmp`, path)
