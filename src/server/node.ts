@@ -10,13 +10,14 @@
  * was not proposed.
  *
  * Reads. `barrier` calls back when what was committed before the call can be
- * read here (ReadIndex).
+ * read here (ReadIndex, or the leader's lease). Under a lease `canReadNow` says
+ * the same at once, for a call that comes right behind it.
  */
 import type { Address, Io, Timer } from '../io/io.ts'
 import type { Logger } from '../io/logger.ts'
 import type { Registration, Report, ServerAddress } from '../protocol/balancer.ts'
 import { ITEM_SIZE_MAX, isCanonical, isKnownBefore } from '../protocol/commands.ts'
-import type { ClusterStatus, MemberStatus } from '../protocol/status.ts'
+import type { ClusterStatus, MemberStatus, ReadMode } from '../protocol/status.ts'
 import {
   type Condition,
   DEFAULT_LIMITS,
@@ -94,6 +95,8 @@ const LOWER_G = 103
 const NOTHING = Buffer.alloc(0)
 /** What came with it are all commands but set, add, cas and delete. */
 const COMMANDS_PROTOCOL = 3
+/** Members that speak less would not keep what a lease rests on. */
+const LEASE_PROTOCOL = 4
 
 export interface NodeOptions {
   readonly io: Io
@@ -189,6 +192,22 @@ interface AskedReads {
   /** The last time. */
   askedMs: number
   readonly ids: number[]
+}
+
+/** Whether a setting is so and will stay so, and else why not yet. */
+interface Changed {
+  readonly isDone: boolean
+  readonly why: string
+}
+
+interface SettingChange {
+  readonly isSo: () => boolean
+  readonly is: string
+  /** What all members have to speak. */
+  readonly protocol: number
+  readonly next: (config: Config) => Config
+  /** For the log. */
+  readonly news: string
 }
 
 export class Node {
@@ -435,6 +454,16 @@ export class Node {
     this.#wake()
   }
 
+  /**
+   * Whether reads that are here already may be served from memory, without a barrier: this
+   * leader's lease holds, by clocks that are read now, and all that is committed is applied.
+   */
+  canReadNow(): boolean {
+    const { clock } = this.#io
+    if (this.machine.appliedIndex < this.raft.log.commitIndex) return false
+    return this.raft.holdsLease(clock.monotonicMs(), clock.wallMs())
+  }
+
   // ---------------------------------------------------------------- peers, load balancer
 
   receive(message: PeerMessage): void {
@@ -544,7 +573,32 @@ export class Node {
    * Somebody wants another one, for the whole cluster.
    * @returns whether it is so and will stay so, and else why not yet.
    */
-  changeItemSizeMax(bytes: number): { readonly isDone: boolean; readonly why: string } {
+  changeItemSizeMax(bytes: number): Changed {
+    return this.#changeSetting({
+      isSo: () => this.itemSizeMax === bytes,
+      is: `${bytes} bytes`,
+      protocol: COMMANDS_PROTOCOL,
+      next: (config) => ({ ...config, itemSizeMax: bytes }),
+      news: `values may have ${bytes} bytes from now on`,
+    })
+  }
+
+  get readMode(): ReadMode {
+    return this.raft.config.reads ?? 'quorum'
+  }
+
+  /** As `changeItemSizeMax`. */
+  changeReadMode(mode: ReadMode): Changed {
+    return this.#changeSetting({
+      isSo: () => this.readMode === mode,
+      is: mode,
+      protocol: LEASE_PROTOCOL,
+      next: ({ reads: _, ...rest }) => (mode === 'lease' ? { ...rest, reads: mode } : rest),
+      news: `the read mode is ${mode} from now on`,
+    })
+  }
+
+  #changeSetting({ isSo, is, protocol, next, news }: SettingChange): Changed {
     this.#tick()
     const { raft } = this
     if (raft.role !== 'leader') {
@@ -552,14 +606,10 @@ export class Node {
       return { isDone: false, why }
     }
     const isCommitted = (raft.log.config?.index ?? 0) <= raft.log.commitIndex
-    if (this.itemSizeMax === bytes) {
-      return { isDone: isCommitted, why: isCommitted ? `${bytes} bytes` : 'not committed yet' }
-    }
-    if (configProtocol(raft.config) < COMMANDS_PROTOCOL) return { isDone: false, why: WHY_OLDER }
-    const proposed = raft.proposeConfig({ ...raft.config, itemSizeMax: bytes })
-    if (!('refused' in proposed)) {
-      this.#options.log.info({ term: raft.term }, `values may have ${bytes} bytes from now on`)
-    }
+    if (isSo()) return { isDone: isCommitted, why: isCommitted ? is : 'not committed yet' }
+    if (configProtocol(raft.config) < protocol) return { isDone: false, why: WHY_OLDER }
+    const proposed = raft.proposeConfig(next(raft.config))
+    if (!('refused' in proposed)) this.#options.log.info({ term: raft.term }, news)
     this.#wake()
     const why = 'refused' in proposed ? refusalText(proposed.refused) : 'not committed yet'
     return { isDone: false, why }
@@ -602,7 +652,7 @@ export class Node {
       lastIndex,
       commitIndex: raft.log.commitIndex,
       appliedIndex: this.machine.appliedIndex,
-      ...(raft.role === 'leader' ? this.#membershipReport() : {}),
+      ...(raft.role === 'leader' ? { reads: this.readMode, ...this.#membershipReport() } : {}),
     }
   }
 
@@ -646,6 +696,7 @@ export class Node {
       leader: leaderId,
       whyNoLeader: leaderId === null ? 'none is known here' : null,
       membership: isLeader ? (this.#decision?.why ?? null) : null,
+      reads: this.readMode,
       members,
     }
   }

@@ -10,7 +10,7 @@ import type { Logger } from '../io/logger.ts'
 import type { Registration, Report, ServerAddress } from '../protocol/balancer.ts'
 import { isSuccessor } from '../protocol/cluster-id.ts'
 import { ITEM_SIZE_BOUNDS, ITEM_SIZE_MAX, type Options } from '../protocol/commands.ts'
-import type { ClusterStatus } from '../protocol/status.ts'
+import { type ClusterStatus, READ_MODES, type ReadMode } from '../protocol/status.ts'
 import { DEFAULT_LIMITS, type Limits, type SlownessRules } from './admission.ts'
 import { type Backup, Backups } from './backup.ts'
 import { BalancerLink } from './balancer-link.ts'
@@ -221,7 +221,7 @@ export class Server implements Store {
   }
 
   canReadNow(): boolean {
-    return false
+    return this.#node?.canReadNow() ?? false
   }
 
   get(key: string, nowS?: number) {
@@ -247,7 +247,20 @@ export class Server implements Store {
   }
 
   statsReply(words: readonly string[]): string {
+    if (words[0] === 'read-mode') return this.#changeReadMode(words[1])
     return statsReply(words, this.stats, this.#facts())
+  }
+
+  get #readMode(): ReadMode {
+    return this.#node?.readMode ?? 'quorum'
+  }
+
+  #changeReadMode(word: string | undefined): string {
+    const mode = READ_MODES.find((known) => known === word)
+    if (!mode) return `SERVER_ERROR the read mode is one of ${READ_MODES.join(', ')}\r\nend\r\n`
+    if (!this.#node) return `SERVER_ERROR ${this.#whyNoNode}\r\nend\r\n`
+    const { isDone, why } = this.#node.changeReadMode(mode)
+    return `${isDone ? 'done' : 'waiting'} ${why}\r\nend\r\n`
   }
 
   setVerbosity(level: number): void {
@@ -289,6 +302,7 @@ export class Server implements Store {
       ...{ itemCount: items?.count ?? 0, itemBytes: items?.bytes ?? 0 },
       logSyncCount: this.#node?.logSyncCount ?? 0,
       ...{ memoryLimitBytes: this.#memoryLimitBytes, itemSizeMax: this.itemSizeMax },
+      readMode: this.#readMode,
       ...{ connectionsMax, idleTimeoutS: idleTimeoutMs / 1000, verbosity: this.#verbosity },
       ...{ client, isAuthNeeded: this.needsAuth, mayShutDown: this.mayShutDown },
       connections: [...this.#connections].map((connection) => connection.facts(nowMs)),
@@ -325,6 +339,7 @@ export class Server implements Store {
       leader: null,
       whyNoLeader: this.#whyNoNode,
       membership: null,
+      reads: null,
       members: [],
     }
   }

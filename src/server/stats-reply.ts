@@ -12,6 +12,7 @@ import { needsBase64 } from '../protocol/commands.ts'
 import { canonicalUint32 } from '../protocol/numbers.ts'
 import { FORMAT_ERROR } from '../protocol/replies.ts'
 import { PROTOCOL_VERSION } from '../protocol/requests.ts'
+import type { ReadMode } from '../protocol/status.ts'
 import type { Stats } from './stats.ts'
 
 export interface ServerFacts {
@@ -26,6 +27,7 @@ export interface ServerFacts {
   /** Infinity where there is none. */
   readonly memoryLimitBytes: number
   readonly itemSizeMax: number
+  readonly readMode: ReadMode
   readonly connectionsMax: number
   readonly idleTimeoutS: number
   readonly verbosity: number
@@ -175,6 +177,7 @@ function settings({ isDetailed }: Stats, facts: ServerFacts): Line[] {
     ['auth_enabled_sasl', 'no'],
     ['auth_enabled_ascii', yesNo(facts.isAuthNeeded)],
     ['item_size_max', facts.itemSizeMax],
+    ['read_mode', facts.readMode],
     ['maxconns_fast', 'yes'],
     ['flush_enabled', 'yes'],
     ['dump_enabled', 'yes'],

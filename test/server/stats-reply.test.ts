@@ -6,6 +6,7 @@ const FACTS: ServerFacts = {
   ...{ pid: 42, uptimeS: 100, wallMs: 1_700_000_000_999, userCpuMs: 1_500, systemCpuMs: 0.25 },
   ...{ itemCount: 3, itemBytes: 240, memoryLimitBytes: 2 ** 30, itemSizeMax: 2 ** 20 },
   logSyncCount: 7,
+  readMode: 'lease',
   ...{ connectionsMax: 10_000, idleTimeoutS: 0, verbosity: 1 },
   client: { host: '127.0.0.1', port: 11_211 },
   ...{ isAuthNeeded: false, mayShutDown: false },
@@ -80,7 +81,13 @@ describe('stats settings', () => {
   test('has what tests of libraries read', () => {
     const list = Object.fromEntries(listOf(reply('settings')))
     expect(list).toMatchObject({
-      ...{ item_size_max: '1048576', maxconns: '10000', cas_enabled: 'yes', udpport: '0' },
+      ...{
+        item_size_max: '1048576',
+        read_mode: 'lease',
+        maxconns: '10000',
+        cas_enabled: 'yes',
+        udpport: '0',
+      },
       ...{ auth_enabled_sasl: 'no', auth_enabled_ascii: 'no', shutdown_command: 'no' },
       ...{ client_flags_size: '4', inter: '127.0.0.1', tcpport: '11211', verbosity: '1' },
       ...{ detail_enabled: 'no', idle_timeout: '0' },

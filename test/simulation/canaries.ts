@@ -261,6 +261,116 @@ export const CANARIES: readonly Canary[] = [
       ],
     ],
   },
+  {
+    name: 'lease-too-long',
+    what: 'a lease is longer than voters withhold their votes',
+    edits: [['server/raft/lease.js', '(1 - CLOCK_RATE_MARGIN)', '1.5']],
+  },
+  {
+    name: 'lease-without-margin',
+    what: 'a lease is as long as voters withhold their votes, whose clocks may run faster',
+    edits: [['server/raft/lease.js', '(1 - CLOCK_RATE_MARGIN)', '1']],
+  },
+  {
+    name: 'lease-from-answer',
+    what: 'a lease runs from the answer of a quorum, not from the sending',
+    edits: [
+      ['server/raft/lease.js', 'confirmed(round) {', 'confirmed(round, monotonicMs, wallMs) {'],
+      [
+        'server/raft/lease.js',
+        'this.#since = this.#sent.shift()?.at ?? null;',
+        'this.#sent.shift();\n            this.#since = { monotonicMs, wallMs };',
+      ],
+      [
+        'server/raft/raft.js',
+        'this.#lease.confirmed(round);',
+        'this.#lease.confirmed(round, this.#nowMs, this.#wallMs);',
+      ],
+    ],
+  },
+  {
+    name: 'lease-by-one-clock',
+    what: 'a lease goes by the monotonic clock alone, which stands still in a machine that is suspended',
+    edits: [['server/raft/lease.js', ' && this.#covers(wallMs - since.wallMs)', '']],
+  },
+  {
+    name: 'lease-through-handover',
+    what: 'a leader that hands over keeps its lease',
+    edits: [
+      [
+        'server/raft/raft.js',
+        "if (this.#role !== 'leader' || this.#handover)",
+        "if (this.#role !== 'leader')",
+      ],
+    ],
+  },
+  {
+    name: 'lease-through-change',
+    what: 'a lease goes on from one configuration to the next',
+    edits: [
+      ['server/raft/raft.js', 'this.#lease.end(); // answers', '// answers'],
+      [
+        'server/raft/raft.js',
+        '!isOwnCommitted || configIndex > log.commitIndex',
+        '!isOwnCommitted',
+      ],
+    ],
+  },
+  {
+    name: 'lease-before-noop',
+    what: 'a new leader has a lease before an entry of its own term is committed',
+    edits: [['server/raft/raft.js', 'if (!isOwnCommitted || configIndex', 'if (configIndex']],
+  },
+  {
+    name: 'lease-on-unknowing',
+    what: 'an answer counts for a lease from voters who do not know what they promise',
+    edits: [
+      [
+        'server/raft/raft.js',
+        'return progress && progress.matchIndex >= neededIndex ? progress.round : 0;',
+        'return progress?.round ?? 0;',
+      ],
+    ],
+  },
+  {
+    name: 'promise-lost-at-start',
+    what: 'a voter that was started again does not withhold its vote',
+    edits: [['server/raft/raft.js', 'if (this.#keepsPromises)\n', 'if (false)\n']],
+  },
+  {
+    name: 'promise-lost-at-close',
+    what: "a voter stops withholding its vote when the leader's connection closes",
+    edits: [
+      [
+        'server/raft/raft.js',
+        'this.#leaderContactId && !this.#keepsPromises',
+        'this.#leaderContactId',
+      ],
+    ],
+  },
+  {
+    name: 'promise-lost-in-term',
+    what: 'a voter whom another message brought to the term does not withhold its vote',
+    edits: [['server/raft/raft.js', 'free && !isPromised &&', 'free &&']],
+  },
+  {
+    name: 'promise-lost-on-standing',
+    what: 'a voter that withholds its vote from others stands itself',
+    edits: [
+      ['server/raft/raft.js', 'if (this.#keepsPromises && this.#isWithholding) {', 'if (false) {'],
+    ],
+  },
+  {
+    name: 'promise-lost-to-damage',
+    what: 'a voter whose log is damaged takes the mode that what is left says',
+    edits: [
+      [
+        'server/raft/raft.js',
+        ' || this.log.isOwing;\n    }\n    #handlePreVote',
+        ';\n    }\n    #handlePreVote',
+      ],
+    ],
+  },
 ]
 
 /**

@@ -7,7 +7,6 @@ import { type CoordinatorTiming, DEFAULT_COORDINATOR_TIMING } from '../../src/lb
 import { Balancer } from '../../src/lb/lb.ts'
 import type { Limits, SlownessRules } from '../../src/server/admission.ts'
 import type { Node } from '../../src/server/node.ts'
-import { PROTOCOL } from '../../src/server/peer-messages.ts'
 import type { RaftTiming } from '../../src/server/raft/raft.ts'
 import { Server } from '../../src/server/server.ts'
 import type { CrashPolicy } from '../io/memory-disk.ts'
@@ -127,8 +126,9 @@ export interface Settings {
   readonly segmentBytes: number
   readonly snapshotPieceBytes: number
   readonly scrubIntervalMs: number
-  /** So many of the servers are of the version before, until they are upgraded. */
+  /** So many of the servers are of a version before, until they are upgraded, and speak that. */
   readonly oldRatio: number
+  readonly oldProtocol: number
   readonly limits: Limits
 }
 
@@ -141,7 +141,7 @@ export class ServerProcess extends Process {
   #id: string | null = null
   readonly #balancerHosts: readonly string[]
   readonly #settings: Settings
-  /** It speaks the peers' protocol of the version before. */
+  /** It speaks the peers' protocol of a version before. */
   #isOld: boolean
   readonly #onFailure: (process: ServerProcess, error: Error) => void
 
@@ -190,7 +190,7 @@ export class ServerProcess extends Process {
   async start(io: ReturnType<Host['boot']>, onFailure: (error: Error) => void): Promise<void> {
     const { name } = this.host
     const { epoch } = this.host
-    const { evictAfterMs, segmentBytes, snapshotPieceBytes, scrubIntervalMs, limits } =
+    const { evictAfterMs, segmentBytes, snapshotPieceBytes, scrubIntervalMs, limits, oldProtocol } =
       this.#settings
     const server = await Server.start({
       io,
@@ -204,7 +204,7 @@ export class ServerProcess extends Process {
       requestTimeoutMs: REQUEST_TIMEOUT_MS,
       timing: TIMING,
       membership: { evictAfterMs, votersMax: 5 },
-      ...(this.#isOld ? { protocol: PROTOCOL - 1 } : {}),
+      ...(this.#isOld ? { protocol: oldProtocol } : {}),
       ...{ segmentBytes, snapshotPieceBytes, scrubIntervalMs },
       limits,
       slowness: SLOWNESS,

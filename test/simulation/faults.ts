@@ -50,11 +50,18 @@ export type FaultKind =
   | 'late votes'
   | 'crash at a turn'
   | 'removal'
+  | 'read mode'
 
 /** Of them at the most in a run, or nothing else would happen. */
 const TURN_CRASHES_MAX = 30
 /** A run owes so many; where few could be carried out the next ones come sooner. */
 const FAULTS_PER_MS = 16 / 60_000
+
+/** Clocks run faster or slower by so much; with leases no more than their margin allows for, both ways. */
+const DRIFT_MAX = 0.1
+const LEASE_DRIFT_MAX = 0.049
+/** Longer than any machine is suspended, or a clock that is set back could hide that. */
+const JUMP_MS = [10_000, 3_600_000] as const
 
 /** A removal that was asked for may take so long. */
 const REMOVAL_MS = 6_000
@@ -71,6 +78,8 @@ export class Faults {
   #removalUntilMs = 0
   /** How many of the turns end in a crash. */
   readonly #turnRatio: number
+  /** Whether reads are served under leases, some of the time. */
+  readonly #hasLeases: boolean
   /** When the last one happened. */
   lastMs = 0
   #isStopped = false
@@ -81,11 +90,13 @@ export class Faults {
     servers: readonly ServerProcess[],
     balancers: readonly BalancerProcess[],
     clientNames: readonly string[],
+    hasLeases: boolean,
   ) {
     this.#world = world
     this.#network = network
     this.#servers = servers
     this.#balancers = balancers
+    this.#hasLeases = hasLeases
     this.#hostNames = [...servers, ...balancers].map(({ host }) => host.name).concat(clientNames)
     this.#meanMs = world.between(600, 2_500)
     this.#turnRatio = world.chance(0.4) ? 0 : world.between(0.01, 0.2)
@@ -134,11 +145,12 @@ export class Faults {
       upgrade: () => this.#onRunning((server) => server.upgrade()),
       'clock drift': () =>
         this.#onAny(({ host }) => {
-          host.setClockRate(world.between(0.9, 1.1))
+          const driftMax = hasLeases ? LEASE_DRIFT_MAX : DRIFT_MAX
+          host.setClockRate(world.between(1 - driftMax, 1 + driftMax))
         }),
       'wall clock jump': () =>
         this.#onAny(({ host }) => {
-          host.wallOffsetMs += world.between(-3_600_000, 3_600_000)
+          host.wallOffsetMs += world.between(...JUMP_MS) * (world.chance(0.5) ? 1 : -1)
         }),
       'balancer kill': () => this.#onBalancer((lb) => lb.kill(this.#downMs())),
       'balancer pause': () => this.#onBalancer((lb) => this.#pause(lb)),
@@ -148,11 +160,13 @@ export class Faults {
         this.#weather({ voteDelayMs: world.between(10, 1_000) }, { voteDelayMs: 0 }),
       'crash at a turn': () => false, // comes with the turn
       removal: () => this.#remove(),
+      'read mode': () => this.#changeReadMode(),
     }
   }
 
   start(): void {
     this.#world.after(this.#world.between(500, 4_000), () => this.#next())
+    if (this.#hasLeases) this.#askForLeases()
   }
 
   /** No more faults, and an end to those that last. */
@@ -277,10 +291,12 @@ export class Faults {
     })
   }
 
+  /** Its process, or the whole machine: then its monotonic clock stands still. */
   #pause(process: Process): void {
     const { host } = process
     const { epoch } = host
-    host.pause()
+    if (this.#world.chance(0.4)) host.suspend()
+    else host.pause()
     this.#later(() => {
       if (host.epoch === epoch) host.resume()
     })
@@ -430,6 +446,22 @@ export class Faults {
         if (id !== null) leader?.node?.remove(id)
       })
     })
+  }
+
+  /** Reads are confirmed by a quorum for a while. */
+  #changeReadMode(): boolean {
+    if (!this.#hasLeases) return false
+    this.#later(() => this.#askForLeases())
+    return this.#onLeader(({ node }) => node?.changeReadMode('quorum'))
+  }
+
+  /** Until it is done. */
+  #askForLeases(): void {
+    let isDone = this.#isStopped
+    this.#onLeader(({ node }) => {
+      isDone ||= node?.changeReadMode('lease').isDone ?? false
+    })
+    if (!isDone) this.#world.after(300, () => this.#askForLeases())
   }
 
   /** Its disk is gone with it; the servers tell the new one who they are. */

@@ -6,8 +6,8 @@
  *      snapshotReceived.   Out: takeReady.
  *
  * Owns elections (PreVote, CheckQuorum), replication, the commit rule,
- * configuration changes of one server at a time, handing over leadership, and
- * ReadIndex. Owns no socket,
+ * configuration changes of one server at a time, handing over leadership,
+ * ReadIndex, and reads under a lease. Owns no socket,
  * file, timer, clock or dice: the driver supplies time and randomness, so equal
  * inputs in equal order give equal outputs.
  *
@@ -17,7 +17,8 @@
  *
  * Time is given in milliseconds with every tick instead of counted in ticks, so
  * that a process that was stopped for a while knows it at its first step: a
- * leader that slept steps down before it serves anybody.
+ * leader that slept steps down before it serves anybody. So the driver ticks before
+ * every step, campaign, readIndex and peerClosed, with clocks that it reads then.
  *
  * Source: Ongaro's thesis, 3 (core), 4.1 (membership), 6.4 (reads), 9.6
  * (PreVote), 10.2.1 (the leader's disk in parallel); etcd's raft for flow
@@ -31,9 +32,10 @@ import {
   quorumValue,
   voterIds,
 } from './config.ts'
+import { Lease } from './lease.ts'
 import { Progress } from './progress.ts'
 import { RaftLog, type RaftLogState } from './raft-log.ts'
-import { ReadRounds } from './read-rounds.ts'
+import { type PendingRead, ReadRounds } from './read-rounds.ts'
 import type {
   Append,
   AppendResp,
@@ -144,6 +146,9 @@ export class Raft<E extends Entry> {
   #progress = new Map<ServerId, Progress>()
   #heartbeatDueMs = 0
   #reads = new ReadRounds()
+  /** Leader: its first entry in this term. */
+  #firstIndex = 0
+  readonly #lease: Lease
   #unappliedBytes = 0
   #appendedBytes = 0
   /** Leader: who shall take over, and until when that must have happened. */
@@ -173,6 +178,9 @@ export class Raft<E extends Entry> {
     this.#vote = options.hardState.term >= lastTerm ? options.hardState.vote : this.id
     this.#nowMs = options.nowMs
     this.#wallMs = options.wallMs
+    this.#lease = new Lease(this.#timing.electionTimeoutMs)
+    // What it promised before it stopped it may have promised just now.
+    if (this.#keepsPromises) this.#leaderContactMs = options.nowMs
     this.#electionDeadlineMs = this.#after(this.#timing.electionTimeoutMs)
   }
 
@@ -215,6 +223,16 @@ export class Raft<E extends Entry> {
     return this.#handover !== null
   }
 
+  /**
+   * Whether what is committed here is all that is committed anywhere, by a lease: then a read
+   * that had arrived when the clocks were read may be served at the commit index.
+   */
+  holdsLease(monotonicMs: number, wallMs: number): boolean {
+    // Who was asked to stand is protected from nobody, in whatever way the asking ends.
+    if (this.#role !== 'leader' || this.#handover) return false
+    return this.#lease.holds(monotonicMs, wallMs)
+  }
+
   /** When the next tick has something to do. */
   get deadlineMs(): number {
     if (this.#role !== 'leader') return this.#electionDeadlineMs
@@ -244,9 +262,16 @@ export class Raft<E extends Entry> {
     }
   }
 
-  /** Seeks election, by PreVote first. Does nothing on a leader, a learner, or a damaged log. */
+  /**
+   * Seeks election, by PreVote first; where it has promised a leader not to, as soon as that is
+   * over. Does nothing on a leader, a learner, or a damaged log.
+   */
   campaign(): void {
     if (this.#role === 'leader' || !this.#mayLead) return
+    if (this.#keepsPromises && this.#isWithholding) {
+      this.#electionDeadlineMs = this.#withheldUntilMs
+      return
+    }
     this.#role = 'preCandidate'
     this.#leaderId = null
     this.#startPoll(this.#term + 1)
@@ -398,15 +423,19 @@ export class Raft<E extends Entry> {
 
   /**
    * A peer's connection closed. If it leads, that is evidence that it died:
-   * stop withholding votes and stand for election soon.
+   * stop withholding votes and stand for election soon. It is no proof, so that
+   * what a lease may rest on is withheld to its end, and the election follows then.
    */
   peerClosed(id: ServerId): void {
     this.peerLost(id)
-    if (id === this.#leaderContactId) this.#leaderContactMs = Number.NEGATIVE_INFINITY
+    if (id === this.#leaderContactId && !this.#keepsPromises) {
+      this.#leaderContactMs = Number.NEGATIVE_INFINITY
+    }
     if (this.#role !== 'follower' || id !== this.#leaderId) return
     this.#leaderId = null
     const delayMs = this.#random() * this.#timing.closedLeaderDelayMs
-    this.#electionDeadlineMs = Math.min(this.#electionDeadlineMs, this.#nowMs + delayMs)
+    const freeMs = Math.max(this.#nowMs, this.#withheldUntilMs)
+    this.#electionDeadlineMs = Math.min(this.#electionDeadlineMs, freeMs + delayMs)
   }
 
   step(message: Message<E>): void {
@@ -463,6 +492,9 @@ export class Raft<E extends Entry> {
   takeReady(): Ready<E> | null {
     if (this.#role === 'leader') {
       if (this.log.termAt(this.log.commitIndex) === this.#term) {
+        if (this.holdsLease(this.#nowMs, this.#wallMs)) {
+          this.#answerReads(this.#reads.takeWaiting(), this.log.commitIndex)
+        }
         if (this.#reads.maybeStart(this.log.commitIndex)) this.#broadcastHeartbeat()
         this.#confirmReads()
       }
@@ -550,6 +582,7 @@ export class Raft<E extends Entry> {
       this.#progress.clear()
       this.#handover = null
       this.#reads.clear()
+      this.#lease.end()
       this.#leaderContactMs = Number.NEGATIVE_INFINITY
     }
     this.#role = 'follower'
@@ -590,6 +623,7 @@ export class Raft<E extends Entry> {
     this.#reads = new ReadRounds()
     this.#progress.clear()
     this.#updateProgress()
+    this.#firstIndex = this.log.lastIndex + 1
     this.#unappliedBytes = 0
     for (const entry of this.log.slice(this.log.appliedIndex + 1, this.log.lastIndex, Infinity)) {
       this.#unappliedBytes += entry.bytes
@@ -641,8 +675,20 @@ export class Raft<E extends Entry> {
 
   /** A live leader protects its term from servers that lost touch with it (thesis 9.6, 4.2.3). */
   get #isWithholding(): boolean {
-    if (this.#role === 'leader') return true
-    return this.#nowMs - this.#leaderContactMs < this.#timing.electionTimeoutMs
+    return this.#role === 'leader' || this.#nowMs < this.#withheldUntilMs
+  }
+
+  get #withheldUntilMs(): number {
+    return this.#leaderContactMs + this.#timing.electionTimeoutMs
+  }
+
+  /**
+   * Whether a leader's lease may rest on it that this server withholds its vote, and does not
+   * stand itself: whatever happens, unless that leader asks for an election. A log that damage
+   * cut short cannot say that it is not so.
+   */
+  get #keepsPromises(): boolean {
+    return this.config.reads === 'lease' || this.log.isOwing
   }
 
   #handlePreVote(message: PreVote): void {
@@ -665,7 +711,9 @@ export class Raft<E extends Entry> {
 
   #handleVote(message: Vote): void {
     const free = this.#vote === '' || this.#vote === message.from
-    const granted = free && this.log.isUpToDate(message.last)
+    // Other messages may have brought it to this term since it promised a leader of an earlier one.
+    const isPromised = this.#keepsPromises && this.#isWithholding && !message.handover
+    const granted = free && !isPromised && this.log.isUpToDate(message.last)
     if (granted) {
       if (this.#vote === '') this.#hardStateDirty = true
       this.#vote = message.from
@@ -751,7 +799,10 @@ export class Raft<E extends Entry> {
     this.#newEntries.push(entry)
     this.#unappliedBytes += entry.bytes
     this.#appendedBytes += entry.bytes
-    if (entry.config) this.#updateProgress()
+    if (entry.config) {
+      this.#updateProgress()
+      this.#lease.end() // answers until now came from voters who knew another configuration
+    }
     return id
   }
 
@@ -841,6 +892,7 @@ export class Raft<E extends Entry> {
     const progress = this.#progress.get(message.from)
     if (this.#role !== 'leader' || !progress) return
     progress.round = Math.max(progress.round, message.round)
+    this.#renewLease()
     if (progress.state === 'snapshot') return
     const isUpToDate = progress.matchIndex >= this.log.lastIndex
     // While entries are outstanding only their acknowledgement shows a live follower: one whose
@@ -865,8 +917,13 @@ export class Raft<E extends Entry> {
     if (!this.isVoter && configIndex <= index) this.#becomeFollower(this.#term, null)
   }
 
+  /** Where leases count, each is a round of its own. */
   #broadcastHeartbeat(): void {
     this.#heartbeatDueMs = this.#nowMs + this.#timing.heartbeatMs
+    if (this.config.reads === 'lease') {
+      this.#lease.sent(this.#reads.begin(), this.#nowMs, this.#wallMs)
+      this.#renewLease() // where this server is a quorum by itself
+    }
     for (const [to, progress] of this.#progress) {
       const commitIndex = Math.min(this.log.commitIndex, progress.matchIndex)
       this.#send({ type: 'heartbeat', to, commitIndex, round: this.#reads.round })
@@ -887,11 +944,36 @@ export class Raft<E extends Entry> {
     )
     const done = this.#reads.confirm(round)
     if (!done) return
-    for (const { from, id } of done.reads) {
-      if (from === this.id) this.#readStates.push({ id, index: done.index })
-      else this.#send({ type: 'readIndexResp', to: from, id, index: done.index })
-    }
+    this.#answerReads(done.reads, done.index)
     if (this.#reads.maybeStart(this.log.commitIndex)) this.#broadcastHeartbeat()
+  }
+
+  #answerReads(reads: readonly PendingRead[], index: number): void {
+    for (const { from, id } of reads) {
+      if (from === this.id) this.#readStates.push({ id, index })
+      else this.#send({ type: 'readIndexResp', to: from, id, index })
+    }
+  }
+
+  /**
+   * A round counts for the lease once a quorum has answered it whose log is this leader's up to
+   * its first entry and the configuration that says `lease`, durably: they know what they have
+   * promised, and know it after a start too. What holds here, holds as long as this server leads
+   * and appends no configuration.
+   */
+  #renewLease(): void {
+    const { config, log } = this
+    if (config.reads !== 'lease') return
+    const configIndex = log.config?.index ?? 0
+    const isOwnCommitted = log.termAt(log.commitIndex) === this.#term
+    if (!isOwnCommitted || configIndex > log.commitIndex) return
+    const neededIndex = Math.max(this.#firstIndex, configIndex)
+    const round = quorumValue(config, (id) => {
+      if (id === this.id) return this.#reads.round
+      const progress = this.#progress.get(id)
+      return progress && progress.matchIndex >= neededIndex ? progress.round : 0
+    })
+    this.#lease.confirmed(round)
   }
 
   // ---------------------------------------------------------------- helpers

@@ -128,6 +128,8 @@ export class Cluster {
         return this.#act(id, (raft) => {
           if (!raft.readIndex(Number(rest[0]))) this.#say('no leader known')
         })
+      case 'lease':
+        return this.#describeLease(this.#server(id))
       case 'lost':
         return this.#act(id, (raft) => raft.peerLost(rest[0] ?? ''))
       case 'closed':
@@ -485,6 +487,11 @@ export class Cluster {
     const describe = (entry: TestEntry) => describeEntries([entry]) + time(entry)
     this.#say(`durable ${disk.map(describe).join(', ') || 'nothing'}`)
     for (const write of writes) this.#say(`writing ${write.map(describe).join(', ')}`)
+  }
+
+  /** By its clocks as they are, without a tick. */
+  #describeLease({ raft, nowMs, wallMs }: Server): void {
+    this.#say(raft?.holdsLease(nowMs, wallMs) ? 'held' : 'none')
   }
 
   #describeVote({ hardState: { term, vote } }: Server): void {
