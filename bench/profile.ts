@@ -18,6 +18,7 @@ import { say } from './measure.ts'
 import { fill, measure } from './measurement.ts'
 import { summarize } from './results.ts'
 import { findRow, type Row } from './rows.ts'
+import { READY_MS } from './systems/programs.ts'
 import { Raftcached, readUnderLease } from './systems/raftcached.ts'
 import type { System } from './systems/system.ts'
 import { describeResults } from './table.ts'
@@ -60,7 +61,7 @@ await runCommand('bench:profile', async () => {
   })
   const system = new Raftcached(cluster)
   try {
-    await cluster.ready()
+    await cluster.ready(READY_MS)
     if (found.reads === 'lease') await readUnderLease(cluster)
     await profile(cluster, system, found, written)
   } finally {

@@ -20,6 +20,8 @@ import { atEnd } from '../ending.ts'
 import type { Endpoint } from '../load/job.ts'
 
 const LOG_CHARACTERS = 2_000
+/** A busy machine may take long to start a system. */
+export const READY_MS = 60_000
 const ASK_TIMEOUT_MS = 5_000
 
 /** null where it is not installed. */
@@ -62,16 +64,19 @@ export class Programs {
 
   /** Waits until it gives something; where one of them ends before, says what that wrote. */
   async ready<T>(what: string, test: () => Promise<T | null | false>): Promise<T> {
-    return eventually(what, async () => {
-      const ended = [...this.#children].find(([, child]) => child.exitCode !== null)
-      if (ended) return Promise.reject(new Error(`${ended[0]} ended`))
-      return test()
-    }).catch((error) => {
-      const logs = [...this.#children.keys()].map((name) => readFileSync(this.#logOf(name), 'utf8'))
-      throw new Error(
-        `${error.message}\n${logs.map((log) => log.slice(-LOG_CHARACTERS)).join('\n')}`,
-      )
-    })
+    const look = async () => this.#ended() ?? test()
+    const found = await eventually<T | Error>(what, look, READY_MS).catch(asError)
+    if (!(found instanceof Error)) return found
+    const logs = [...this.#children.keys()].map((name) => readFileSync(this.#logOf(name), 'utf8'))
+    const ends = logs.map((log) => log.slice(-LOG_CHARACTERS))
+    throw new Error([found.message, ...ends].join('\n'))
+  }
+
+  #ended(): Error | null {
+    for (const [name, { exitCode, signalCode }] of this.#children) {
+      if (exitCode !== null || signalCode !== null) return new Error(`${name} ended`)
+    }
+    return null
   }
 
   /** Ends them and removes their directories. */
@@ -83,6 +88,10 @@ export class Programs {
   #logOf(name: string): string {
     return join(this.directory, `${name}.log`)
   }
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error))
 }
 
 /** Sends a request on a connection of its own, and returns the reply once it ends so. */

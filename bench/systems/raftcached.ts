@@ -7,7 +7,7 @@ import { promisify } from 'node:util'
 import { commandPath, type ServerProcess, TestCluster } from '../../test/e2e/cluster.ts'
 import { atEnd } from '../ending.ts'
 import type { Endpoint } from '../load/job.ts'
-import { ask } from './programs.ts'
+import { ask, READY_MS } from './programs.ts'
 import { type NamedProcess, type StartOptions, type System, UnavailableError } from './system.ts'
 
 const run = promisify(execFile)
@@ -18,7 +18,7 @@ export async function startRaftcached({ reads }: StartOptions): Promise<System> 
   try {
     cluster.startBalancer()
     for (const server of cluster.servers) cluster.startServer(server)
-    await cluster.ready()
+    await cluster.ready(READY_MS)
     if (reads === 'lease') await readUnderLease(cluster)
     return raftcached
   } catch (error) {

@@ -41,7 +41,7 @@ function bench(program: 'main' | 'profile', ...args: string[]) {
   return run(process.execPath, ['--enable-source-maps', path, ...args], { cwd: directory, env })
 }
 
-const SHORT = ['--rounds', '1', '--seconds', '0.3', '--warm-up', '0.2']
+const SHORT = ['--rounds', '1', '--seconds', '0.7', '--warm-up', '0.2']
 
 test('measures this store and whatever is installed, and leaves nothing behind', async () => {
   const rows = '^(read 50x16|mix 50 any|write 50 64KiB|write 400 half)$'
@@ -75,7 +75,7 @@ test('measures this store and whatever is installed, and leaves nothing behind',
   expect(stdout).toMatch(/durable writes, 50 clients +x etcd/)
   expect(readFileSync(join(directory, 'figures.svg'), 'utf8')).toContain('</svg>')
   expect(readdirSync(temporary)).toEqual([])
-}, 120_000)
+}, 300_000)
 
 test('profiles the leader and a follower', async () => {
   const { stdout } = await bench('profile', '--seconds', '0.3', '--warm-up', '0.2', '--out', 'out')
@@ -84,7 +84,7 @@ test('profiles the leader and a follower', async () => {
   ])
   expect(stdout).toMatch(/%\s+\d+ ms {2}/)
   expect(readdirSync(temporary)).toEqual([])
-}, 60_000)
+}, 120_000)
 
 test('says what it does not know', async () => {
   await expect(bench('main', '--rows', 'nonsense')).rejects.toThrow('no row matches')
