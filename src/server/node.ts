@@ -1114,9 +1114,12 @@ export class Node {
 
   // ---------------------------------------------------------------- reads
 
-  /** One request for a read index for all reads that came since the last. */
+  /**
+   * One request for a read index for all reads that came since the last; while that one is on
+   * its way, what comes gathers for the next.
+   */
   #askReads(): void {
-    if (this.#newReads.length === 0) return
+    if (this.#newReads.length === 0 || this.#askedReads.size > 0) return
     const id = this.#nextId++
     if (!this.raft.readIndex(id)) return
     this.#askedReads.set(id, { reads: this.#newReads, askedMs: this.#nowMs, ids: [id] })
@@ -1128,6 +1131,7 @@ export class Node {
     if (!asked) return
     for (const each of asked.ids) this.#askedReads.delete(each)
     this.#unappliedReads.push({ index, reads: asked.reads })
+    if (this.#newReads.length > 0) this.#wake()
   }
 
   #serveReads(): void {
