@@ -48,6 +48,7 @@ import type {
   Message,
   Payload,
   PreVote,
+  ReadIndex,
   ReadState,
   Ready,
   Role,
@@ -301,8 +302,7 @@ export class Raft<E extends Entry> {
     if (this.#role !== 'leader') return { refused: 'notLeader' }
     if (this.#handover) return { refused: 'handingOver' }
     const currentIndex = this.log.config?.index ?? 0
-    const ownTermCommitted = this.log.termAt(this.log.commitIndex) === this.#term
-    if (!ownTermCommitted || currentIndex > this.log.commitIndex)
+    if (!this.#hasCommittedOwn || currentIndex > this.log.commitIndex)
       return { refused: 'configPending' }
     if (!isSingleChange(this.config, config)) return { refused: 'notSingleChange' }
     return this.#appendAsLeader({ kind: 'config', config })
@@ -477,7 +477,7 @@ export class Raft<E extends Entry> {
       case 'heartbeatResp':
         return this.#handleHeartbeatResp(message)
       case 'readIndex':
-        if (this.#role === 'leader') this.#reads.add({ from: message.from, id: message.id })
+        if (this.#role === 'leader') this.#handleReadIndex(message)
         return
       case 'readIndexResp':
         this.#commitTo(Math.min(message.index, this.#matchedIndex))
@@ -491,7 +491,7 @@ export class Raft<E extends Entry> {
   /** Drains one batch of work; null when there is none. */
   takeReady(): Ready<E> | null {
     if (this.#role === 'leader') {
-      if (this.log.termAt(this.log.commitIndex) === this.#term) {
+      if (this.#hasCommittedOwn) {
         if (this.holdsLease(this.#nowMs, this.#wallMs)) {
           this.#answerReads(this.#reads.takeWaiting(), this.log.commitIndex)
         }
@@ -946,6 +946,22 @@ export class Raft<E extends Entry> {
     if (!done) return
     this.#answerReads(done.reads, done.index)
     if (this.#reads.maybeStart(this.log.commitIndex)) this.#broadcastHeartbeat()
+  }
+
+  /**
+   * Who asks says with it that it followed this leader when its reads were there already. Where
+   * the two are a quorum, as among three voters, that is all that a round could confirm.
+   */
+  #handleReadIndex({ from, id }: ReadIndex): void {
+    const read = { from, id }
+    const isConfirmed = isQuorum(this.config, (voter) => voter === this.id || voter === from)
+    if (isConfirmed && this.#hasCommittedOwn) this.#answerReads([read], this.log.commitIndex)
+    else this.#reads.add(read)
+  }
+
+  /** Before it has committed an entry of its own term, a leader may not know all that is. */
+  get #hasCommittedOwn(): boolean {
+    return this.log.termAt(this.log.commitIndex) === this.#term
   }
 
   #answerReads(reads: readonly PendingRead[], index: number): void {
