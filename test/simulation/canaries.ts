@@ -28,7 +28,7 @@ export const CANARIES: readonly Canary[] = [
     edits: [
       [
         'server/log/log-store.js',
-        'await file.write(chunks, offset);\n        await file.datasync();',
+        'await file.write(chunks, offset);\n        await this.#sync(file);',
         'await file.write(chunks, offset);',
       ],
     ],
@@ -55,7 +55,7 @@ export const CANARIES: readonly Canary[] = [
     edits: [
       [
         'server/raft/read-rounds.js',
-        'if (!this.#inFlight || round < this.round)',
+        'if (!this.#inFlight || round < this.#inFlight.round)',
         'if (!this.#inFlight)',
       ],
     ],
@@ -63,13 +63,30 @@ export const CANARIES: readonly Canary[] = [
   {
     name: 'read-before-noop',
     what: 'a read index from before an entry of the own term is committed',
+    edits: [['server/raft/raft.js', 'if (this.#hasCommittedOwn) {', 'if (true) {']],
+  },
+  {
+    name: 'asker-is-enough',
+    what: "a follower's question for a read index confirms its leader without a quorum",
     edits: [
       [
         'server/raft/raft.js',
-        'if (this.log.termAt(this.log.commitIndex) === this.#term) {\n                if (this.#reads',
-        'if (true) {\n                if (this.#reads',
+        'if (isConfirmed && this.#hasCommittedOwn)',
+        'if (this.#hasCommittedOwn)',
       ],
     ],
+  },
+  {
+    name: 'asker-before-noop',
+    what: "a follower's question is answered before an entry of the leader's own term is committed",
+    edits: [
+      ['server/raft/raft.js', 'if (isConfirmed && this.#hasCommittedOwn)', 'if (isConfirmed)'],
+    ],
+  },
+  {
+    name: 'chunk-kept',
+    what: 'a write that waits for a leader keeps the memory it was read into',
+    edits: [['server/node.js', 'NOTHING : Buffer.from(command);', 'NOTHING : command;']],
   },
   {
     name: 'config-on-uncommitted',
@@ -77,8 +94,8 @@ export const CANARIES: readonly Canary[] = [
     edits: [
       [
         'server/raft/raft.js',
-        'if (!ownTermCommitted || currentIndex > this.log.commitIndex)',
-        'if (!ownTermCommitted)',
+        'if (!this.#hasCommittedOwn || currentIndex > this.log.commitIndex)',
+        'if (!this.#hasCommittedOwn)',
       ],
     ],
   },
@@ -88,8 +105,8 @@ export const CANARIES: readonly Canary[] = [
     edits: [
       [
         'server/node.js',
-        'this.#proposals.set(index, { term, done });',
-        "done({ kind: 'applied', reply: 'STORED', index });",
+        'this.#proposals.set(index, proposal);',
+        "this.#settle(proposal, { kind: 'applied', reply: 'STORED', index });",
       ],
     ],
   },
@@ -128,7 +145,13 @@ export const CANARIES: readonly Canary[] = [
   {
     name: 'torn-record',
     what: 'a torn record is taken as whole',
-    edits: [['server/log/record.js', 'if (crc32(body, headerCrc) !== crc)', 'if (false)']],
+    edits: [
+      [
+        'server/log/record.js',
+        'if (crc32Of(bytes, bodyStart, end, headerCrc) !== crc)',
+        'if (false)',
+      ],
+    ],
   },
   {
     name: 'old-log-elected',
