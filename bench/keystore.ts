@@ -18,6 +18,8 @@ import { StateMachine } from '../src/server/keystore/state-machine.ts'
 
 const BATCH = 1_000
 const VALUE = Buffer.alloc(100, 'v')
+/** So much shorter or longer that a record is not written over in its place. */
+const LENGTHS = [VALUE.subarray(0, 84), VALUE, Buffer.alloc(116, 'v')]
 const LARGE = Buffer.alloc(1_000_000, 'v')
 const LARGE_COUNT = 2_000
 const MIB = 1024 * 1024
@@ -118,10 +120,10 @@ function nextTurn(): Promise<void> {
 /** One buffer for all: the state machine copies what it keeps. */
 const command = Buffer.alloc(200)
 
-function setCommand(key: string, exptime: number): Buffer {
-  let length = command.write(`set ${key} 0 ${exptime} ${VALUE.length}\r\n`, 'latin1')
-  command.set(VALUE, length)
-  length += VALUE.length
+function setCommand(key: string, exptime: number, value = VALUE): Buffer {
+  let length = command.write(`set ${key} 0 ${exptime} ${value.length}\r\n`, 'latin1')
+  command.set(value, length)
+  length += value.length
   length += command.write('\r\n', length, 'latin1')
   return command.subarray(0, length)
 }
@@ -190,7 +192,10 @@ try {
   const overwriteCount = items
   const overwrite = (count: number, exptime = 0) =>
     applyAll(machine, count, () => setCommand(keyOf(dice(items)), exptime))
-  await measure('write again, random: the cleaner works', () => overwrite(overwriteCount))
+  await measure('write again, random, in place', () => overwrite(overwriteCount))
+  await measure('of another length: the cleaner works', () =>
+    applyAll(machine, overwriteCount, () => setCommand(keyOf(dice(items)), 0, LENGTHS[dice(3)])),
+  )
   const overwritten = memory()
   let view = machine.items.view()
   view.close()
