@@ -12,6 +12,7 @@ import {
   type Process,
   type ServerProcess,
 } from './cluster.ts'
+import type { Host } from './host.ts'
 import type { SimNetwork } from './network.ts'
 import type { Turn } from './turns.ts'
 import type { World } from './world.ts'
@@ -27,6 +28,9 @@ export type FaultKind =
   | 'kill leader'
   | 'partition'
   | 'isolate'
+  | 'hidden leader'
+  | 'forsaken leader'
+  | 'unheard handover'
   | 'one-way cut'
   | 'loss'
   | 'delay'
@@ -62,6 +66,17 @@ const DRIFT_MAX = 0.1
 const LEASE_DRIFT_MAX = 0.049
 /** Longer than any machine is suspended, or a clock that is set back could hide that. */
 const JUMP_MS = [10_000, 3_600_000] as const
+
+/** What would show that a lease lasts for too long; where there are leases, so many of the faults are one of these. */
+const LEASE_KINDS = [
+  'isolate',
+  'hidden leader',
+  'forsaken leader',
+  'unheard handover',
+  'pause leader',
+  'clock drift',
+] as const
+const LEASE_KINDS_RATIO = 0.3
 
 /** A removal that was asked for may take so long. */
 const REMOVAL_MS = 6_000
@@ -113,6 +128,9 @@ export class Faults {
       'kill leader': () => this.#onLeader((server) => server.kill(this.#downMs())),
       partition: () => this.#partition(),
       isolate: () => this.#isolate(),
+      'hidden leader': () => this.#hideLeader(),
+      'forsaken leader': () => this.#forsakeLeader(),
+      'unheard handover': () => this.#handOverUnheard(),
       'one-way cut': () => this.#oneWayCut(),
       loss: () => this.#weather({ lossRatio: world.between(0.02, 0.4) }, { lossRatio: 0 }),
       delay: () =>
@@ -146,7 +164,8 @@ export class Faults {
       'clock drift': () =>
         this.#onAny(({ host }) => {
           const driftMax = hasLeases ? LEASE_DRIFT_MAX : DRIFT_MAX
-          host.setClockRate(world.between(1 - driftMax, 1 + driftMax))
+          const drift = world.chance(0.5) ? world.between(-1, 1) : world.pick([-1, 1])
+          host.setClockRate(1 + drift * driftMax)
         }),
       'wall clock jump': () =>
         this.#onAny(({ host }) => {
@@ -201,7 +220,8 @@ export class Faults {
     const kinds = Object.keys(this.#kinds) as FaultKind[]
     // Now and then two at once.
     for (let left = this.#world.chance(0.2) ? 2 : 1; left > 0; left--) {
-      const kind = this.#world.pick(kinds)
+      const isOfLeases = this.#hasLeases && this.#world.chance(LEASE_KINDS_RATIO)
+      const kind = this.#world.pick(isOfLeases ? LEASE_KINDS : kinds)
       this.#world.trace('!', () => kind)
       if (this.#kinds[kind]()) this.#count(kind)
     }
@@ -282,10 +302,13 @@ export class Faults {
       : this.#world.between(1_500, 8_000)
   }
 
-  #later(end: () => void): void {
-    const lastsMs = this.#world.chance(0.75)
+  #lastingMs(): number {
+    return this.#world.chance(0.75)
       ? this.#world.between(100, 2_000)
       : this.#world.between(2_000, 8_000)
+  }
+
+  #later(end: () => void, lastsMs = this.#lastingMs()): void {
     this.#world.after(lastsMs, () => {
       if (!this.#isStopped) end()
     })
@@ -302,12 +325,12 @@ export class Faults {
     })
   }
 
-  #cut(pairs: readonly (readonly [from: string, to: string])[]): void {
+  #cut(pairs: readonly (readonly [from: string, to: string])[], lastsMs?: number): void {
     const cuts = pairs.map(([from, to]) => `${from}>${to}`)
     for (const cut of cuts) this.#network.cuts.add(cut)
     this.#later(() => {
       for (const cut of cuts) this.#network.cuts.delete(cut)
-    })
+    }, lastsMs)
   }
 
   #partition(): boolean {
@@ -331,15 +354,64 @@ export class Faults {
     return this.#onLeader((server) => {
       const { host } = server
       if (this.#world.chance(0.3)) this.#slowDisk(server) // trouble comes in company
-      const others = this.#servers
-        .map((server) => server.host.name)
-        .filter((name) => name !== host.name)
-      this.#cut(
-        others.flatMap((name): [string, string][] => [
-          [host.name, name],
-          [name, host.name],
-        ]),
-      )
+      this.#cut(bothWays(host, this.#othersThan(server)))
+      // As a switch does that answers for whoever is gone.
+      if (this.#world.chance(0.7)) return
+      const streams = [...this.#network.streams].filter((stream) => stream.host === host)
+      for (const stream of streams) this.#network.breakStream(stream)
+    })
+  }
+
+  /** One server hears its leader no more, and stands. Now and then those restart whom it asks. */
+  #hideLeader(): boolean {
+    const world = this.#world
+    return this.#onLeader((leader) => {
+      const [blind, ...others] = world.shuffle(this.#othersThan(leader))
+      if (!blind) return
+      this.#cut(bothWays(leader.host, [blind]), world.between(1_500, 4_000))
+      if (world.chance(0.5)) return
+      for (const other of others) this.#restartSoon(other, world.between(1_200, 3_000))
+    })
+  }
+
+  /** Load balancers hear the leader no more, and ask others to stand; then it is cut off, and those restart. */
+  #forsakeLeader(): boolean {
+    const world = this.#world
+    return this.#onLeader((leader) => {
+      const others = this.#othersThan(leader)
+      this.#cut(bothWays(leader.host, this.#balancers), 4_000)
+      const { epoch } = leader.host
+      world.after(world.between(1_000, 2_500), () => {
+        if (this.#isStopped || leader.host.epoch !== epoch) return
+        this.#cut(bothWays(leader.host, others), 1_500)
+        for (const other of others) this.#restartSoon(other, world.between(0, 300))
+      })
+    })
+  }
+
+  /** A leader hands over, and soon hears nothing more of what comes of it. */
+  #handOverUnheard(): boolean {
+    const world = this.#world
+    return this.#onLeader((leader) => {
+      const { host } = leader
+      leader.stopCleanly(this.#downMs())
+      world.after(world.between(0, 15), () => {
+        if (this.#isStopped) return
+        const pairs = this.#othersThan(leader).map((other) => [other.host.name, host.name] as const)
+        this.#cut(pairs, 1_500)
+      })
+    })
+  }
+
+  #othersThan(server: ServerProcess): ServerProcess[] {
+    return this.#servers.filter((other) => other !== server)
+  }
+
+  #restartSoon(server: ServerProcess, afterMs: number): void {
+    const { epoch } = server.host
+    this.#world.after(afterMs, () => {
+      if (this.#isStopped || server.host.epoch !== epoch || !server.host.isUp) return
+      server.kill(this.#world.between(10, 200))
     })
   }
 
@@ -473,4 +545,11 @@ export class Faults {
       balancer.forgetDisk()
     })
   }
+}
+
+function bothWays(host: Host, others: readonly Process[]): [from: string, to: string][] {
+  return others.flatMap((other): [string, string][] => [
+    [host.name, other.host.name],
+    [other.host.name, host.name],
+  ])
 }
