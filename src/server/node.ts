@@ -91,6 +91,8 @@ const CONDITION_KEPT_MS = 3_000
 const DISK_CHECK_MS = 100
 /** A request to remove a server is forgotten unless it is made again. */
 const LEAVING_MS = 2_500
+/** So long a leader's entries wait at the most for what clients that were answered send next. */
+const GATHER_MS = 1
 const LOWER_G = 103
 const NOTHING = Buffer.alloc(0)
 /** What came with it are all commands but set, add, cas and delete. */
@@ -236,6 +238,10 @@ export class Node {
   #waiting: Write[] = []
   #waitingBytes = 0
   #retryAtMs = 0
+  /** Writes proposed or answered since the last turn of the loop. */
+  #activity = 0
+  /** Since when entries wait for more of them. */
+  #waitingSinceMs = 0
   readonly #forwards = new Map<ServerId, Write[]>()
   /** Those that are with the leader, or will be with the next frame. */
   readonly #forwarded = new Map<number, Write>()
@@ -769,7 +775,8 @@ export class Node {
       this.#runDue()
       this.#dispatchWaiting()
       this.#askReads()
-      for (let ready = this.raft.takeReady(); ready; ready = this.raft.takeReady()) {
+      const mayWait = this.#expectsMore()
+      for (let ready = this.raft.takeReady(mayWait); ready; ready = this.raft.takeReady(mayWait)) {
         if (ready.install) await this.#install(ready.install)
         if (this.#isStopped) return
         // The log hears of entries at once, so that it never reports as durable what they replace;
@@ -789,6 +796,7 @@ export class Node {
       this.#sendForwards()
       this.#announceChange()
       this.#options.onSettled?.()
+      if (this.raft.isWaiting) this.#wake()
     } catch (error) {
       this.#fail(asError(error))
     }
@@ -798,6 +806,19 @@ export class Node {
       this.#wake()
     }
     this.#arm()
+  }
+
+  /**
+   * Whether clients are likely to send more at once, as they do while they are being answered:
+   * then one batch goes out in place of two. Until a turn of the loop brings nothing, or for
+   * `GATHER_MS`.
+   */
+  #expectsMore(): boolean {
+    const isBusy = this.#activity > 0
+    this.#activity = 0
+    const nowMs = this.#nowMs
+    if (!this.raft.isWaiting) this.#waitingSinceMs = nowMs
+    return isBusy && nowMs - this.#waitingSinceMs < GATHER_MS
   }
 
   #apply(entries: readonly LogEntry[]): void {
@@ -922,6 +943,7 @@ export class Node {
       if ('kind' in id) return this.#finish(write, id)
       if ('refused' in id) return this.#wait(write, refusalText(id.refused))
       write.term = id.term
+      this.#activity++
       this.#track(id.index, write)
     } else if (leaderId === null) {
       this.#wait(write, 'no leader is known')
@@ -1007,6 +1029,7 @@ export class Node {
   #finish(write: Write, outcome: WriteOutcome): void {
     if (write.isDone) return
     write.isDone = true
+    this.#activity++
     this.#leaveLane(write)
     write.done(outcome)
   }

@@ -56,7 +56,11 @@ export class Progress {
    * @param gatherBytes This much does not wait.
    */
   mustGather(appendedBytes: number, gatherBytes: number): boolean {
-    return this.#inflight.length > 0 && appendedBytes - this.sentBytes < gatherBytes
+    return this.#inflight.length > 0 && this.isLittle(appendedBytes, gatherBytes)
+  }
+
+  isLittle(appendedBytes: number, gatherBytes: number): boolean {
+    return appendedBytes - this.sentBytes < gatherBytes
   }
 
   get inflightCount(): number {

@@ -152,6 +152,8 @@ export class Raft<E extends Entry> {
   readonly #lease: Lease
   #unappliedBytes = 0
   #appendedBytes = 0
+  #mayWait = false
+  #isWaiting = false
   /** Leader: who shall take over, and until when that must have happened. */
   #handover: { readonly to: ServerId; readonly untilMs: number; isAsked: boolean } | null = null
   /** Leader: log time is `baseMs` at `sinceMs` of the monotonic clock. */
@@ -218,6 +220,11 @@ export class Raft<E extends Entry> {
   /** Bytes of entries that are proposed and not handed out to be applied yet. */
   get unappliedBytes(): number {
     return this.#unappliedBytes
+  }
+
+  /** Whether entries were not sent only because more was said to come. */
+  get isWaiting(): boolean {
+    return this.#isWaiting
   }
 
   get isHandingOver(): boolean {
@@ -488,8 +495,13 @@ export class Raft<E extends Entry> {
 
   // ---------------------------------------------------------------- output
 
-  /** Drains one batch of work; null when there is none. */
-  takeReady(): Ready<E> | null {
+  /**
+   * Drains one batch of work; null when there is none.
+   * @param mayWait More is about to be proposed: what was just now gathers with it (`isWaiting`).
+   */
+  takeReady(mayWait = false): Ready<E> | null {
+    this.#mayWait = mayWait
+    this.#isWaiting = false
     if (this.#role === 'leader') {
       if (this.#hasCommittedOwn) {
         if (this.holdsLease(this.#nowMs, this.#wallMs)) {
@@ -556,7 +568,10 @@ export class Raft<E extends Entry> {
   }
 
   #mustGather(progress: Progress): boolean {
-    return progress.mustGather(this.#appendedBytes, this.#gatherBytes)
+    if (progress.mustGather(this.#appendedBytes, this.#gatherBytes)) return true
+    if (!this.#mayWait || !progress.isLittle(this.#appendedBytes, this.#gatherBytes)) return false
+    this.#isWaiting = true
+    return true
   }
 
   /** Committed, durable here, and not handed out yet. */
