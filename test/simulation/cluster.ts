@@ -28,6 +28,7 @@ const TIMING: RaftTiming = {
   quorumTimeoutMs: 2_000,
   campaignTimeoutMs: 300,
   closedLeaderDelayMs: 80,
+  roundPatienceMs: 20,
   commitDelayMs: 4,
 }
 

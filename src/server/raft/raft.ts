@@ -29,6 +29,7 @@ import {
   isQuorum,
   isSingleChange,
   memberOf,
+  quorumSize,
   quorumValue,
   voterIds,
 } from './config.ts'
@@ -68,6 +69,8 @@ export interface RaftTiming {
   readonly campaignTimeoutMs: number
   /** After the leader's connection closed, up to this until the election. */
   readonly closedLeaderDelayMs: number
+  /** Voters that were asked whether this server still leads have so long, before all are asked. */
+  readonly roundPatienceMs: number
   /** So long the news that entries are committed waits for others to ride on. */
   readonly commitDelayMs: number
 }
@@ -78,6 +81,7 @@ export const DEFAULT_TIMING: RaftTiming = {
   quorumTimeoutMs: 1_000,
   campaignTimeoutMs: 150,
   closedLeaderDelayMs: 50,
+  roundPatienceMs: 5,
   commitDelayMs: 2,
 }
 
@@ -146,6 +150,8 @@ export class Raft<E extends Entry> {
   /** Leader: every other member. */
   #progress = new Map<ServerId, Progress>()
   #heartbeatDueMs = 0
+  /** When all were sent a heartbeat. */
+  #broadcastMs = 0
   #reads = new ReadRounds()
   /** Leader: its first entry in this term. */
   #firstIndex = 0
@@ -507,7 +513,7 @@ export class Raft<E extends Entry> {
         if (this.holdsLease(this.#nowMs, this.#wallMs)) {
           this.#answerReads(this.#reads.takeWaiting(), this.log.commitIndex)
         }
-        if (this.#reads.maybeStart(this.log.commitIndex)) this.#broadcastHeartbeat()
+        if (this.#reads.maybeStart(this.log.commitIndex)) this.#sendRound()
         this.#confirmReads()
       }
       for (const [id, progress] of this.#progress) this.#replicate(id, progress)
@@ -933,16 +939,36 @@ export class Raft<E extends Entry> {
   }
 
   /** Where leases count, each is a round of its own. */
+  /**
+   * Asks as few voters as are a quorum with this server: those that answered last. All are asked
+   * where they take too long.
+   */
+  #sendRound(): void {
+    if (this.config.reads === 'lease') return this.#broadcastHeartbeat()
+    const voters = voterIds(this.config)
+    const peers = [...this.#progress]
+      .filter(([id]) => voters.includes(id))
+      .sort(([, a], [, b]) => b.round - a.round || b.contactMs - a.contactMs)
+    for (const [to, progress] of peers.slice(0, quorumSize(voters.length) - 1)) {
+      this.#sendHeartbeat(to, progress)
+    }
+    const patientUntilMs = this.#nowMs + this.#timing.roundPatienceMs
+    this.#heartbeatDueMs = Math.min(this.#heartbeatDueMs, patientUntilMs)
+  }
+
   #broadcastHeartbeat(): void {
+    this.#broadcastMs = this.#nowMs
     this.#heartbeatDueMs = this.#nowMs + this.#timing.heartbeatMs
     if (this.config.reads === 'lease') {
       this.#lease.sent(this.#reads.begin(), this.#nowMs, this.#wallMs)
       this.#renewLease() // where this server is a quorum by itself
     }
-    for (const [to, progress] of this.#progress) {
-      const commitIndex = Math.min(this.log.commitIndex, progress.matchIndex)
-      this.#send({ type: 'heartbeat', to, commitIndex, round: this.#reads.round })
-    }
+    for (const [to, progress] of this.#progress) this.#sendHeartbeat(to, progress)
+  }
+
+  #sendHeartbeat(to: ServerId, progress: Progress): void {
+    const commitIndex = Math.min(this.log.commitIndex, progress.matchIndex)
+    this.#send({ type: 'heartbeat', to, commitIndex, round: this.#reads.round })
   }
 
   /** CheckQuorum: a leader that a quorum does not hear leads nobody (thesis 6.2). */
@@ -960,7 +986,8 @@ export class Raft<E extends Entry> {
     const done = this.#reads.confirm(round)
     if (!done) return
     this.#answerReads(done.reads, done.index)
-    if (this.#reads.maybeStart(this.log.commitIndex)) this.#broadcastHeartbeat()
+    this.#heartbeatDueMs = this.#broadcastMs + this.#timing.heartbeatMs
+    if (this.#reads.maybeStart(this.log.commitIndex)) this.#sendRound()
   }
 
   /**
