@@ -127,6 +127,8 @@ export interface NodeOptions {
   readonly onLeave: () => void
   /** Role, leader or members changed. */
   readonly onChange: () => void
+  /** What was sent may leave: more would only come after other work. */
+  readonly flush?: () => void
   /** What could be done by now is done, and answered. */
   readonly onSettled?: () => void
   /** The disk failed: nothing may be acknowledged any more. */
@@ -775,6 +777,7 @@ export class Node {
       this.#runDue()
       this.#dispatchWaiting()
       this.#askReads()
+      this.#sendForwards()
       const mayWait = this.#expectsMore()
       for (let ready = this.raft.takeReady(mayWait); ready; ready = this.raft.takeReady(mayWait)) {
         if (ready.install) await this.#install(ready.install)
@@ -787,6 +790,7 @@ export class Node {
         for (const message of ready.messages) {
           if (this.#options.send(message) === null) this.raft.peerLost(message.to)
         }
+        this.#options.flush?.()
         this.#apply(ready.committed)
         for (const { id, index } of ready.readStates) this.#readIndexKnown(id, index)
         for (const read of ready.reads) void this.#readLog(read)
@@ -794,6 +798,8 @@ export class Node {
         this.#serveReads()
       }
       this.#sendForwards()
+      this.#sendResults()
+      this.#options.flush?.()
       this.#announceChange()
       this.#options.onSettled?.()
       if (this.raft.isWaiting) this.#wake()
@@ -1040,6 +1046,7 @@ export class Node {
   }
 
   #sendForwards(): void {
+    if (this.#forwards.size === 0) return
     const from = this.#options.self.id
     const { term } = this.raft
     for (const [to, writes] of this.#forwards) {
@@ -1059,6 +1066,11 @@ export class Node {
       }
     }
     this.#forwards.clear()
+  }
+
+  #sendResults(): void {
+    if (this.#results.size === 0) return
+    const from = this.#options.self.id
     for (const [to, all] of this.#results) {
       for (const results of inFrames(all, () => 0)) {
         this.#options.send({ type: 'forwardResp', from, to, results })

@@ -436,6 +436,7 @@ export class Server implements Store {
         ...(protocol ? { protocol } : {}),
         protocolOf: (id) => this.#peers.protocolOf(id),
         send: (message) => this.#peers.send(message),
+        flush: () => this.#peers.flush(),
         onLeave,
         onSettled: () => this.#flushes.run(),
         onChange: () => this.#onNodeChange(),
