@@ -92,7 +92,7 @@ const DISK_CHECK_MS = 100
 /** A request to remove a server is forgotten unless it is made again. */
 const LEAVING_MS = 2_500
 /** So long a leader's entries wait at the most for what clients that were answered send next. */
-const GATHER_MS = 1
+const GATHER_MS = 2
 const LOWER_G = 103
 const NOTHING = Buffer.alloc(0)
 /** What came with it are all commands but set, add, cas and delete. */
@@ -240,9 +240,9 @@ export class Node {
   #waiting: Write[] = []
   #waitingBytes = 0
   #retryAtMs = 0
-  /** Writes proposed or answered since the last turn of the loop. */
+  /** Requests that came or were answered since the last turn of the loop. */
   #activity = 0
-  /** Since when entries wait for more of them. */
+  /** Since when some wait for more of them. */
   #waitingSinceMs = 0
   readonly #forwards = new Map<ServerId, Write[]>()
   /** Those that are with the leader, or will be with the next frame. */
@@ -458,6 +458,7 @@ export class Node {
   }
 
   barrier(done: (failure: string | null) => void): void {
+    this.#activity++
     this.#newReads.push({ deadlineMs: this.#nowMs + this.#options.requestTimeoutMs, done })
     this.#wake()
   }
@@ -776,9 +777,9 @@ export class Node {
       this.#tick()
       this.#runDue()
       this.#dispatchWaiting()
-      this.#askReads()
-      this.#sendForwards()
       const mayWait = this.#expectsMore()
+      if (!mayWait) this.#askReads()
+      this.#sendForwards()
       for (let ready = this.raft.takeReady(mayWait); ready; ready = this.raft.takeReady(mayWait)) {
         if (ready.install) await this.#install(ready.install)
         if (this.#isStopped) return
@@ -802,7 +803,7 @@ export class Node {
       this.#options.flush?.()
       this.#announceChange()
       this.#options.onSettled?.()
-      if (this.raft.isWaiting) this.#wake()
+      if (mayWait && this.#isAnyWaiting) this.#wake()
     } catch (error) {
       this.#fail(asError(error))
     }
@@ -823,8 +824,13 @@ export class Node {
     const isBusy = this.#activity > 0
     this.#activity = 0
     const nowMs = this.#nowMs
-    if (!this.raft.isWaiting) this.#waitingSinceMs = nowMs
+    if (!this.#isAnyWaiting) this.#waitingSinceMs = nowMs
     return isBusy && nowMs - this.#waitingSinceMs < GATHER_MS
+  }
+
+  /** Whether entries or reads would leave at once if no more were expected. */
+  get #isAnyWaiting(): boolean {
+    return this.raft.isWaiting || (this.#newReads.length > 0 && this.#askedReads.size === 0)
   }
 
   #apply(entries: readonly LogEntry[]): void {
@@ -1175,7 +1181,10 @@ export class Node {
     const served = this.#unappliedReads.filter(({ index }) => index <= appliedIndex)
     if (served.length === 0) return
     this.#unappliedReads = this.#unappliedReads.filter(({ index }) => index > appliedIndex)
-    for (const { reads } of served) for (const read of reads) read.done(null)
+    for (const { reads } of served) {
+      this.#activity += reads.length
+      for (const read of reads) read.done(null)
+    }
   }
 
   /** Fails reads whose time is over, and asks again where an answer seems lost. */
