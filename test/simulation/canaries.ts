@@ -319,7 +319,10 @@ export const CANARIES: readonly Canary[] = [
   {
     name: 'lease-before-noop',
     what: 'a new leader has a lease before an entry of its own term is committed',
-    edits: [['server/raft/raft.js', 'if (!isOwnCommitted || configIndex', 'if (configIndex']],
+    edits: [
+      ['server/raft/raft.js', 'if (!isOwnCommitted || configIndex', 'if (configIndex'],
+      ['server/raft/raft.js', 'Math.max(this.#firstIndex, configIndex)', 'configIndex'],
+    ],
   },
   {
     name: 'lease-on-unknowing',

@@ -31,6 +31,7 @@ export type FaultKind =
   | 'hidden leader'
   | 'forsaken leader'
   | 'unheard handover'
+  | 'late answers'
   | 'one-way cut'
   | 'loss'
   | 'delay'
@@ -73,6 +74,7 @@ const LEASE_KINDS = [
   'hidden leader',
   'forsaken leader',
   'unheard handover',
+  'late answers',
   'pause leader',
   'clock drift',
 ] as const
@@ -131,6 +133,7 @@ export class Faults {
       'hidden leader': () => this.#hideLeader(),
       'forsaken leader': () => this.#forsakeLeader(),
       'unheard handover': () => this.#handOverUnheard(),
+      'late answers': () => this.#delayAnswers(),
       'one-way cut': () => this.#oneWayCut(),
       loss: () => this.#weather({ lossRatio: world.between(0.02, 0.4) }, { lossRatio: 0 }),
       delay: () =>
@@ -192,6 +195,7 @@ export class Faults {
   stop(): void {
     this.#isStopped = true
     this.#network.cuts.clear()
+    this.#network.slowTo.clear()
     Object.assign(this.#network.weather, {
       lossRatio: 0,
       doubleRatio: 0,
@@ -399,6 +403,21 @@ export class Faults {
         if (this.#isStopped) return
         const pairs = this.#othersThan(leader).map((other) => [other.host.name, host.name] as const)
         this.#cut(pairs, 1_500)
+      })
+    })
+  }
+
+  /** What is sent to the leader comes late, and then what it sends comes no more. */
+  #delayAnswers(): boolean {
+    const world = this.#world
+    return this.#onLeader((leader) => {
+      const { name } = leader.host
+      this.#network.slowTo.set(name, world.between(100, 1_000))
+      this.#later(() => this.#network.slowTo.delete(name), 4_000)
+      world.after(world.between(500, 2_000), () => {
+        if (this.#isStopped) return
+        const pairs = this.#othersThan(leader).map((other) => [name, other.host.name] as const)
+        this.#cut(pairs, world.between(1_000, 3_000))
       })
     })
   }
