@@ -68,16 +68,15 @@ const LEASE_DRIFT_MAX = 0.049
 /** Longer than any machine is suspended, or a clock that is set back could hide that. */
 const JUMP_MS = [10_000, 3_600_000] as const
 
-/** What would show that a lease lasts for too long; where there are leases, so many of the faults are one of these. */
-const LEASE_KINDS = [
-  'isolate',
+/** Several things at once, to show that a lease lasts for too long; elsewhere they only keep all from working. */
+const IN_COMPANY: readonly FaultKind[] = [
   'hidden leader',
   'forsaken leader',
   'unheard handover',
   'late answers',
-  'pause leader',
-  'clock drift',
-] as const
+]
+/** Where there are leases, so many of the faults are one of these. */
+const LEASE_KINDS = ['isolate', ...IN_COMPANY, 'pause leader', 'clock drift'] as const
 const LEASE_KINDS_RATIO = 0.3
 
 /** A removal that was asked for may take so long. */
@@ -221,7 +220,8 @@ export class Faults {
 
   #next(): void {
     if (this.#isStopped) return
-    const kinds = Object.keys(this.#kinds) as FaultKind[]
+    const all = Object.keys(this.#kinds) as FaultKind[]
+    const kinds = all.filter((kind) => this.#hasLeases || !IN_COMPANY.includes(kind))
     // Now and then two at once.
     for (let left = this.#world.chance(0.2) ? 2 : 1; left > 0; left--) {
       const isOfLeases = this.#hasLeases && this.#world.chance(LEASE_KINDS_RATIO)
