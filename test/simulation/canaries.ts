@@ -328,31 +328,11 @@ export const CANARIES: readonly Canary[] = [
     ],
   },
   {
-    name: 'lease-through-change',
-    what: 'a lease goes on from one configuration to the next',
-    edits: [
-      ['server/raft/raft.js', 'this.#lease.end(); // answers', '// answers'],
-      [
-        'server/raft/raft.js',
-        '!isOwnCommitted || configIndex > log.commitIndex',
-        '!isOwnCommitted',
-      ],
-    ],
-  },
-  {
     name: 'lease-before-noop',
     what: 'a new leader has a lease before an entry of its own term is committed',
-    edits: [['server/raft/raft.js', 'if (!isOwnCommitted || configIndex', 'if (configIndex']],
-  },
-  {
-    name: 'lease-on-unknowing',
-    what: 'an answer counts for a lease from voters who do not know what they promise',
     edits: [
-      [
-        'server/raft/raft.js',
-        'return progress && progress.matchIndex >= neededIndex ? progress.round : 0;',
-        'return progress?.round ?? 0;',
-      ],
+      ['server/raft/raft.js', 'if (!isOwnCommitted || configIndex', 'if (configIndex'],
+      ['server/raft/raft.js', 'Math.max(this.#firstIndex, configIndex)', 'configIndex'],
     ],
   },
   {
@@ -372,26 +352,10 @@ export const CANARIES: readonly Canary[] = [
     ],
   },
   {
-    name: 'promise-lost-in-term',
-    what: 'a voter whom another message brought to the term does not withhold its vote',
-    edits: [['server/raft/raft.js', 'free && !isPromised &&', 'free &&']],
-  },
-  {
     name: 'promise-lost-on-standing',
     what: 'a voter that withholds its vote from others stands itself',
     edits: [
       ['server/raft/raft.js', 'if (this.#keepsPromises && this.#isWithholding) {', 'if (false) {'],
-    ],
-  },
-  {
-    name: 'promise-lost-to-damage',
-    what: 'a voter whose log is damaged takes the mode that what is left says',
-    edits: [
-      [
-        'server/raft/raft.js',
-        ' || this.log.isOwing;\n    }\n    #handlePreVote',
-        ';\n    }\n    #handlePreVote',
-      ],
     ],
   },
 ]

@@ -31,6 +31,7 @@ export type FaultKind =
   | 'hidden leader'
   | 'forsaken leader'
   | 'unheard handover'
+  | 'late answers'
   | 'one-way cut'
   | 'loss'
   | 'delay'
@@ -67,15 +68,15 @@ const LEASE_DRIFT_MAX = 0.049
 /** Longer than any machine is suspended, or a clock that is set back could hide that. */
 const JUMP_MS = [10_000, 3_600_000] as const
 
-/** What would show that a lease lasts for too long; where there are leases, so many of the faults are one of these. */
-const LEASE_KINDS = [
-  'isolate',
+/** Several things at once, to show that a lease lasts for too long; elsewhere they only keep all from working. */
+const IN_COMPANY: readonly FaultKind[] = [
   'hidden leader',
   'forsaken leader',
   'unheard handover',
-  'pause leader',
-  'clock drift',
-] as const
+  'late answers',
+]
+/** Where there are leases, so many of the faults are one of these. */
+const LEASE_KINDS = ['isolate', ...IN_COMPANY, 'pause leader', 'clock drift'] as const
 const LEASE_KINDS_RATIO = 0.3
 
 /** A removal that was asked for may take so long. */
@@ -131,6 +132,7 @@ export class Faults {
       'hidden leader': () => this.#hideLeader(),
       'forsaken leader': () => this.#forsakeLeader(),
       'unheard handover': () => this.#handOverUnheard(),
+      'late answers': () => this.#delayAnswers(),
       'one-way cut': () => this.#oneWayCut(),
       loss: () => this.#weather({ lossRatio: world.between(0.02, 0.4) }, { lossRatio: 0 }),
       delay: () =>
@@ -192,6 +194,7 @@ export class Faults {
   stop(): void {
     this.#isStopped = true
     this.#network.cuts.clear()
+    this.#network.slowTo.clear()
     Object.assign(this.#network.weather, {
       lossRatio: 0,
       doubleRatio: 0,
@@ -217,7 +220,8 @@ export class Faults {
 
   #next(): void {
     if (this.#isStopped) return
-    const kinds = Object.keys(this.#kinds) as FaultKind[]
+    const all = Object.keys(this.#kinds) as FaultKind[]
+    const kinds = all.filter((kind) => this.#hasLeases || !IN_COMPANY.includes(kind))
     // Now and then two at once.
     for (let left = this.#world.chance(0.2) ? 2 : 1; left > 0; left--) {
       const isOfLeases = this.#hasLeases && this.#world.chance(LEASE_KINDS_RATIO)
@@ -399,6 +403,21 @@ export class Faults {
         if (this.#isStopped) return
         const pairs = this.#othersThan(leader).map((other) => [other.host.name, host.name] as const)
         this.#cut(pairs, 1_500)
+      })
+    })
+  }
+
+  /** What is sent to the leader comes late, and then what it sends comes no more. */
+  #delayAnswers(): boolean {
+    const world = this.#world
+    return this.#onLeader((leader) => {
+      const { name } = leader.host
+      this.#network.slowTo.set(name, world.between(100, 1_000))
+      this.#later(() => this.#network.slowTo.delete(name), 4_000)
+      world.after(world.between(500, 2_000), () => {
+        if (this.#isStopped) return
+        const pairs = this.#othersThan(leader).map((other) => [name, other.host.name] as const)
+        this.#cut(pairs, world.between(1_000, 3_000))
       })
     })
   }

@@ -62,6 +62,8 @@ export class SimNetwork {
   }
   /** `from>to` for each direction that is cut. */
   readonly cuts = new Set<string>()
+  /** Datagrams to these hosts take so much longer. */
+  readonly slowTo = new Map<string, number>()
   readonly streams = new Set<SimStream>()
   /** Sees every datagram that is sent, lost or not. @returns whether it is about a vote. */
   onDatagram: (from: Host, bytes: Uint8Array) => boolean = () => false
@@ -131,7 +133,8 @@ export class SimNetwork {
       if (weather.lossRatio > 0 && world.chance(weather.lossRatio)) continue
       const arrived = Buffer.from(bytes)
       const lateMs = isVote ? world.between(0, weather.voteDelayMs) : 0
-      world.after(this.delayMs() + lateMs, () => {
+      const slowMs = this.slowTo.get(to.host) ?? 0
+      world.after(this.delayMs() + lateMs + slowMs, () => {
         const binding = this.#sockets.get(keyOf(to))
         if (!binding || this.isCut(from.name, to.host)) return
         binding.host.run(binding.epoch, () => binding.onDatagram(arrived, local))
