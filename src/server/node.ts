@@ -274,6 +274,8 @@ export class Node {
   /** How much the log has grown since the last keystore file, and how large that is. */
   #grownBytes = 0
   #keystoreBytes = 0
+  /** Of the growth at which a file is due: drawn, or all servers would write theirs at once. */
+  #keystoreShare: number
   /** The newest keystore file of this process has everything up to here. */
   #keystoreIndex = 0
   #keystoreWrite: Promise<void> | null = null
@@ -326,6 +328,7 @@ export class Node {
     this.#machine = machine
     this.#grownBytes = grownBytes
     this.#keystoreBytes = keystoreBytes
+    this.#keystoreShare = drawShare(io)
     this.#keystoreIndex = keystoreIndex
     this.raft = new Raft<LogEntry>({
       id: self.id,
@@ -853,7 +856,8 @@ export class Node {
     this.#store.commitIndex = this.machine.appliedIndex
     this.#addValues()
     const { segmentBytes = SEGMENT_BYTES } = this.#options
-    if (this.#grownBytes > Math.max(segmentBytes, this.#keystoreBytes)) this.#beginKeystore()
+    const enoughBytes = Math.max(segmentBytes, this.#keystoreBytes) * this.#keystoreShare
+    if (this.#grownBytes > enoughBytes) this.#beginKeystore()
   }
 
   /** Writes the keystore file while everything goes on, and cuts the log to it. */
@@ -1496,6 +1500,7 @@ export class Node {
     }
     const view = this.machine.items.view()
     this.#grownBytes = 0
+    this.#keystoreShare = drawShare(io)
     try {
       this.#keystoreBytes = await writeKeystore(io.disk, this.#groupDirectory, header, view)
     } finally {
@@ -1550,6 +1555,10 @@ export class Node {
 /** No other command begins like it. */
 function isGet(command: Buffer): boolean {
   return command[0] === LOWER_G
+}
+
+function drawShare({ random }: Io): number {
+  return 1 - random.float() / 2
 }
 
 function withoutValue(outcome: WriteOutcome): WriteOutcome {
