@@ -10,22 +10,11 @@ import { randomBytes } from 'node:crypto'
 import dgram from 'node:dgram'
 import { lookup } from 'node:dns'
 import fs from 'node:fs'
-import {
-  type FileHandle,
-  mkdir,
-  open,
-  readdir,
-  readFile,
-  rename,
-  stat,
-  statfs,
-  unlink,
-} from 'node:fs/promises'
+import { mkdir, open, readdir, readFile, rename, statfs, unlink } from 'node:fs/promises'
 import net from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
 import { performance } from 'node:perf_hooks'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { tryLock } from 'fs-native-extensions'
 import type {
@@ -42,9 +31,6 @@ import type {
 /** How long the address of a host name is kept before it is looked up again. */
 const HOST_LOOKUP_TTL_MS = 5_000
 const HOST_CACHE_MAX = 1_000
-/** Of a file without a name, so much is freed at a time. */
-const FREE_BYTES = 4 * 1024 * 1024
-const FREE_PAUSE_MS = 20
 /** Of what a socket of a client has, at most this is read at once. */
 const READ_BYTES = 64 * 1024
 /** Node takes more for none at all. */
@@ -111,8 +97,8 @@ const nodeDisk: Disk = {
     return new NodeFile(await promisify(fs.open)(file, flags, 0o644))
   },
 
-  rename: (from, to) => lettingGo(to, () => rename(from, to)),
-  remove: (path) => lettingGo(path, () => unlink(path)),
+  rename,
+  remove: unlink,
 
   async syncDirectory(directory) {
     const handle = await open(directory, 'r')
@@ -141,37 +127,6 @@ const nodeDisk: Disk = {
     }
     return { release: () => handle.close() }
   },
-}
-
-/**
- * Does what takes the file at `path` its name. Large ones give back their blocks little by
- * little: some file systems tell the device of each that is free (`discard`) while every sync of
- * any file waits, some 10 ms for 64 MiB.
- */
-async function lettingGo(path: string, unname: () => Promise<void>): Promise<void> {
-  const { size } = await stat(path).catch(() => ({ size: 0 }))
-  if (size <= FREE_BYTES) return unname()
-  const handle = await open(path, 'r+')
-  try {
-    await unname()
-  } catch (error) {
-    await handle.close()
-    throw error
-  }
-  void freeSlowly(handle, size)
-}
-
-/** A process that ends meanwhile frees the rest at once. */
-async function freeSlowly(handle: FileHandle, size: number): Promise<void> {
-  try {
-    for (let left = size - FREE_BYTES; left > 0; left -= FREE_BYTES) {
-      await handle.truncate(left)
-      await sleep(FREE_PAUSE_MS, undefined, { ref: false })
-    }
-  } catch {
-    // closed, it is free all the same
-  }
-  await handle.close()
 }
 
 class NodeFile implements DiskFile {

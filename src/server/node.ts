@@ -283,6 +283,8 @@ export class Node {
   #keystoreCount = 0
   /** Places on the disk that had rotted. */
   #mendedCount = 0
+  /** Up to here entries were given to the log. */
+  #writtenIndex: number
   /** The log on this disk behind what it shall hold, and behind what a quorum of others holds. */
   readonly #ownLag: Lag
   readonly #leaderLag: Lag
@@ -340,6 +342,7 @@ export class Node {
       createEntry: new RecordWriter(clusterId).createEntry,
       ...(timing ? { timing } : {}),
     })
+    this.#writtenIndex = this.raft.log.lastIndex
     this.#ownLag = new Lag(this.#slowness)
     this.#leaderLag = new Lag(this.#slowness)
     disk.onChange = () => this.#roomChanged()
@@ -1283,6 +1286,7 @@ export class Node {
 
   #append(entries: readonly LogEntry[]): void {
     this.#disk.wrote(entries.reduce((sum, { bytes }) => sum + bytes, 0))
+    this.#writtenIndex = entries.at(-1)?.index ?? this.#writtenIndex
     this.#store.append(entries)
   }
 
@@ -1322,9 +1326,9 @@ export class Node {
 
   #watchDisks(nowMs: number): void {
     const { raft } = this
-    const { lastIndex, stableIndex } = raft.log
+    const { stableIndex } = raft.log
     const isLeader = raft.role === 'leader'
-    this.#ownLag.update(nowMs, lastIndex, stableIndex)
+    this.#ownLag.update(nowMs, this.#writtenIndex, stableIndex)
     if (isLeader) {
       this.#leaderLag.update(nowMs, this.#othersIndex, stableIndex)
       if (nowMs < this.#diskCheckAtMs) return
@@ -1538,6 +1542,7 @@ export class Node {
     this.#machine = received.snapshot.machine
     this.#keystoreBytes = received.snapshot.bytes
     this.#keystoreIndex = last.index
+    this.#writtenIndex = last.index
     this.#grownBytes = 0
     this.#store.commitIndex = last.index
     this.#addValues()
