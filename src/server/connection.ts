@@ -9,7 +9,6 @@
  * A client that has ended its half still gets every reply.
  */
 import type { Clock, Stream, Timers } from '../io/io.ts'
-import type { CasUnique } from '../protocol/cas-unique.ts'
 import { canonicalGet, NO_OPTIONS, type Options } from '../protocol/commands.ts'
 import { RequestDecoder, TOO_LARGE } from '../protocol/memcached.ts'
 import {
@@ -45,6 +44,8 @@ export interface Store {
   canReadNow(): boolean
   /** @param nowS Notes that it was read. */
   get(key: string, nowS?: number): StoredItem | undefined
+  /** Like `get`, for a look now: the value is good only until the next change. */
+  look(key: string, nowS?: number): StoredItem | undefined
   /** What a get with these options would do to this item, or where there is none. */
   preview(item: Item | undefined, options: Options): GetResult
   /** The whole reply. */
@@ -78,6 +79,8 @@ const UNSENT_BYTES_MAX = 1024 * 1024
 const STALLED_MS = 60_000
 /** How long a client has to take its last replies and to close. */
 const LINGER_MS = 5_000
+/** Values up to this length are copied as text: that is cheaper than bytes, and written at once. */
+const TEXT_BYTES_MAX = 2 * 1024
 /** One get answers no more than this. */
 const GET_REPLY_BYTES_MAX = 64 * 1024 * 1024
 type Reply = string | readonly Piece[]
@@ -430,9 +433,10 @@ export class Connection {
     const nowS = this.#nowS
     const values = new Values(withCas)
     for (const key of keys) {
-      const item = this.#store.get(key, nowS)
+      const item = this.#store.look(key, nowS)
       stats.read(key, item !== undefined)
-      if (item) values.add(key, item.flags, item.casUnique, item.value)
+      if (item && item.value.length <= TEXT_BYTES_MAX) values.addText(key, item)
+      else if (item) values.add(key, item, this.#store.get(key)?.value ?? item.value)
       if (values.isTooMuch) break
     }
     return values.reply
@@ -454,7 +458,7 @@ export class Connection {
       return this.#afterChanges(slot, parts, () => {
         const values = new Values(withCas)
         for (const { key, reply } of parts) {
-          if (reply?.value) values.add(key, reply.flags, reply.casUnique, reply.value)
+          if (reply?.value) values.add(key, reply, reply.value)
         }
         return values.reply
       })
@@ -554,7 +558,7 @@ export class Connection {
     this.#isFlushDue = false
     this.#writeReplies()
     this.#makeReads()
-    this.#takeRequests()
+    if (this.#isPaused) this.#takeRequests() // else all that came is taken
     if (this.#isEnded && this.#slots.length === 0 && this.#held === null && this.#backup === null) {
       endStream(this.#stream, this.#timers)
       if (this.#stream.bufferedBytes === 0) this.#onDrained?.() // else when it closes
@@ -590,6 +594,8 @@ export class Connection {
   }
 }
 
+type ItemFacts = Pick<Item, 'flags' | 'casUnique'>
+
 /** The reply to a get, as it grows. */
 class Values {
   readonly #withCas: boolean
@@ -601,13 +607,24 @@ class Values {
     this.#withCas = withCas
   }
 
-  add(key: string, flags: number, casUnique: CasUnique, value: Buffer): void {
-    const cas = this.#withCas ? ` ${casUnique}` : ''
-    const line = `VALUE ${key} ${flags} ${value.length}${cas}\r\n`
-    this.#bytes += line.length + value.length
+  add(key: string, facts: ItemFacts, value: Buffer): void {
+    const line = this.#line(key, facts, value.length)
     if (this.isTooMuch) this.#pieces.length = 0
     else this.#pieces.push(this.#text + line, value)
     this.#text = '\r\n'
+  }
+
+  /** A short one, whose value may change after the call. */
+  addText(key: string, { flags, casUnique, value }: ItemFacts & { readonly value: Buffer }): void {
+    const line = this.#line(key, { flags, casUnique }, value.length)
+    this.#text += `${line}${value.toString('latin1')}\r\n`
+  }
+
+  #line(key: string, { flags, casUnique }: ItemFacts, valueBytes: number): string {
+    const cas = this.#withCas ? ` ${casUnique}` : ''
+    const line = `VALUE ${key} ${flags} ${valueBytes}${cas}\r\n`
+    this.#bytes += line.length + valueBytes
+    return line
   }
 
   get isTooMuch(): boolean {
@@ -616,8 +633,8 @@ class Values {
 
   get reply(): Reply {
     if (this.isTooMuch) return TOO_MUCH_REPLY
-    this.#pieces.push(`${this.#text}END\r\n`)
-    return this.#pieces
+    const end = `${this.#text}END\r\n`
+    return this.#pieces.length === 0 ? end : [...this.#pieces, end]
   }
 }
 

@@ -228,6 +228,10 @@ export class Server implements Store {
     return this.#node?.machine.get(key, nowS)
   }
 
+  look(key: string, nowS?: number) {
+    return this.#node?.machine.look(key, nowS)
+  }
+
   preview(item: Item | undefined, options: Options) {
     return this.#node?.machine.preview(item, options) ?? { reply: null, after: undefined }
   }

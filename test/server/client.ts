@@ -57,6 +57,10 @@ export class ReplicaStore implements Store {
     return this.machine.get(key, nowS)
   }
 
+  look(key: string, nowS?: number) {
+    return this.machine.look(key, nowS)
+  }
+
   preview(item: Item | undefined, options: Options) {
     return this.machine.preview(item, options)
   }
@@ -212,7 +216,7 @@ export class Client {
       handle: (handler) => {
         this.#handler = handler
       },
-      write: (chunk) => this.#write(Buffer.from(chunk as Buffer)),
+      write: (chunk) => this.#write(Buffer.from(chunk as string, 'latin1')),
       writeAll: (chunks) => this.#write(Buffer.concat(chunks)),
       get bufferedBytes() {
         return buffered()

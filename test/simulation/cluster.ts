@@ -22,7 +22,7 @@ export const DATA = 'data'
 export const REQUEST_TIMEOUT_MS = 2_000
 
 /** Slower than real ones, to see more of a minute in less time; what they are to each other stays. */
-const TIMING: RaftTiming = {
+const TIMING: Omit<RaftTiming, 'gatherBytes'> = {
   heartbeatMs: 400,
   electionTimeoutMs: 1_200,
   quorumTimeoutMs: 2_000,
@@ -131,6 +131,8 @@ export interface Settings {
   readonly oldRatio: number
   readonly oldProtocol: number
   readonly limits: Limits
+  /** See RaftTiming; with little, appends overlap. */
+  readonly gatherBytes: number
 }
 
 export class ServerProcess extends Process {
@@ -191,8 +193,8 @@ export class ServerProcess extends Process {
   async start(io: ReturnType<Host['boot']>, onFailure: (error: Error) => void): Promise<void> {
     const { name } = this.host
     const { epoch } = this.host
-    const { evictAfterMs, segmentBytes, snapshotPieceBytes, scrubIntervalMs, limits, oldProtocol } =
-      this.#settings
+    const { evictAfterMs, segmentBytes, snapshotPieceBytes, scrubIntervalMs } = this.#settings
+    const { limits, oldProtocol, gatherBytes } = this.#settings
     const server = await Server.start({
       io,
       log: this.logger(),
@@ -203,7 +205,7 @@ export class ServerProcess extends Process {
       advertiseSip: name,
       balancers: this.#balancerHosts.map((host) => ({ host, port: BALANCER_PORT })),
       requestTimeoutMs: REQUEST_TIMEOUT_MS,
-      timing: TIMING,
+      timing: { ...TIMING, gatherBytes },
       membership: { evictAfterMs, votersMax: 5 },
       ...(this.#isOld ? { protocol: oldProtocol } : {}),
       ...{ segmentBytes, snapshotPieceBytes, scrubIntervalMs },

@@ -110,6 +110,7 @@ class Simulation {
       oldRatio: world.chance(0.2) ? 0.5 : 0,
       oldProtocol: world.integer(OLDEST_PROTOCOL, PROTOCOL - 1),
       scrubIntervalMs: world.pick([1_000, 10_000, 1_000_000]),
+      gatherBytes: world.pick([0, 500, 256 * 1024]),
     }
     this.#servers = Array.from(
       { length: serverCount },

@@ -75,21 +75,21 @@ export class ItemStore {
 
   /** @param nowS The time, in Unix seconds, to be noted for those after this one; else nothing is. */
   get(key: string, nowS?: number): StoredItem | undefined {
+    const item = this.look(key, nowS)
+    if (!item || isLarge(item.value.length)) return item
+    const { flags, expiresAtMs, casUnique, marks, isFetched, accessedS } = item
+    const value = Buffer.from(item.value)
+    return { flags, expiresAtMs, casUnique, marks, value, isFetched, accessedS }
+  }
+
+  /** Like `get`, for a look now: the value is good only until the next change. */
+  look(key: string, nowS?: number): StoredItem | undefined {
     this.#key.is(key)
     const location = this.#index.get(this.#key)
     if (location === 0) return undefined
     const item = this.#arena.stored(location)
     if (nowS !== undefined) this.#arena.noteAccess(location, nowS)
-    const { flags, expiresAtMs, casUnique, marks, isFetched, accessedS } = item
-    const value = isLarge(item.value.length) ? item.value : Buffer.from(item.value)
-    return { flags, expiresAtMs, casUnique, marks, value, isFetched, accessedS }
-  }
-
-  /** For a look now: the value is good only until the next change. */
-  peek(key: string): StoredItem | undefined {
-    this.#key.is(key)
-    const location = this.#index.get(this.#key)
-    return location === 0 ? undefined : this.#arena.stored(location)
+    return item
   }
 
   /** Copies what it is given. */

@@ -108,6 +108,11 @@ export class StateMachine {
     return this.#ifLive(this.#items.get(key, nowS))
   }
 
+  /** Like `get`; the value is good only until the next entry is applied. */
+  look(key: string, nowS?: number): StoredItem | undefined {
+    return this.#ifLive(this.#items.look(key, nowS))
+  }
+
   /**
    * Live items, in no particular order, for as long as nothing is applied.
    * @param looksMax Of so many that are in memory: for some minutes all may be expired.
@@ -196,10 +201,10 @@ export class StateMachine {
     const item: Item = { flags, expiresAtMs, casUnique, marks: 0, value }
     switch (verb) {
       case 'add':
-        if (this.#peek(key)) return NOT_STORED
+        if (this.look(key)) return NOT_STORED
         break
       case 'replace':
-        if (!this.#peek(key)) return NOT_STORED
+        if (!this.look(key)) return NOT_STORED
         break
       case 'cas':
         return this.#applyCas(command, item)
@@ -212,7 +217,7 @@ export class StateMachine {
   }
 
   #applyCas({ key, casUnique: expected, options }: StoreCommand, item: Item): CommandReply {
-    const current = this.#peek(key)
+    const current = this.look(key)
     if (!current) return NOT_FOUND
     if (current.casUnique === expected) {
       this.#put(key, item)
@@ -228,7 +233,7 @@ export class StateMachine {
 
   /** append and prepend: the flags and exptime given are those of an item that is made. */
   #applyJoin({ verb, key, options, value }: StoreCommand, item: Item): CommandReply {
-    const current = this.#peek(key)
+    const current = this.look(key)
     if (!current) {
       if (!options.has('vivify')) return NOT_STORED
       const made = { ...item, expiresAtMs: this.#expiryIn(options, 'vivify', 0) }
@@ -246,7 +251,7 @@ export class StateMachine {
   }
 
   #applyDelete({ key, options }: DeleteCommand, index: number): CommandReply {
-    const current = this.#peek(key)
+    const current = this.look(key)
     if (!current) {
       this.#items.delete(key)
       return NOT_FOUND
@@ -272,7 +277,7 @@ export class StateMachine {
 
   #applyArithmetic(command: ArithmeticCommand, index: number): CommandReply {
     const { verb, key, delta, options } = command
-    const current = this.#peek(key)
+    const current = this.look(key)
     const casUnique = options.get('unique') ?? index
     if (!current) {
       if (!options.has('vivify')) return NOT_FOUND
@@ -311,7 +316,7 @@ export class StateMachine {
   }
 
   #applyTouch(key: string, exptime: number): CommandReply {
-    const current = this.#peek(key)
+    const current = this.look(key)
     if (!current) return NOT_FOUND
     const expiresAtMs = expiryOf(exptime, this.#timeMs)
     if (expiresAtMs !== current.expiresAtMs) this.#put(key, { ...current, expiresAtMs }, current)
@@ -339,10 +344,6 @@ export class StateMachine {
     const accessedS = before?.accessedS ?? this.#timeS
     const stored = { flags, expiresAtMs, casUnique, marks, value, isFetched, accessedS }
     this.#items.set(key, stored)
-  }
-
-  #peek(key: string): StoredItem | undefined {
-    return this.#ifLive(this.#items.peek(key))
   }
 
   #ifLive<T extends Item>(item: T | undefined): T | undefined {

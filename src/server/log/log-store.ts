@@ -79,7 +79,7 @@ export interface LogStoreOptions {
   readonly onCommitted?: (commitIndex: number) => void
 }
 
-export const SEGMENT_BYTES = 64 * 1024 * 1024
+export const SEGMENT_BYTES = 16 * 1024 * 1024
 
 export class LogStore {
   onStable: (id: EntryId) => void = () => {}

@@ -73,6 +73,8 @@ export interface RaftTiming {
   readonly roundPatienceMs: number
   /** So long the news that entries are committed waits for others to ride on. */
   readonly commitDelayMs: number
+  /** While an append is on its way to a peer, less than this gathers for the next. */
+  readonly gatherBytes: number
 }
 
 export const DEFAULT_TIMING: RaftTiming = {
@@ -83,6 +85,7 @@ export const DEFAULT_TIMING: RaftTiming = {
   closedLeaderDelayMs: 50,
   roundPatienceMs: 5,
   commitDelayMs: 2,
+  gatherBytes: 256 * 1024,
 }
 
 const APPEND_BYTES_MAX = 1024 * 1024
@@ -90,7 +93,6 @@ const PROBE_BYTES_MAX = 64 * 1024
 const APPLY_BYTES_MAX = 4 * 1024 * 1024
 /** Proposals are refused while more than this is proposed and not yet applied. */
 const UNAPPLIED_BYTES_MAX = 64 * 1024 * 1024
-const GATHER_BYTES = 256 * 1024
 /** Entries kept in memory for followers that lag. */
 const TAIL_BYTES_MAX = 64 * 1024 * 1024
 
@@ -105,8 +107,6 @@ export interface RaftOptions<E extends Entry> {
   /** Makes the driver's entry for a payload. */
   readonly createEntry: (id: EntryId, timeMs: number, payload: Payload) => E
   readonly timing?: RaftTiming
-  /** While an append is on its way to a peer, less than this gathers for the next. */
-  readonly gatherBytes?: number
 }
 
 export interface Refusal {
@@ -123,7 +123,6 @@ export class Raft<E extends Entry> {
   readonly id: ServerId
   readonly log: RaftLog<E>
   readonly #timing: RaftTiming
-  readonly #gatherBytes: number
   readonly #random: () => number
   readonly #createEntry: RaftOptions<E>['createEntry']
 
@@ -177,7 +176,6 @@ export class Raft<E extends Entry> {
     this.id = options.id
     this.log = new RaftLog(options.log)
     this.#timing = options.timing ?? DEFAULT_TIMING
-    this.#gatherBytes = options.gatherBytes ?? GATHER_BYTES
     this.#random = options.random
     this.#createEntry = options.createEntry
     // The log's last term was voted in. Where the hard state does not know of it, no vote is left
@@ -574,8 +572,9 @@ export class Raft<E extends Entry> {
   }
 
   #mustGather(progress: Progress): boolean {
-    if (progress.mustGather(this.#appendedBytes, this.#gatherBytes)) return true
-    if (!this.#mayWait || !progress.isLittle(this.#appendedBytes, this.#gatherBytes)) return false
+    const { gatherBytes } = this.#timing
+    if (progress.mustGather(this.#appendedBytes, gatherBytes)) return true
+    if (!this.#mayWait || !progress.isLittle(this.#appendedBytes, gatherBytes)) return false
     this.#isWaiting = true
     return true
   }

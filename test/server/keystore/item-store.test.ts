@@ -72,7 +72,7 @@ describe('items', () => {
     const fields = { ...most, marks: STALE | WON, isFetched: true, accessedS: 2 ** 32 - 1 }
     store.set('k\xff', item('value', fields))
     expect(store.get('k\xff')).toEqual(item('value', fields))
-    expect(store.peek('k\xff')).toEqual(item('value', fields))
+    expect(store.look('k\xff')).toEqual(item('value', fields))
     expect(store.get('k')).toBeUndefined()
     expect(store.get('k\xfe')).toBeUndefined()
     expect(store.delete('k')).toBe(false)
@@ -95,7 +95,7 @@ describe('items', () => {
     store.set('k', item('v', { casUnique }))
     store.set('large', item(LARGE, { casUnique }))
     expect(store.get('k')?.casUnique).toBe(casUnique)
-    expect(store.peek('large')?.casUnique).toBe(casUnique)
+    expect(store.look('large')?.casUnique).toBe(casUnique)
     expect([...store.view()].map(([, each]) => each.casUnique)).toEqual([casUnique, casUnique])
   })
 
@@ -129,11 +129,11 @@ describe('items', () => {
     const store = new ItemStore()
     const given = Buffer.alloc(100_000, 'x')
     store.set('large', item(given))
-    const kept = store.peek('large') as StoredItem
+    const kept = store.look('large') as StoredItem
     expect(kept.value).not.toBe(given)
     store.set('large', { ...kept, expiresAtMs: 5 })
-    expect(store.peek('large')).toMatchObject({ expiresAtMs: 5 })
-    expect(store.peek('large')?.value).toBe(kept.value)
+    expect(store.look('large')).toMatchObject({ expiresAtMs: 5 })
+    expect(store.look('large')?.value).toBe(kept.value)
     expect(store.heldBytes).toBeLessThan(itemBytes(5, given.length))
   })
 
@@ -176,10 +176,10 @@ describe('items', () => {
       }
       expect(store).toMatchObject({ heldBytes, bytes, count: 1_000, hasExpiring: true })
     }
-    expect(store.peek('k7')).toEqual(item(value, { ...fields, expiresAtMs: 5, accessedS: 4 }))
+    expect(store.look('k7')).toEqual(item(value, { ...fields, expiresAtMs: 5, accessedS: 4 }))
     for (let at = 0; at < 1_000; at++) store.set(`k${at}`, item(value))
     expect(store).toMatchObject({ heldBytes, bytes, count: 1_000, hasExpiring: false })
-    expect(store.peek('k7')).toEqual(item(value))
+    expect(store.look('k7')).toEqual(item(value))
   })
 
   test('what is set again with the value that was looked at has that value', () => {
@@ -187,8 +187,8 @@ describe('items', () => {
     for (const length of [10, 100, 1_000, 65_536]) {
       const value = Buffer.alloc(length, 'some value')
       store.set('k', item(value))
-      store.set('k', { ...(store.peek('k') as StoredItem), flags: 9 })
-      expect(store.peek('k')).toEqual(item(value, { flags: 9 }))
+      store.set('k', { ...(store.look('k') as StoredItem), flags: 9 })
+      expect(store.look('k')).toEqual(item(value, { flags: 9 }))
     }
   })
 
@@ -206,7 +206,7 @@ describe.each([
   ['large', LARGE],
 ])('the use of a %s item', (_, value) => {
   const used = (store: ItemStore) => {
-    const { isFetched, accessedS } = store.peek('k') as StoredItem
+    const { isFetched, accessedS } = store.look('k') as StoredItem
     return [isFetched, accessedS]
   }
 
@@ -215,7 +215,7 @@ describe.each([
     store.set('k', item(value, { marks: STALE | WON, accessedS: 100 }))
     expect(store.get('k', 107)).toMatchObject({ isFetched: false, accessedS: 100 })
     expect(store.get('k', 109)).toMatchObject({ isFetched: true, accessedS: 107 })
-    expect(store.peek('k')).toEqual(
+    expect(store.look('k')).toEqual(
       item(value, { marks: STALE | WON, isFetched: true, accessedS: 109 }),
     )
   })
@@ -224,7 +224,7 @@ describe.each([
     const store = new ItemStore()
     store.set('k', item(value, { accessedS: 100 }))
     store.get('k')
-    store.peek('k')
+    store.look('k')
     expect(used(store)).toEqual([false, 100])
   })
 

@@ -460,7 +460,7 @@ describe('flush_all', () => {
 
 describe('how an item was used', () => {
   const used = (key: string) => {
-    const { isFetched, accessedS } = machine.items.peek(key) ?? {}
+    const { isFetched, accessedS } = machine.items.look(key) ?? {}
     return { isFetched, accessedS }
   }
   const startS = Math.floor(START_MS / 1000)
@@ -909,7 +909,7 @@ describe('plain commands', () => {
         expect(reply).toEqual(generally.apply(appliedEntry(index, nowMs, other)))
         seen.add(reply.line)
         for (const each of ['a', 'b', 'c']) {
-          expect(shown(plainly.items.peek(each))).toEqual(shown(generally.items.peek(each)))
+          expect(shown(plainly.items.look(each))).toEqual(shown(generally.items.look(each)))
         }
         const { bytes, count, hasExpiring } = generally.items
         expect(plainly.items).toMatchObject({ bytes, count, hasExpiring })

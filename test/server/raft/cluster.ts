@@ -237,8 +237,11 @@ export class Cluster {
       wallMs,
       random: () => (Number(id) - 1) / 5,
       createEntry,
-      timing: { ...DEFAULT_TIMING, commitDelayMs: this.#commitDelayMs },
-      gatherBytes: this.#gatherBytes,
+      timing: {
+        ...DEFAULT_TIMING,
+        commitDelayMs: this.#commitDelayMs,
+        gatherBytes: this.#gatherBytes,
+      },
     })
   }
 
