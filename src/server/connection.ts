@@ -558,7 +558,7 @@ export class Connection {
     this.#isFlushDue = false
     this.#writeReplies()
     this.#makeReads()
-    if (this.#isPaused) this.#takeRequests() // else all that came is taken
+    if (this.#isPaused || !this.#hasRoom) this.#takeRequests() // else all that came is taken
     if (this.#isEnded && this.#slots.length === 0 && this.#held === null && this.#backup === null) {
       endStream(this.#stream, this.#timers)
       if (this.#stream.bufferedBytes === 0) this.#onDrained?.() // else when it closes
