@@ -18,6 +18,8 @@ import { StateMachine } from '../src/server/keystore/state-machine.ts'
 
 const BATCH = 1_000
 const VALUE = Buffer.alloc(100, 'v')
+/** So much shorter or longer that a record is not written over in its place. */
+const LENGTHS = [VALUE.subarray(0, 84), VALUE, Buffer.alloc(116, 'v')]
 const LARGE = Buffer.alloc(1_000_000, 'v')
 const LARGE_COUNT = 2_000
 const MIB = 1024 * 1024
@@ -118,12 +120,17 @@ function nextTurn(): Promise<void> {
 /** One buffer for all: the state machine copies what it keeps. */
 const command = Buffer.alloc(200)
 
-function setCommand(key: string, exptime: number): Buffer {
-  let length = command.write(`set ${key} 0 ${exptime} ${VALUE.length}\r\n`, 'latin1')
-  command.set(VALUE, length)
-  length += VALUE.length
+function setCommand(key: string, exptime: number, value = VALUE): Buffer {
+  let length = command.write(`set ${key} 0 ${exptime} ${value.length}\r\n`, 'latin1')
+  command.set(value, length)
+  length += value.length
   length += command.write('\r\n', length, 'latin1')
   return command.subarray(0, length)
+}
+
+function apply(machine: StateMachine, body: Buffer): void {
+  const index = machine.appliedIndex + 1
+  machine.apply({ index, timeMs, memory: body, bodyStart: 0, end: body.length })
 }
 
 /** Applies so many entries, 1,000 a turn. */
@@ -134,7 +141,7 @@ async function applyAll(
 ): Promise<number> {
   for (let at = 0; at < count; ) {
     for (const end = Math.min(count, at + BATCH); at < end; at++) {
-      machine.apply({ index: machine.appliedIndex + 1, timeMs, body: commandOf(at) })
+      apply(machine, commandOf(at))
     }
     await nextTurn()
   }
@@ -185,7 +192,10 @@ try {
   const overwriteCount = items
   const overwrite = (count: number, exptime = 0) =>
     applyAll(machine, count, () => setCommand(keyOf(dice(items)), exptime))
-  await measure('write again, random: the cleaner works', () => overwrite(overwriteCount))
+  await measure('write again, random, in place', () => overwrite(overwriteCount))
+  await measure('of another length: the cleaner works', () =>
+    applyAll(machine, overwriteCount, () => setCommand(keyOf(dice(items)), 0, LENGTHS[dice(3)])),
+  )
   const overwritten = memory()
   let view = machine.items.view()
   view.close()
@@ -214,7 +224,7 @@ try {
   await measure('sweep them, one entry a second of log time', async () => {
     while (machine.hasExpiring) {
       timeMs += 1000
-      machine.apply({ index: machine.appliedIndex + 1, timeMs, body: Buffer.from('time\r\n') })
+      apply(machine, Buffer.from('time\r\n'))
       await nextTurn()
     }
     return expiringCount - machine.items.count

@@ -30,7 +30,8 @@ export function describeStatus(status: ClusterStatus): string {
   ])
   const titles = ['id', 'clients', 'peers', 'role', 'term', 'commit', 'applied', 'last heard', '']
   const membership = status.membership === null ? '' : `\nmembership: ${status.membership}\n`
-  return `${headline}\n\n${describeTable([titles, ...rows])}${membership}`
+  const reads = status.reads ? `reads: ${status.reads}\n` : ''
+  return `${headline}\n\n${describeTable([titles, ...rows])}${membership}${reads}`
 }
 
 function known(value: number | null): string {

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /** The `store` command: parses flags, calls src, handles signals. */
 import { fileURLToPath } from 'node:url'
-import { Command, Option } from 'commander'
+import { Argument, Command, Option } from 'commander'
 import type { Logger } from '../src/io/logger.ts'
 import { createNodeIo, machineMemoryBytes, openFilesMax } from '../src/io/node.ts'
 import { DISCOVER_POLICIES, type DiscoverPolicy } from '../src/lb/coordinator.ts'
@@ -12,8 +12,8 @@ import { CONNECTIONS_MAX, Server } from '../src/server/server.ts'
 import { readAuthFile, usersOf } from './auth-file.ts'
 import { backUp } from './backup.ts'
 import { addClusterFlags, type ClusterFlags, clusterOf } from './cluster.ts'
+import { changeConfig, printConfig, SETTING_NAMES, type SettingName } from './config.ts'
 import { ESCAPES, printKeystore, printLog } from './inspect.ts'
-import { changeItemSize, printItemSize } from './item-size.ts'
 import { recoverServer } from './recover.ts'
 import { removeServer } from './remove.ts'
 import { restoreFrom } from './restore.ts'
@@ -26,7 +26,6 @@ import {
   parseBytes,
   parseCount,
   parseEvictAfter,
-  parseItemSize,
   parsePort,
   parseSeconds,
   parseSegmentBytes,
@@ -253,25 +252,38 @@ addClusterFlags(program.command('remove <id>'))
     ),
   )
 
-addClusterFlags(program.command('item-size'))
-  .argument('[size]', 'the new one, like 4m', parseItemSize)
-  .description('print how long a value may be in this cluster, or change it')
+addClusterFlags(program.command('config'))
+  .addArgument(new Argument('[setting]', 'one of them').choices(SETTING_NAMES))
+  .argument('[value]', 'a new one, for it')
+  .description('print the settings of this cluster, or change one')
   .option('--timeout <ms>', 'give up after so long, and say why', parseCount, 30_000)
   .addHelpText(
     'after',
     `
-It is a setting of the cluster, from 1k to 16m, and 1m at first. What is stored stays
-when it becomes smaller.
+All servers have the same, and keep them.
 
-Example:
-  store item-size 4m`,
+  item-size  how long a value may be, from 1k to 16m, and 1m at first. What is stored
+             stays when it becomes smaller.
+  reads      quorum, as at first: before a read is answered a majority confirms that the
+             leader leads; no clock is trusted. lease: the leader answers alone, faster,
+             and the cluster relies on clocks that run equally fast, within 10 %. After a
+             leader died, the next one is elected up to 600 ms later.
+
+Examples:
+  store config item-size 4m
+  store config reads lease`,
   )
-  .action((size: number | undefined, flags: ClusterFlags & { timeout: number }) =>
-    runCommand('store item-size', async () => {
-      const cluster = await clusterOf(io, flags)
-      if (size === undefined) await printItemSize(cluster)
-      else await changeItemSize(cluster, size, flags.timeout)
-    }),
+  .action(
+    (
+      setting: SettingName | undefined,
+      value: string | undefined,
+      flags: ClusterFlags & { timeout: number },
+    ) =>
+      runCommand('store config', async () => {
+        const cluster = await clusterOf(io, flags)
+        if (setting === undefined || value === undefined) await printConfig(cluster, setting)
+        else await changeConfig(cluster, setting, value, flags.timeout)
+      }),
   )
 
 program

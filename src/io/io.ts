@@ -110,8 +110,15 @@ export interface Network {
     local: Address,
     onDatagram: (bytes: Buffer, from: Address) => void,
   ): Promise<DatagramSocket>
-  /** Accepts streams; each must be given a handler before the callback returns. */
-  listen(local: Address, onStream: (stream: Stream) => void): Promise<Listener>
+  /**
+   * Accepts streams; each must be given a handler before the callback returns.
+   * @param hasSharedReads What `onData` of these streams is given is good only until it returns.
+   */
+  listen(
+    local: Address,
+    onStream: (stream: Stream) => void,
+    hasSharedReads?: boolean,
+  ): Promise<Listener>
   /** Starts to connect; what is written before it is open waits. */
   connect(remote: Address, handler: StreamHandler): Stream
 }
@@ -129,7 +136,7 @@ export interface Listener {
 
 export interface StreamHandler {
   onOpen?(): void
-  /** The chunk is the receiver's to keep. */
+  /** The chunk is the receiver's to keep, except where reads are shared. */
   onData(chunk: Buffer): void
   /** The other side has ended its half; this side may still write. */
   onEnd(): void
@@ -142,7 +149,10 @@ export interface StreamHandler {
 export interface Stream {
   readonly remote: Address
   handle(handler: StreamHandler): void
-  /** @returns false when much is waiting: wait for `onDrain` where you can. */
+  /**
+   * What has left with the call (then `bufferedBytes` is 0) may be changed afterwards.
+   * @returns false when much is waiting: wait for `onDrain` where you can.
+   */
   write(chunk: Uint8Array | string): boolean
   /** Several chunks in one write. */
   writeAll(chunks: readonly Uint8Array[]): boolean

@@ -31,6 +31,8 @@ import type {
 /** How long the address of a host name is kept before it is looked up again. */
 const HOST_LOOKUP_TTL_MS = 5_000
 const HOST_CACHE_MAX = 1_000
+/** Of what a socket of a client has, at most this is read at once. */
+const READ_BYTES = 64 * 1024
 /** Node takes more for none at all. */
 const DELAY_MS_MAX = 2 ** 31 - 1
 
@@ -216,9 +218,13 @@ const nodeNetwork: Network = {
     return nodeDatagramSocket(socket)
   },
 
-  async listen(local, onStream) {
-    const server = net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
-      onStream(new NodeStream(socket))
+  async listen(local, onStream, hasSharedReads = false) {
+    const options = { allowHalfOpen: true, noDelay: true, pauseOnConnect: hasSharedReads }
+    const server = net.createServer(options, (socket) => {
+      const remote = { host: socket.remoteAddress ?? '?', port: socket.remotePort ?? 0 }
+      onStream(
+        hasSharedReads ? new SharedReadStream(socket, remote) : new NodeStream(socket, remote),
+      )
     })
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject)
@@ -265,24 +271,29 @@ function nodeDatagramSocket(socket: dgram.Socket): DatagramSocket {
 
 class NodeStream implements Stream {
   readonly remote: Address
-  readonly #socket: net.Socket
+  #socket: net.Socket
 
-  constructor(socket: net.Socket, remote?: Address) {
+  constructor(socket: net.Socket, remote: Address) {
     this.#socket = socket
-    this.remote = remote ?? { host: socket.remoteAddress ?? '?', port: socket.remotePort ?? 0 }
+    this.remote = remote
   }
 
   handle(handler: StreamHandler): void {
+    this.#socket = this.listenTo(this.#socket, (chunk) => handler.onData(chunk))
     const socket = this.#socket
     let failure: Error | null = null
     socket.on('connect', () => handler.onOpen?.())
-    socket.on('data', (chunk) => handler.onData(chunk))
     socket.on('end', () => handler.onEnd())
     socket.on('drain', () => handler.onDrain?.())
     socket.on('error', (error) => {
       failure = error
     })
     socket.on('close', () => handler.onClose(failure))
+  }
+
+  /** @returns the socket to go on with. */
+  protected listenTo(socket: net.Socket, onData: (chunk: Buffer) => void): net.Socket {
+    return socket.on('data', onData)
   }
 
   write(chunk: Uint8Array | string): boolean {
@@ -321,6 +332,31 @@ class NodeStream implements Stream {
     this.#socket.destroy()
   }
 }
+
+/**
+ * Reads into one buffer for all streams, where Node would allocate one for each read.
+ * `onread` is an option of sockets that connect; to have it on one that was accepted, a
+ * socket that has not read yet leaves its handle to another.
+ */
+class SharedReadStream extends NodeStream {
+  protected override listenTo(socket: net.Socket, onData: (chunk: Buffer) => void): net.Socket {
+    const accepted = socket as unknown as { _handle?: object | null }
+    const handle = accepted._handle
+    if (!handle) return super.listenTo(socket, onData).resume() // gone already, or another Node
+    accepted._handle = null
+    const onread: net.OnReadOpts = {
+      buffer: readBuffer,
+      callback: (length) => {
+        onData(readBuffer.subarray(0, length))
+        return true
+      },
+    }
+    const options = { handle, allowHalfOpen: true, onread }
+    return new net.Socket(options as net.SocketConstructorOpts)
+  }
+}
+
+const readBuffer = Buffer.allocUnsafeSlow(READ_BYTES)
 
 const hostCache = new Map<string, { address: string; family: number; untilMs: number }>()
 

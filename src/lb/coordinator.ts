@@ -405,7 +405,14 @@ function statusOf(
   report: Report,
   members: Report['members'],
 ): Omit<MemberStatus, 'lastHeardMsAgo' | 'alive'> {
-  const { membership: _, members: __, leader: ___, requestCount: ____, ...rest } = report
+  const {
+    reads: _,
+    membership: __,
+    members: ___,
+    leader: ____,
+    requestCount: _____,
+    ...rest
+  } = report
   if (!members) return { ...rest, note: null }
   const member = members.find(({ id }) => id === report.id)
   return { ...rest, voter: member?.voter ?? false, note: member ? member.note : 'no member' }

@@ -209,6 +209,7 @@ export class Balancer {
       leader: leader?.id ?? null,
       whyNoLeader: leader ? null : this.#coordinator.whyNoLeader(nowMs),
       membership: leader?.membership ?? null,
+      reads: leader?.reads ?? null,
       members: this.#coordinator.status(nowMs),
     }
   }

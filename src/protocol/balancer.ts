@@ -27,6 +27,7 @@ import {
   type Shape,
   shaped,
 } from './shape.ts'
+import { READ_MODES, type ReadMode } from './status.ts'
 
 export interface ServerAddress {
   readonly id: string
@@ -55,7 +56,8 @@ export interface Report extends ServerAddress {
   readonly requestCount: number
   /** What it speaks with its peers; versions before 3 do not say. */
   readonly protocol?: number | undefined
-  /** Of a leader: what its membership is doing and why, and who the members are. */
+  /** Of a leader: how reads are confirmed, what its membership is doing and why, and who the members are. */
+  readonly reads?: ReadMode | undefined
   readonly membership?: string | undefined
   readonly members?: readonly MemberNote[] | undefined
 }
@@ -120,6 +122,7 @@ const REPORT: Shape = {
   appliedIndex: isCount,
   requestCount: isCount,
   protocol: optional(isCount),
+  reads: optional(oneOf(...READ_MODES)),
   membership: optional(isText),
   members: optional(
     listOf(shaped({ ...ADDRESS, voter: isBoolean, note: isTextOrNull }), SERVERS_MAX),

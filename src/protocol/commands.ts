@@ -32,6 +32,7 @@
  *
  * Members of the version before know set, add, cas and delete without options.
  */
+import { ITEM_SIZE_BOUNDS, KEY_BYTES_MAX } from './bounds.ts'
 import { type CasUnique, parseCas } from './cas-unique.ts'
 import {
   type CanonicalNumber,
@@ -39,12 +40,11 @@ import {
   canonicalFlags,
   canonicalUint64,
 } from './numbers.ts'
+import { PlainCommand } from './plain-commands.ts'
 
-export const KEY_BYTES_MAX = 250
-/** Of a value, unless the cluster's configuration says otherwise. */
-export const ITEM_SIZE_MAX = 1024 * 1024
-/** What the configuration can say. */
-export const ITEM_SIZE_BOUNDS = { min: 1024, max: 16 * 1024 * 1024 } as const
+const LF = 10
+
+export { ITEM_SIZE_BOUNDS, ITEM_SIZE_MAX, KEY_BYTES_MAX } from './bounds.ts'
 
 const STORE_VERBS = ['set', 'add', 'replace', 'append', 'prepend', 'cas'] as const
 export type StoreVerb = (typeof STORE_VERBS)[number]
@@ -192,8 +192,11 @@ export function isKnownBefore(command: Buffer): boolean {
   return false
 }
 
+const plain = new PlainCommand()
+
 /** Whether these bytes are a canonical command of this version, and nothing else. */
 export function isCanonical(bytes: Buffer): boolean {
+  if (plain.read(bytes, 0, bytes.length)) return true
   const lineEnd = bytes.indexOf('\r\n')
   if (lineEnd === -1) return false
   const words = bytes.toString('latin1', 0, lineEnd).split(' ')
@@ -272,7 +275,7 @@ function splitOption(word: string): [name: OptionName, value: string] {
  * @throws Error where it is none: a log that passed its checksum was written by another version.
  */
 export function parseCommand(command: Buffer): Command {
-  const lineEnd = command.indexOf('\r\n')
+  const lineEnd = command.indexOf(LF) - 1
   const words = command.toString('latin1', 0, lineEnd).split(' ')
   const [verb = '', word = '', third = '', fourth, fifth] = words
   const key = words.length > 2 && words.at(-1) === 'base64' ? fromBase64(word) : word

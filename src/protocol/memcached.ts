@@ -8,7 +8,8 @@
  *
  * Keys are latin1 strings: one character a byte. A write comes out as a
  * canonical command (see commands.ts), without a copy where the client already
- * wrote it that way.
+ * wrote it that way: it is good for as long as the chunk is. What is left of a chunk
+ * that its owner wants back is kept by `settle`.
  *
  * Source: memcached's doc/protocol.txt and the behaviour of 1.6.45.
  */
@@ -40,6 +41,14 @@ export const TOO_LARGE = 'SERVER_ERROR object too large for cache'
 const LF = 10
 const CR = 13
 const SPACE = 32
+const ZERO = 48
+const NINE = 57
+const LOWER_E = 101
+const LOWER_G = 103
+const LOWER_S = 115
+const LOWER_T = 116
+/** Of a number that needs no closer look: it has 32 bits. */
+const PLAIN_DIGITS_MAX = 9
 const BINARY_MAGIC = 0x80
 const EMPTY = Buffer.alloc(0)
 
@@ -106,6 +115,16 @@ export class RequestDecoder {
     this.#end += chunk.length
   }
 
+  /** From now on nothing of the last chunk is looked at any more. */
+  settle(): void {
+    const left = this.#end - this.#start
+    if (this.#owned || left === 0) return
+    const wanted = this.#pending ? this.#blockEnd(this.#pending) - this.#start : 0
+    const kept = Buffer.allocUnsafe(Math.max(left, wanted))
+    this.#buffer.copy(kept, 0, this.#start, this.#end)
+    this.#rebase(kept)
+  }
+
   /** The next request, or null until more bytes come. Nothing follows a `quit`. */
   next(): Request | null {
     while (!this.#closed) {
@@ -128,8 +147,12 @@ export class RequestDecoder {
       if (this.#atStart && this.#buffer[this.#start] === BINARY_MAGIC) return this.#close()
       this.#atStart = false
 
-      const lineEnd = this.#buffer.subarray(0, this.#end).indexOf(LF, this.#scanned)
-      if (lineEnd === -1) {
+      if (!this.needsAuth) {
+        const request = this.#takePlain()
+        if (request) return request
+      }
+      const lineEnd = this.#buffer.indexOf(LF, this.#scanned)
+      if (lineEnd === -1 || lineEnd >= this.#end) {
         this.#scanned = this.#end
         return this.#isLineTooLong() ? this.#close() : null
       }
@@ -172,6 +195,64 @@ export class RequestDecoder {
     if (this.needsAuth) return true
     const begin = this.#buffer.toString('latin1', this.#start, this.#start + 106)
     return !/^ {0,100}gets? /.test(begin) || length > GET_LINE_BYTES_MAX
+  }
+
+  /**
+   * What most requests are: one key to get, or a canonical set that is here whole. Read in one
+   * pass over the bytes, without a string but the key.
+   * @returns null where it is anything else; then nothing was taken.
+   */
+  #takePlain(): Request | null {
+    const buffer = this.#buffer
+    const start = this.#start
+    const end = this.#end
+    const first = buffer[start]
+    if (first !== LOWER_G && first !== LOWER_S) return null
+    if (end - start < 7 || buffer[start + 1] !== LOWER_E || buffer[start + 2] !== LOWER_T)
+      return null
+    if (buffer[start + 3] !== SPACE) return null
+    const keyStart = start + 4
+    let at = keyStart
+    let byte = 0
+    const keyEnd = Math.min(end, keyStart + KEY_BYTES_MAX + 1)
+    while (at < keyEnd) {
+      byte = buffer[at] ?? 0
+      if (byte === SPACE || byte === CR || byte === LF) break
+      at++
+    }
+    const keyBytes = at - keyStart
+    if (keyBytes === 0 || keyBytes > KEY_BYTES_MAX || at + 1 >= end) return null
+    if (first === LOWER_G) {
+      if (byte !== CR || buffer[at + 1] !== LF) return null
+      const keys = [buffer.toString('latin1', keyStart, at)]
+      this.#advance(at + 2)
+      this.lineBytes = at + 2 - start
+      return { kind: 'get', keys, withCas: false }
+    }
+    if (byte !== SPACE) return null
+    // Flags, exptime and length: short numbers in their one spelling.
+    let number = 0
+    for (let field = 0; field < 3; field++) {
+      const digits = ++at
+      number = 0
+      while (at < end) {
+        byte = buffer[at] ?? 0
+        if (byte < ZERO || byte > NINE) break
+        number = number * 10 + byte - ZERO
+        at++
+      }
+      const length = at - digits
+      if (length === 0 || length > PLAIN_DIGITS_MAX) return null
+      if (length > 1 && buffer[digits] === ZERO) return null
+      if (byte !== (field < 2 ? SPACE : CR)) return null
+    }
+    const blockEnd = at + 2 + number + 2
+    if (blockEnd > end || buffer[at + 1] !== LF) return null
+    if (buffer[blockEnd - 2] !== CR || buffer[blockEnd - 1] !== LF) return null
+    if (number > this.#itemSizeMax()) return null
+    this.#advance(blockEnd)
+    this.lineBytes = at + 2 - start
+    return { kind: 'write', command: buffer.subarray(start, blockEnd), noreply: false }
   }
 
   /** Handles the line up to `lineEnd`; null where its block is awaited. */

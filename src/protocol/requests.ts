@@ -42,6 +42,7 @@ export type Request =
       readonly noreply: boolean
       readonly meta?: MetaRequest
     }
+  /** The server answers it at once, by itself: `stats`, and `read-mode`, whose words are all of the line. */
   | { readonly kind: 'stats'; readonly words: readonly string[] }
   | { readonly kind: 'verbosity'; readonly level: number; readonly noreply: boolean }
   | { readonly kind: 'memoryLimit'; readonly limitBytes: number; readonly noreply: boolean }
@@ -107,6 +108,8 @@ export function parseLine(words: readonly string[]): Request | null {
       return { kind: 'remove', server: words[1] ?? '' }
     case 'item-size-max':
       return { kind: 'itemSizeMax', bytes: Number(canonicalUint32(words[1] ?? '') ?? Number.NaN) }
+    case 'read-mode':
+      return { kind: 'stats', words }
     case 'backup':
       return { kind: 'backup' }
     case 'quit':

@@ -5,6 +5,10 @@
  */
 import type { Report, ServerAddress } from './balancer.ts'
 
+/** Who confirms a read: a quorum each time, or a leader alone while it has a lease. */
+export const READ_MODES = ['quorum', 'lease'] as const
+export type ReadMode = (typeof READ_MODES)[number]
+
 export interface ClusterStatus {
   readonly cluster: string | null
   /** Id of the server that leads; null when none does. */
@@ -12,6 +16,8 @@ export interface ClusterStatus {
   readonly whyNoLeader: string | null
   /** What the leader is doing about members, or why nothing. */
   readonly membership: string | null
+  /** As whoever answers knows it. */
+  readonly reads: ReadMode | null
   readonly members: readonly MemberStatus[]
 }
 

@@ -105,12 +105,16 @@ export function lacksQuorum(voters: readonly VoterRoom[], rooms: readonly Room[]
 const NUMBER_BYTES_MAX = 20
 
 export interface Memory {
-  readonly limitBytes: number
-  readonly heldBytes: number
-  /** Proposed and not applied yet. */
-  readonly inFlightBytes: number
+  /** Left by the items held, and by what is proposed and not applied yet. */
+  readonly roomBytes: number
+  readonly isAnyInFlight: boolean
   /** Of the value under `key` now; undefined where there is none. */
   readonly valueBytes: (key: string) => number | undefined
+}
+
+/** Without a look into the command. */
+export function surelyFits(command: Buffer, roomBytes: number): boolean {
+  return itemBytes(command.length, 0) <= roomBytes
 }
 
 /**
@@ -118,8 +122,7 @@ export interface Memory {
  * item it replaces is let through, or nobody could shrink what is there.
  */
 export function lacksMemory(command: Buffer, memory: Memory): boolean {
-  const roomBytes = memory.limitBytes - memory.heldBytes - memory.inFlightBytes
-  if (itemBytes(command.length, 0) <= roomBytes) return false // counted with its whole line
+  const { roomBytes } = memory
   const parsed = parseCommand(command)
   if (parsed.verb === 'flush_all') return false
   const { key } = parsed
@@ -127,7 +130,7 @@ export function lacksMemory(command: Buffer, memory: Memory): boolean {
   const cost = itemBytes(key.length, valueBytesAfter(parsed, before))
   if (cost <= roomBytes) return false
   return before === undefined
-    ? makesItem(parsed, memory.inFlightBytes > 0)
+    ? makesItem(parsed, memory.isAnyInFlight)
     : cost > itemBytes(key.length, before)
 }
 

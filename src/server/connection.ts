@@ -9,7 +9,6 @@
  * A client that has ended its half still gets every reply.
  */
 import type { Clock, Stream, Timers } from '../io/io.ts'
-import type { CasUnique } from '../protocol/cas-unique.ts'
 import { canonicalGet, NO_OPTIONS, type Options } from '../protocol/commands.ts'
 import { RequestDecoder, TOO_LARGE } from '../protocol/memcached.ts'
 import {
@@ -23,12 +22,13 @@ import {
 import type { ItemReply } from '../protocol/replies.ts'
 import type { Request } from '../protocol/requests.ts'
 import { type Backup, BackupReply } from './backup.ts'
+import type { FlushQueue, Piece } from './flush-queue.ts'
 import type { Item, StoredItem } from './keystore/arena.ts'
 import type { GetResult } from './keystore/get.ts'
 import { itemBytes } from './keystore/item-store.ts'
 import { createLane, type Lane } from './node.ts'
 import type { WriteOutcome } from './peer-messages.ts'
-import { keyOf, type Stats } from './stats.ts'
+import type { Stats } from './stats.ts'
 import type { ConnectionFacts } from './stats-reply.ts'
 
 /** What a connection needs of the server. */
@@ -36,11 +36,16 @@ export interface Store {
   readonly stats: Stats
   /** The length above which a value is refused. */
   readonly itemSizeMax: number
+  /** @param command Good for as long as the call. */
   write(lane: Lane, command: Buffer, done: (outcome: WriteOutcome) => void): void
   /** Calls back when reads here are linearizable, or with the reason why not. */
   barrier(done: (failure: string | null) => void): void
+  /** Whether they are already, until more input is taken in. */
+  canReadNow(): boolean
   /** @param nowS Notes that it was read. */
   get(key: string, nowS?: number): StoredItem | undefined
+  /** Like `get`, for a look now: the value is good only until the next change. */
+  look(key: string, nowS?: number): StoredItem | undefined
   /** What a get with these options would do to this item, or where there is none. */
   preview(item: Item | undefined, options: Options): GetResult
   /** The whole reply. */
@@ -74,12 +79,11 @@ const UNSENT_BYTES_MAX = 1024 * 1024
 const STALLED_MS = 60_000
 /** How long a client has to take its last replies and to close. */
 const LINGER_MS = 5_000
+/** Values up to this length are copied as text: that is cheaper than bytes, and written at once. */
+const TEXT_BYTES_MAX = 2 * 1024
 /** One get answers no more than this. */
 const GET_REPLY_BYTES_MAX = 64 * 1024 * 1024
-/** Replies up to this size are worth copying into one piece. */
-const JOIN_BYTES_MAX = 64 * 1024
-
-type Reply = string | Buffer[]
+type Reply = string | readonly Piece[]
 
 /** A reply's place in the order; null until it is known. */
 interface Slot {
@@ -92,9 +96,16 @@ interface Read {
   readonly slot: Slot
   /** @returns the reply, or null where something has to be logged first: then it is set later. */
   readonly make: (slot: Slot) => Reply | null
+}
+
+/** Reads that came together: they are confirmed together. */
+interface ReadBatch {
+  readonly reads: Read[]
+  /** How many of them are made. */
+  madeCount: number
   isConfirmed: boolean
   failure: string | null
-  /** How often it was asked whether it may be made. */
+  /** How often it was asked whether they may be made. */
   askCount: number
 }
 
@@ -111,12 +122,17 @@ export class Connection {
   readonly #store: Store
   readonly #timers: Timers
   readonly #clock: Clock
+  readonly #flushes: FlushQueue
   readonly #onClose: () => void
   readonly #decoder: RequestDecoder
   readonly #lane = createLane()
   #slots: Slot[] = []
   #bytesInFlight = 0
-  #reads: Read[] = []
+  #batches: ReadBatch[] = []
+  /** Those of the input that is being taken. */
+  #newBatch: ReadBatch | null = null
+  /** Whether reads of that input need no confirmation; null where it was not asked yet. */
+  #canReadNow: boolean | null = null
   #writesInFlight = 0
   /** What a read has to change is being logged: those behind it wait. */
   #isChanging = false
@@ -133,6 +149,8 @@ export class Connection {
   #isEnded = false
   #isPaused = false
   #isFlushDue = false
+  /** Input is being taken: at its end, replies are written. */
+  #isTaking = false
   #isClosed = false
   #onDrained: (() => void) | null = null
 
@@ -140,12 +158,14 @@ export class Connection {
     stream: Stream,
     store: Store,
     { timers, clock }: { readonly timers: Timers; readonly clock: Clock },
+    flushes: FlushQueue,
     onClose: () => void,
   ) {
     this.#stream = stream
     this.#store = store
     this.#timers = timers
     this.#clock = clock
+    this.#flushes = flushes
     this.#onClose = onClose
     this.#activeMs = clock.monotonicMs()
     this.#taken = { bytes: 0, atMs: this.#activeMs }
@@ -156,8 +176,13 @@ export class Connection {
         if (this.#onDrained) return
         this.#activeMs = clock.monotonicMs()
         store.stats.add('bytes_read', chunk.length)
+        this.#isTaking = true
         this.#decoder.push(chunk)
         this.#takeRequests()
+        this.#isTaking = false
+        if (this.#held?.kind === 'write') this.#held = withOwnCommand(this.#held)
+        this.#decoder.settle()
+        this.flush()
       },
       onEnd: () => {
         this.#isEnded = true
@@ -216,12 +241,17 @@ export class Connection {
 
   #takeRequests(): void {
     if (this.#onDrained) return
+    this.#canReadNow = null
     while (!this.#isClosed && this.#hasRoom) {
       const request = this.#held ?? this.#decoder.next()
       this.#held = request
       if (!request || this.#mustWait(request)) break
       this.#held = null
       this.#take(request)
+    }
+    if (this.#newBatch) {
+      this.#confirm(this.#newBatch)
+      this.#newBatch = null
     }
     const shouldPause = !this.#hasRoom || this.#held !== null
     if (shouldPause !== this.#isPaused) {
@@ -248,7 +278,7 @@ export class Connection {
       case 'metaDebug':
         return this.#writesInFlight > 0
       case 'write':
-        return this.#reads.length > 0 || this.#isChanging
+        return this.#batches.length > 0 || this.#isChanging
       case 'stats':
       case 'backup':
       case 'shutdown':
@@ -341,36 +371,51 @@ export class Connection {
   #read(keyCount: number, make: (slot: Slot) => Reply | null): void {
     const slot: Slot = { reply: null, bytes: this.#decoder.lineBytes + keyCount * KEY_BYTES }
     this.#bytesInFlight += slot.bytes
-    const read: Read = { slot, make, isConfirmed: false, failure: null, askCount: 0 }
     this.#slots.push(slot)
-    this.#reads.push(read)
-    this.#confirm(read)
+    this.#store.stats.requestCount++
+    const isFirst = this.#batches.length === 0 && !this.#isChanging && this.#hasRoomForReply
+    if (isFirst) this.#canReadNow ??= this.#store.canReadNow()
+    if (isFirst && this.#canReadNow) {
+      const reply = make(slot)
+      if (reply !== null) this.#setReply(slot, reply)
+      this.#scheduleFlush()
+      return
+    }
+    if (!this.#newBatch) {
+      const reads: Read[] = []
+      this.#newBatch = { reads, madeCount: 0, isConfirmed: false, failure: null, askCount: 0 }
+      this.#batches.push(this.#newBatch)
+    }
+    this.#newBatch.reads.push({ slot, make })
   }
 
-  #confirm(read: Read): void {
-    const count = ++read.askCount
-    read.isConfirmed = false
+  #confirm(batch: ReadBatch): void {
+    const count = ++batch.askCount
+    batch.isConfirmed = false
     this.#store.barrier((failure) => {
-      if (read.askCount !== count) return // asked again since
-      read.isConfirmed = true
-      read.failure = failure === null ? null : `SERVER_ERROR ${failure}\r\n`
+      if (batch.askCount !== count) return // asked again since
+      batch.isConfirmed = true
+      batch.failure = failure === null ? null : `SERVER_ERROR ${failure}\r\n`
       this.#makeReads()
     })
   }
 
+  get #hasRoomForReply(): boolean {
+    return this.#madeBytes + this.#stream.bufferedBytes < UNSENT_BYTES_MAX
+  }
+
   /** As many as may be and as there is room for, in order. */
   #makeReads(): void {
-    let count = 0
-    for (const read of this.#reads) {
-      const hasRoom = this.#madeBytes + this.#stream.bufferedBytes < UNSENT_BYTES_MAX
-      if (!read.isConfirmed || this.#isChanging || !hasRoom) break
-      count++
-      const reply = read.failure ?? read.make(read.slot)
-      if (reply !== null) this.#setReply(read.slot, reply)
+    for (let batch = this.#batches[0]; batch?.isConfirmed; batch = this.#batches[0]) {
+      while (batch.madeCount < batch.reads.length) {
+        if (this.#isChanging || !this.#hasRoomForReply) return
+        const { slot, make } = batch.reads[batch.madeCount++] as Read
+        const reply = batch.failure ?? make(slot)
+        if (reply !== null) this.#setReply(slot, reply)
+        this.#scheduleFlush()
+      }
+      this.#batches.shift()
     }
-    if (count === 0) return
-    this.#reads = this.#reads.slice(count)
-    this.#scheduleFlush()
   }
 
   #setReply(slot: Slot, reply: Reply): void {
@@ -388,9 +433,10 @@ export class Connection {
     const nowS = this.#nowS
     const values = new Values(withCas)
     for (const key of keys) {
-      const item = this.#store.get(key, nowS)
+      const item = this.#store.look(key, nowS)
       stats.read(key, item !== undefined)
-      if (item) values.add(key, item.flags, item.casUnique, item.value)
+      if (item && item.value.length <= TEXT_BYTES_MAX) values.addText(key, item)
+      else if (item) values.add(key, item, this.#store.get(key)?.value ?? item.value)
       if (values.isTooMuch) break
     }
     return values.reply
@@ -412,7 +458,7 @@ export class Connection {
       return this.#afterChanges(slot, parts, () => {
         const values = new Values(withCas)
         for (const { key, reply } of parts) {
-          if (reply?.value) values.add(key, reply.flags, reply.casUnique, reply.value)
+          if (reply?.value) values.add(key, reply, reply.value)
         }
         return values.reply
       })
@@ -436,7 +482,7 @@ export class Connection {
         if (!item && !isUnnoticed) this.#store.get(key, nowS)
         const { line, hasValue } = metaGetReply(get, part.reply, usage)
         const value = part.reply?.value
-        return hasValue && value ? [Buffer.from(line, 'latin1'), value, CRLF] : line
+        return hasValue && value ? [line, value, '\r\n'] : line
       })
     })
   }
@@ -460,7 +506,7 @@ export class Connection {
         const failure = failureOf(outcomes)
         this.#setReply(slot, failure === null ? make() : `${failure}\r\n`)
         // What waits may have been confirmed before this took effect.
-        for (const read of this.#reads) this.#confirm(read)
+        for (const batch of this.#batches) this.#confirm(batch)
         this.#scheduleFlush()
       })
     }
@@ -482,92 +528,103 @@ export class Connection {
     this.#slots.push(slot)
     this.#bytesInFlight += slot.bytes
     this.#writesInFlight++
+    const { stats } = this.#store
+    stats.requestCount++
+    const kind = stats.kindOf(command)
     this.#store.write(this.#lane, command, (outcome) => {
       this.#writesInFlight--
       const line = replyLine(outcome)
-      const { stats } = this.#store
-      if (outcome.kind === 'applied') stats.wrote(command, line)
-      if (line === 'TOUCHED') this.#store.get(keyOf(command), this.#nowS) // counts as an access
+      if (outcome.kind === 'applied') stats.wrote(kind, line)
+      if (line === 'TOUCHED') this.#store.get(kind.key, this.#nowS) // counts as an access
       if (outcome.kind === 'notStored' && outcome.lacks) stats.add('store_no_memory')
       if (meta && outcome.kind === 'applied') {
         slot.reply = metaWriteReply(meta, line, outcome.item, outcome.index)
-      } else slot.reply = noreply ? '' : `${line}\r\n`
+      } else if (noreply) slot.reply = ''
+      else slot.reply = line === 'STORED' ? STORED_REPLY : `${line}\r\n`
       this.#scheduleFlush()
     })
-  }
-
-  #writeText(text: string): void {
-    this.#stream.write(Buffer.from(text, 'latin1'))
-    this.#wrote(text.length)
-  }
-
-  #wrote(bytes: number): void {
-    this.#writtenBytes += bytes
-    this.#store.stats.add('bytes_written', bytes)
   }
 
   /** Replies that are known by then leave in one write. */
   #scheduleFlush(): void {
     if (this.#isFlushDue) return
     this.#isFlushDue = true
-    this.#timers.soon(() => {
-      this.#isFlushDue = false
-      if (!this.#isClosed) this.#flush()
-    })
+    if (!this.#isTaking) this.#flushes.add(this)
   }
 
-  #flush(): void {
-    let count = 0
-    let text = ''
-    const pieces: Buffer[] = []
-    for (const slot of this.#slots) {
-      if (slot.reply === null) break
-      count++
-      this.#bytesInFlight -= slot.bytes
-      if (typeof slot.reply === 'string') {
-        text += slot.reply
-      } else {
-        if (text !== '') pieces.push(Buffer.from(text, 'latin1'))
-        text = ''
-        for (const piece of slot.reply) pieces.push(piece)
-      }
-    }
-    this.#slots = this.#slots.slice(count)
-    this.#madeBytes = 0
-    if (pieces.length === 0) {
-      if (text !== '') this.#writeText(text)
-    } else {
-      if (text !== '') pieces.push(Buffer.from(text, 'latin1'))
-      const bytes = pieces.reduce((sum, piece) => sum + piece.length, 0)
-      if (bytes <= JOIN_BYTES_MAX) this.#stream.write(Buffer.concat(pieces))
-      else this.#stream.writeAll(pieces)
-      this.#wrote(bytes)
-    }
+  /** Writes what is due. */
+  flush(): void {
+    if (!this.#isFlushDue || this.#isClosed) return
+    this.#isFlushDue = false
+    this.#writeReplies()
     this.#makeReads()
-    this.#takeRequests()
+    if (this.#isPaused || !this.#hasRoom) this.#takeRequests() // else all that came is taken
     if (this.#isEnded && this.#slots.length === 0 && this.#held === null && this.#backup === null) {
       endStream(this.#stream, this.#timers)
       if (this.#stream.bufferedBytes === 0) this.#onDrained?.() // else when it closes
     }
   }
+
+  #writeReplies(): void {
+    let count = 0
+    let text = ''
+    const pieces: Piece[] = []
+    for (const { reply, bytes } of this.#slots) {
+      if (reply === null) break
+      count++
+      this.#bytesInFlight -= bytes
+      if (typeof reply === 'string') {
+        text += reply
+      } else {
+        if (text !== '') pieces.push(text)
+        text = ''
+        for (const piece of reply) pieces.push(piece)
+      }
+    }
+    if (count === this.#slots.length) this.#slots = []
+    else if (count > 0) this.#slots.splice(0, count)
+    this.#madeBytes = 0
+    let bytes = text.length
+    if (pieces.length > 0) {
+      if (text !== '') pieces.push(text)
+      bytes = this.#flushes.write(this.#stream, pieces)
+    } else if (bytes > 0) this.#stream.write(text)
+    this.#writtenBytes += bytes
+    this.#store.stats.add('bytes_written', bytes)
+  }
 }
+
+type ItemFacts = Pick<Item, 'flags' | 'casUnique'>
 
 /** The reply to a get, as it grows. */
 class Values {
   readonly #withCas: boolean
-  readonly #pieces: Buffer[] = []
+  readonly #pieces: Piece[] = []
+  #text = ''
   #bytes = 0
 
   constructor(withCas: boolean) {
     this.#withCas = withCas
   }
 
-  add(key: string, flags: number, casUnique: CasUnique, value: Buffer): void {
-    const cas = this.#withCas ? ` ${casUnique}` : ''
-    const line = `VALUE ${key} ${flags} ${value.length}${cas}\r\n`
-    this.#bytes += line.length + value.length
+  add(key: string, facts: ItemFacts, value: Buffer): void {
+    const line = this.#line(key, facts, value.length)
     if (this.isTooMuch) this.#pieces.length = 0
-    else this.#pieces.push(Buffer.from(line, 'latin1'), value, CRLF)
+    else this.#pieces.push(this.#text + line, value)
+    this.#text = '\r\n'
+  }
+
+  /** A short one, whose value may change after the call. */
+  addText(key: string, { flags, casUnique, value }: ItemFacts & { readonly value: Buffer }): void {
+    const line = this.#line(key, { flags, casUnique }, value.length)
+    this.#text += `${line}${value.toString('latin1')}\r\n`
+  }
+
+  #line(key: string, { flags, casUnique }: ItemFacts, valueBytes: number): string {
+    const cas = this.#withCas ? ` ${casUnique}` : ''
+    const line = `VALUE ${key} ${flags} ${valueBytes}${cas}\r\n`
+    this.#bytes += line.length + valueBytes
+    return line
   }
 
   get isTooMuch(): boolean {
@@ -576,7 +633,8 @@ class Values {
 
   get reply(): Reply {
     if (this.isTooMuch) return TOO_MUCH_REPLY
-    return this.#bytes === 0 ? 'END\r\n' : [...this.#pieces, END]
+    const end = `${this.#text}END\r\n`
+    return this.#pieces.length === 0 ? end : [...this.#pieces, end]
   }
 }
 
@@ -586,9 +644,13 @@ export function endStream(stream: Stream, timers: Timers): void {
   timers.after(LINGER_MS, () => stream.destroy())
 }
 
-const CRLF = Buffer.from('\r\n')
-const END = Buffer.from('END\r\n')
+const STORED_REPLY = 'STORED\r\n'
 const TOO_MUCH_REPLY = 'SERVER_ERROR out of memory writing get response\r\n'
+
+/** The chunk it is a view of may go. */
+function withOwnCommand(request: Extract<Request, { kind: 'write' }>): Request {
+  return { ...request, command: Buffer.from(request.command) }
+}
 
 function replyLine(outcome: WriteOutcome): string {
   switch (outcome.kind) {

@@ -10,13 +10,14 @@
  * was not proposed.
  *
  * Reads. `barrier` calls back when what was committed before the call can be
- * read here (ReadIndex).
+ * read here (ReadIndex, or the leader's lease). Under a lease `canReadNow` says
+ * the same at once, for a call that comes right behind it.
  */
 import type { Address, Io, Timer } from '../io/io.ts'
 import type { Logger } from '../io/logger.ts'
 import type { Registration, Report, ServerAddress } from '../protocol/balancer.ts'
 import { ITEM_SIZE_MAX, isCanonical, isKnownBefore } from '../protocol/commands.ts'
-import type { ClusterStatus, MemberStatus } from '../protocol/status.ts'
+import type { ClusterStatus, MemberStatus, ReadMode } from '../protocol/status.ts'
 import {
   type Condition,
   DEFAULT_LIMITS,
@@ -28,8 +29,10 @@ import {
   lacksMemory,
   lacksQuorum,
   type SlownessRules,
+  surelyFits,
 } from './admission.ts'
 import { DiskWatch } from './disk-watch.ts'
+import { Fifo } from './fifo.ts'
 import { itemBytes } from './keystore/item-store.ts'
 import { formatFor, type KeystoreHeader, writeKeystore } from './keystore/keystore-file.ts'
 import type { StateMachine } from './keystore/state-machine.ts'
@@ -88,8 +91,14 @@ const CONDITION_KEPT_MS = 3_000
 const DISK_CHECK_MS = 100
 /** A request to remove a server is forgotten unless it is made again. */
 const LEAVING_MS = 2_500
+/** So long a leader's entries wait at the most for what clients that were answered send next. */
+const GATHER_MS = 2
+const LOWER_G = 103
+const NOTHING = Buffer.alloc(0)
 /** What came with it are all commands but set, add, cas and delete. */
 const COMMANDS_PROTOCOL = 3
+/** Members that speak less would not keep what a lease rests on. */
+const LEASE_PROTOCOL = 4
 
 export interface NodeOptions {
   readonly io: Io
@@ -118,6 +127,10 @@ export interface NodeOptions {
   readonly onLeave: () => void
   /** Role, leader or members changed. */
   readonly onChange: () => void
+  /** What was sent may leave: more would only come after other work. */
+  readonly flush?: () => void
+  /** What could be done by now is done, and answered. */
+  readonly onSettled?: () => void
   /** The disk failed: nothing may be acknowledged any more. */
   readonly onFailure: (error: Error) => void
 }
@@ -141,7 +154,8 @@ export function createLane(): Lane {
 interface Write {
   readonly id: number
   readonly lane: Lane
-  readonly command: Buffer
+  /** Its bytes may be somebody else's until it is proposed or kept. */
+  command: Buffer
   readonly deadlineMs: number
   readonly done: (outcome: WriteOutcome) => void
   /** Why it waits, where it was not proposed yet. */
@@ -153,6 +167,17 @@ interface Write {
   stream: number
   /** Its reply has a value. */
   readonly isGet: boolean
+  /** Of the leader that proposed it, this server itself; 0 where it was not. */
+  term: number
+  /** It has its outcome. */
+  isDone: boolean
+}
+
+/** A write that another server sent, as it is proposed here. */
+interface RemoteWrite {
+  readonly from: ServerId
+  readonly id: number
+  readonly term: number
 }
 
 /** What a leader said of a write, without the value that goes with it. */
@@ -173,10 +198,20 @@ interface AskedReads {
   readonly ids: number[]
 }
 
-/** What becomes of an entry that this server proposed. */
-interface Proposal {
-  readonly term: number
-  readonly done: (outcome: WriteOutcome) => void
+/** Whether a setting is so and will stay so, and else why not yet. */
+interface Changed {
+  readonly isDone: boolean
+  readonly why: string
+}
+
+interface SettingChange {
+  readonly isSo: () => boolean
+  readonly is: string
+  /** What all members have to speak. */
+  readonly protocol: number
+  readonly next: (config: Config) => Config
+  /** For the log. */
+  readonly news: string
 }
 
 export class Node {
@@ -199,14 +234,21 @@ export class Node {
 
   /** Starts anywhere, so that a late answer to an earlier life of this server matches nothing. */
   #nextId: number
-  /** Every write without an outcome, oldest first. */
-  readonly #writes = new Map<number, Write>()
+  /** Every write without an outcome, oldest first, and among them some that have theirs. */
+  readonly #writes = new Fifo<Write>()
   /** Those that wait to be proposed or forwarded. */
   #waiting: Write[] = []
   #waitingBytes = 0
   #retryAtMs = 0
+  /** Requests that came or were answered since the last turn of the loop. */
+  #activity = 0
+  /** Since when some wait for more of them. */
+  #waitingSinceMs = 0
   readonly #forwards = new Map<ServerId, Write[]>()
-  readonly #proposals = new Map<number, Proposal>()
+  /** Those that are with the leader, or will be with the next frame. */
+  readonly #forwarded = new Map<number, Write>()
+  /** What this server proposed, by index. */
+  readonly #proposals = new Map<number, Write | RemoteWrite>()
   readonly #results = new Map<ServerId, { id: number; outcome: WriteOutcome }[]>()
   /** Gets that are with the leader, and the values of all gets applied meanwhile, by index. */
   #forwardedGetCount = 0
@@ -232,6 +274,8 @@ export class Node {
   /** How much the log has grown since the last keystore file, and how large that is. */
   #grownBytes = 0
   #keystoreBytes = 0
+  /** Of the growth at which a file is due: drawn, or all servers would write theirs at once. */
+  #keystoreShare: number
   /** The newest keystore file of this process has everything up to here. */
   #keystoreIndex = 0
   #keystoreWrite: Promise<void> | null = null
@@ -239,6 +283,8 @@ export class Node {
   #keystoreCount = 0
   /** Places on the disk that had rotted. */
   #mendedCount = 0
+  /** Up to here entries were given to the log. */
+  #writtenIndex: number
   /** The log on this disk behind what it shall hold, and behind what a quorum of others holds. */
   readonly #ownLag: Lag
   readonly #leaderLag: Lag
@@ -284,6 +330,7 @@ export class Node {
     this.#machine = machine
     this.#grownBytes = grownBytes
     this.#keystoreBytes = keystoreBytes
+    this.#keystoreShare = drawShare(io)
     this.#keystoreIndex = keystoreIndex
     this.raft = new Raft<LogEntry>({
       id: self.id,
@@ -295,6 +342,7 @@ export class Node {
       createEntry: new RecordWriter(clusterId).createEntry,
       ...(timing ? { timing } : {}),
     })
+    this.#writtenIndex = this.raft.log.lastIndex
     this.#ownLag = new Lag(this.#slowness)
     this.#leaderLag = new Lag(this.#slowness)
     disk.onChange = () => this.#roomChanged()
@@ -391,7 +439,7 @@ export class Node {
 
   // ---------------------------------------------------------------- clients
 
-  /** @param command A canonical command; not changed by anybody from now on. */
+  /** @param command A canonical command; good for as long as the call. */
   write(lane: Lane, command: Buffer, done: (outcome: WriteOutcome) => void): void {
     const deadlineMs = this.#nowMs + this.#options.requestTimeoutMs
     const write: Write = {
@@ -405,15 +453,30 @@ export class Node {
       sentTo: null,
       stream: 0,
       isGet: isGet(command),
+      term: 0,
+      isDone: false,
     }
-    this.#writes.set(write.id, write)
+    this.#writes.push(write)
     this.#dispatch(write)
+    // What was proposed is in the log's memory; what was not is sent from here, later.
+    write.command = write.term > 0 ? NOTHING : Buffer.from(command)
     this.#wake()
   }
 
   barrier(done: (failure: string | null) => void): void {
+    this.#activity++
     this.#newReads.push({ deadlineMs: this.#nowMs + this.#options.requestTimeoutMs, done })
     this.#wake()
+  }
+
+  /**
+   * Whether reads that are here already may be served from memory, without a barrier: this
+   * leader's lease holds, by clocks that are read now, and all that is committed is applied.
+   */
+  canReadNow(): boolean {
+    const { clock } = this.#io
+    if (this.machine.appliedIndex < this.raft.log.commitIndex) return false
+    return this.raft.holdsLease(clock.monotonicMs(), clock.wallMs())
   }
 
   // ---------------------------------------------------------------- peers, load balancer
@@ -525,7 +588,32 @@ export class Node {
    * Somebody wants another one, for the whole cluster.
    * @returns whether it is so and will stay so, and else why not yet.
    */
-  changeItemSizeMax(bytes: number): { readonly isDone: boolean; readonly why: string } {
+  changeItemSizeMax(bytes: number): Changed {
+    return this.#changeSetting({
+      isSo: () => this.itemSizeMax === bytes,
+      is: `${bytes} bytes`,
+      protocol: COMMANDS_PROTOCOL,
+      next: (config) => ({ ...config, itemSizeMax: bytes }),
+      news: `values may have ${bytes} bytes from now on`,
+    })
+  }
+
+  get readMode(): ReadMode {
+    return this.raft.config.reads ?? 'quorum'
+  }
+
+  /** As `changeItemSizeMax`. */
+  changeReadMode(mode: ReadMode): Changed {
+    return this.#changeSetting({
+      isSo: () => this.readMode === mode,
+      is: mode,
+      protocol: LEASE_PROTOCOL,
+      next: ({ reads: _, ...rest }) => (mode === 'lease' ? { ...rest, reads: mode } : rest),
+      news: `the read mode is ${mode} from now on`,
+    })
+  }
+
+  #changeSetting({ isSo, is, protocol, next, news }: SettingChange): Changed {
     this.#tick()
     const { raft } = this
     if (raft.role !== 'leader') {
@@ -533,17 +621,18 @@ export class Node {
       return { isDone: false, why }
     }
     const isCommitted = (raft.log.config?.index ?? 0) <= raft.log.commitIndex
-    if (this.itemSizeMax === bytes) {
-      return { isDone: isCommitted, why: isCommitted ? `${bytes} bytes` : 'not committed yet' }
-    }
-    if (configProtocol(raft.config) < COMMANDS_PROTOCOL) return { isDone: false, why: WHY_OLDER }
-    const proposed = raft.proposeConfig({ ...raft.config, itemSizeMax: bytes })
-    if (!('refused' in proposed)) {
-      this.#options.log.info({ term: raft.term }, `values may have ${bytes} bytes from now on`)
-    }
+    if (isSo()) return { isDone: isCommitted, why: isCommitted ? is : 'not committed yet' }
+    if (configProtocol(raft.config) < protocol) return { isDone: false, why: WHY_OLDER }
+    const proposed = raft.proposeConfig(next(raft.config))
+    if (!('refused' in proposed)) this.#options.log.info({ term: raft.term }, news)
     this.#wake()
     const why = 'refused' in proposed ? refusalText(proposed.refused) : 'not committed yet'
     return { isDone: false, why }
+  }
+
+  /** See LogStore. */
+  get logSyncCount(): number {
+    return this.#store.syncCount
   }
 
   get memoryLimitBytes(): number {
@@ -578,7 +667,7 @@ export class Node {
       lastIndex,
       commitIndex: raft.log.commitIndex,
       appliedIndex: this.machine.appliedIndex,
-      ...(raft.role === 'leader' ? this.#membershipReport() : {}),
+      ...(raft.role === 'leader' ? { reads: this.readMode, ...this.#membershipReport() } : {}),
     }
   }
 
@@ -622,6 +711,7 @@ export class Node {
       leader: leaderId,
       whyNoLeader: leaderId === null ? 'none is known here' : null,
       membership: isLeader ? (this.#decision?.why ?? null) : null,
+      reads: this.readMode,
       members,
     }
   }
@@ -650,7 +740,7 @@ export class Node {
     this.#disk.stop()
     await this.#pumping
     const why = 'this server is stopping'
-    for (const write of this.#writes.values()) {
+    for (const write of this.#writes) {
       this.#finish(write, { kind: write.waitsFor === null ? 'unknown' : 'notStored', why })
     }
     for (const read of this.#takeReads()) read.done(why)
@@ -693,8 +783,10 @@ export class Node {
       this.#tick()
       this.#runDue()
       this.#dispatchWaiting()
-      this.#askReads()
-      for (let ready = this.raft.takeReady(); ready; ready = this.raft.takeReady()) {
+      const mayWait = this.#expectsMore()
+      if (!mayWait) this.#askReads()
+      this.#sendForwards()
+      for (let ready = this.raft.takeReady(mayWait); ready; ready = this.raft.takeReady(mayWait)) {
         if (ready.install) await this.#install(ready.install)
         if (this.#isStopped) return
         // The log hears of entries at once, so that it never reports as durable what they replace;
@@ -705,6 +797,7 @@ export class Node {
         for (const message of ready.messages) {
           if (this.#options.send(message) === null) this.raft.peerLost(message.to)
         }
+        this.#options.flush?.()
         this.#apply(ready.committed)
         for (const { id, index } of ready.readStates) this.#readIndexKnown(id, index)
         for (const read of ready.reads) void this.#readLog(read)
@@ -712,7 +805,11 @@ export class Node {
         this.#serveReads()
       }
       this.#sendForwards()
+      this.#sendResults()
+      this.#options.flush?.()
       this.#announceChange()
+      this.#options.onSettled?.()
+      if (mayWait && this.#isAnyWaiting) this.#wake()
     } catch (error) {
       this.#fail(asError(error))
     }
@@ -724,6 +821,24 @@ export class Node {
     this.#arm()
   }
 
+  /**
+   * Whether clients are likely to send more at once, as they do while they are being answered:
+   * then one batch goes out in place of two. Until a turn of the loop brings nothing, or for
+   * `GATHER_MS`.
+   */
+  #expectsMore(): boolean {
+    const isBusy = this.#activity > 0
+    this.#activity = 0
+    const nowMs = this.#nowMs
+    if (!this.#isAnyWaiting) this.#waitingSinceMs = nowMs
+    return isBusy && nowMs - this.#waitingSinceMs < GATHER_MS
+  }
+
+  /** Whether entries or reads would leave at once if no more were expected. */
+  get #isAnyWaiting(): boolean {
+    return this.raft.isWaiting || (this.#newReads.length > 0 && this.#askedReads.size === 0)
+  }
+
   #apply(entries: readonly LogEntry[]): void {
     for (const entry of entries) {
       const { line, item } = this.machine.apply(entry)
@@ -733,10 +848,10 @@ export class Node {
       if (!proposal) continue
       this.#proposals.delete(entry.index)
       if (proposal.term === entry.term) {
-        proposal.done({ kind: 'applied', reply: line, item, index: entry.index })
+        this.#settle(proposal, { kind: 'applied', reply: line, item, index: entry.index })
       } else {
         const why = `another leader took over before it was replicated (term ${entry.term})`
-        proposal.done({ kind: 'notStored', why })
+        this.#settle(proposal, { kind: 'notStored', why })
       }
     }
     if (entries.length === 0) return
@@ -744,7 +859,8 @@ export class Node {
     this.#store.commitIndex = this.machine.appliedIndex
     this.#addValues()
     const { segmentBytes = SEGMENT_BYTES } = this.#options
-    if (this.#grownBytes > Math.max(segmentBytes, this.#keystoreBytes)) this.#beginKeystore()
+    const enoughBytes = Math.max(segmentBytes, this.#keystoreBytes) * this.#keystoreShare
+    if (this.#grownBytes > enoughBytes) this.#beginKeystore()
   }
 
   /** Writes the keystore file while everything goes on, and cuts the log to it. */
@@ -761,7 +877,7 @@ export class Node {
   #runDue(): void {
     const nowMs = this.#nowMs
     let isAnyLate = false
-    for (const write of this.#writes.values()) {
+    for (let write = this.#oldestWrite; write; write = this.#oldestWrite) {
       if (write.deadlineMs > nowMs) break
       isAnyLate = true
       const { requestTimeoutMs } = this.#options
@@ -773,7 +889,7 @@ export class Node {
         this.#finish(write, { kind: 'unknown', why })
       }
     }
-    if (isAnyLate) this.#waiting = this.#waiting.filter(({ id }) => this.#writes.has(id))
+    if (isAnyLate) this.#waiting = this.#waiting.filter(({ isDone }) => !isDone)
     this.#expireReads(nowMs)
     this.#watchDisks(nowMs)
     if (this.raft.role !== 'leader') return
@@ -792,7 +908,7 @@ export class Node {
   #arm(): void {
     if (this.#isStopped) return
     let atMs = this.raft.deadlineMs
-    const oldest = this.#writes.values().next().value
+    const oldest = this.#oldestWrite
     if (oldest) atMs = Math.min(atMs, oldest.deadlineMs)
     if (this.#waiting.length > 0 && this.#knowsLeader) atMs = Math.min(atMs, this.#retryAtMs)
     atMs = Math.min(atMs, this.#readsDueMs)
@@ -845,13 +961,16 @@ export class Node {
       const id = this.#propose(write.command)
       if ('kind' in id) return this.#finish(write, id)
       if ('refused' in id) return this.#wait(write, refusalText(id.refused))
-      this.#track(id, (outcome) => this.#finish(write, outcome))
+      write.term = id.term
+      this.#activity++
+      this.#track(id.index, write)
     } else if (leaderId === null) {
       this.#wait(write, 'no leader is known')
     } else {
       lane.forwardedCount++
       lane.term = term
       write.isForwarded = true
+      this.#forwarded.set(write.id, write)
       if (write.isGet) this.#forwardedGetCount++
       const queue = this.#forwards.get(leaderId)
       if (queue) queue.push(write)
@@ -859,11 +978,17 @@ export class Node {
     }
   }
 
-  #track({ index, term }: EntryId, done: (outcome: WriteOutcome) => void): void {
+  #track(index: number, proposal: Write | RemoteWrite): void {
     // An entry of an earlier term of this leader at the same index may still be in another log.
+    const before = this.#proposals.get(index)
     const why = 'leadership changed before it was confirmed'
-    this.#proposals.get(index)?.done({ kind: 'unknown', why })
-    this.#proposals.set(index, { term, done })
+    if (before) this.#settle(before, { kind: 'unknown', why })
+    this.#proposals.set(index, proposal)
+  }
+
+  #settle(proposal: Write | RemoteWrite, outcome: WriteOutcome): void {
+    if ('lane' in proposal) this.#finish(proposal, outcome)
+    else this.#answer(proposal.from, proposal.id, outcome)
   }
 
   #wait(write: Write, why: string): void {
@@ -889,7 +1014,7 @@ export class Node {
   #dispatchWaiting(): void {
     if (this.#waiting.length === 0) return
     if (!this.#knowsLeader || this.#nowMs < this.#retryAtMs) return
-    const waiting = this.#waiting.filter(({ id }) => this.#writes.has(id))
+    const waiting = this.#waiting.filter(({ isDone }) => !isDone)
     this.#waiting = []
     for (const write of waiting) this.#leaveLane(write)
     for (const write of waiting.sort((a, b) => a.id - b.id)) this.#dispatch(write)
@@ -907,6 +1032,7 @@ export class Node {
       this.#waitingBytes -= write.command.length
     }
     if (write.isForwarded) {
+      this.#forwarded.delete(write.id)
       write.lane.forwardedCount--
       if (write.isGet && --this.#forwardedGetCount === 0) this.#values.clear()
     }
@@ -916,20 +1042,28 @@ export class Node {
   }
 
   #sentTo(id: ServerId): Write[] {
-    return [...this.#writes.values()].filter((write) => write.sentTo === id)
+    return [...this.#forwarded.values()].filter((write) => write.sentTo === id)
   }
 
   #finish(write: Write, outcome: WriteOutcome): void {
-    if (!this.#writes.delete(write.id)) return
+    if (write.isDone) return
+    write.isDone = true
+    this.#activity++
     this.#leaveLane(write)
     write.done(outcome)
   }
 
+  get #oldestWrite(): Write | undefined {
+    while (this.#writes.first?.isDone) this.#writes.shift()
+    return this.#writes.first
+  }
+
   #sendForwards(): void {
+    if (this.#forwards.size === 0) return
     const from = this.#options.self.id
     const { term } = this.raft
     for (const [to, writes] of this.#forwards) {
-      const pending = writes.filter(({ id }) => this.#writes.has(id))
+      const pending = writes.filter(({ isDone }) => !isDone)
       // Behind one that does not leave none does, or it would be overtaken.
       let isStuck = false
       for (const requests of inFrames(pending, ({ command }) => command.length)) {
@@ -945,6 +1079,11 @@ export class Node {
       }
     }
     this.#forwards.clear()
+  }
+
+  #sendResults(): void {
+    if (this.#results.size === 0) return
+    const from = this.#options.self.id
     for (const [to, all] of this.#results) {
       for (const results of inFrames(all, () => 0)) {
         this.#options.send({ type: 'forwardResp', from, to, results })
@@ -953,32 +1092,38 @@ export class Node {
     this.#results.clear()
   }
 
+  /** To a server that sent a write; its items' values it has itself. */
+  #answer(to: ServerId, id: number, answered: WriteOutcome): void {
+    const outcome = withoutValue(answered)
+    const results = this.#results.get(to)
+    if (results) results.push({ id, outcome })
+    else this.#results.set(to, [{ id, outcome }])
+    this.#wake()
+  }
+
   #receiveForward({ from, term, requests }: Forward): void {
-    const answer = (id: number, answered: WriteOutcome) => {
-      const outcome = withoutValue(answered) // the sender applies the same entry
-      const results = this.#results.get(from)
-      if (results) results.push({ id, outcome })
-      else this.#results.set(from, [{ id, outcome }])
-      this.#wake()
-    }
     // Of one term either all are taken in order or, from some point on, none.
     const isLeader = this.raft.role === 'leader' && this.raft.term === term
     for (const { id, command } of requests) {
-      if (!isLeader) answer(id, { kind: 'refused', why: 'the leader asked does not lead any more' })
-      else if (!isCanonical(command)) answer(id, { kind: 'notStored', why: 'not a command' })
-      else {
+      if (!isLeader) {
+        const why = 'the leader asked does not lead any more'
+        this.#answer(from, id, { kind: 'refused', why })
+      } else if (!isCanonical(command)) {
+        this.#answer(from, id, { kind: 'notStored', why: 'not a command' })
+      } else {
         const entry = this.#propose(command)
-        if ('kind' in entry) answer(id, entry)
+        if ('kind' in entry) this.#answer(from, id, entry)
         else if ('refused' in entry) {
           const why = refusalText(entry.refused)
-          answer(id, { kind: entry.refused === 'handingOver' ? 'refused' : 'notStored', why })
-        } else this.#track(entry, (outcome) => answer(id, outcome))
+          const kind = entry.refused === 'handingOver' ? 'refused' : 'notStored'
+          this.#answer(from, id, { kind, why })
+        } else this.#track(entry.index, { from, id, term: entry.term })
       }
     }
   }
 
   #receiveOutcome(id: number, outcome: WriteOutcome): void {
-    const write = this.#writes.get(id)
+    const write = this.#forwarded.get(id)
     if (!write || write.sentTo === null) return
     if (outcome.kind === 'refused') return this.#wait(write, outcome.why)
     if (outcome.kind === 'applied') this.#forgetValues(outcome.index)
@@ -1017,9 +1162,12 @@ export class Node {
 
   // ---------------------------------------------------------------- reads
 
-  /** One request for a read index for all reads that came since the last. */
+  /**
+   * One request for a read index for all reads that came since the last; while that one is on
+   * its way, what comes gathers for the next.
+   */
   #askReads(): void {
-    if (this.#newReads.length === 0) return
+    if (this.#newReads.length === 0 || this.#askedReads.size > 0) return
     const id = this.#nextId++
     if (!this.raft.readIndex(id)) return
     this.#askedReads.set(id, { reads: this.#newReads, askedMs: this.#nowMs, ids: [id] })
@@ -1031,6 +1179,7 @@ export class Node {
     if (!asked) return
     for (const each of asked.ids) this.#askedReads.delete(each)
     this.#unappliedReads.push({ index, reads: asked.reads })
+    if (this.#newReads.length > 0) this.#wake()
   }
 
   #serveReads(): void {
@@ -1039,7 +1188,10 @@ export class Node {
     const served = this.#unappliedReads.filter(({ index }) => index <= appliedIndex)
     if (served.length === 0) return
     this.#unappliedReads = this.#unappliedReads.filter(({ index }) => index > appliedIndex)
-    for (const { reads } of served) for (const read of reads) read.done(null)
+    for (const { reads } of served) {
+      this.#activity += reads.length
+      for (const read of reads) read.done(null)
+    }
   }
 
   /** Fails reads whose time is over, and asks again where an answer seems lost. */
@@ -1121,10 +1273,12 @@ export class Node {
     const { unappliedBytes, log } = this.raft
     // A record holds its key and value, and every entry might be a new item.
     const overheadBytes = (log.lastIndex - this.machine.appliedIndex) * itemBytes(0, 0)
+    const inFlightBytes = unappliedBytes + overheadBytes
+    const roomBytes = this.#limits.memoryBytes - this.machine.items.bytes - inFlightBytes
+    if (surelyFits(command, roomBytes)) return null
     const isLacking = lacksMemory(command, {
-      limitBytes: this.#limits.memoryBytes,
-      heldBytes: this.machine.items.bytes,
-      inFlightBytes: unappliedBytes + overheadBytes,
+      roomBytes,
+      isAnyInFlight: inFlightBytes > 0,
       valueBytes: (key) => this.machine.get(key)?.value.length,
     })
     return isLacking ? 'memory' : null
@@ -1132,6 +1286,7 @@ export class Node {
 
   #append(entries: readonly LogEntry[]): void {
     this.#disk.wrote(entries.reduce((sum, { bytes }) => sum + bytes, 0))
+    this.#writtenIndex = entries.at(-1)?.index ?? this.#writtenIndex
     this.#store.append(entries)
   }
 
@@ -1171,9 +1326,9 @@ export class Node {
 
   #watchDisks(nowMs: number): void {
     const { raft } = this
-    const { lastIndex, stableIndex } = raft.log
+    const { stableIndex } = raft.log
     const isLeader = raft.role === 'leader'
-    this.#ownLag.update(nowMs, lastIndex, stableIndex)
+    this.#ownLag.update(nowMs, this.#writtenIndex, stableIndex)
     if (isLeader) {
       this.#leaderLag.update(nowMs, this.#othersIndex, stableIndex)
       if (nowMs < this.#diskCheckAtMs) return
@@ -1349,6 +1504,7 @@ export class Node {
     }
     const view = this.machine.items.view()
     this.#grownBytes = 0
+    this.#keystoreShare = drawShare(io)
     try {
       this.#keystoreBytes = await writeKeystore(io.disk, this.#groupDirectory, header, view)
     } finally {
@@ -1386,13 +1542,14 @@ export class Node {
     this.#machine = received.snapshot.machine
     this.#keystoreBytes = received.snapshot.bytes
     this.#keystoreIndex = last.index
+    this.#writtenIndex = last.index
     this.#grownBytes = 0
     this.#store.commitIndex = last.index
     this.#addValues()
-    for (const [index, { done }] of this.#proposals) {
+    for (const [index, proposal] of this.#proposals) {
       if (index > last.index) continue
       this.#proposals.delete(index)
-      done({ kind: 'unknown', why: 'leadership changed before it was confirmed' })
+      this.#settle(proposal, { kind: 'unknown', why: 'leadership changed before it was confirmed' })
     }
     this.#options.log.info({}, `installed a snapshot as of entry ${last.index}`)
     this.#received = null // until here no keystore file may be begun
@@ -1400,8 +1557,13 @@ export class Node {
   }
 }
 
+/** No other command begins like it. */
 function isGet(command: Buffer): boolean {
-  return command.toString('latin1', 0, 4) === 'get '
+  return command[0] === LOWER_G
+}
+
+function drawShare({ random }: Io): number {
+  return 1 - random.float() / 2
 }
 
 function withoutValue(outcome: WriteOutcome): WriteOutcome {

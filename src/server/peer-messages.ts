@@ -27,7 +27,7 @@ import { coalesce, type LogEntry, type RecordReader } from './log/record.ts'
 import type { EntryId, Message, ServerId } from './raft/types.ts'
 
 /** What this version speaks; with a peer that says an older one in its hello, that. */
-export const PROTOCOL = 3
+export const PROTOCOL = 4
 
 /** Frames that came with a later version than the first; to a peer of an earlier one they would be junk. */
 const SINCE: Readonly<Record<string, number>> = { snap: 2, snapResp: 2 }
@@ -242,7 +242,7 @@ export class PeerCodec {
   encodeFrame(message: PeerMessage): Buffer[] {
     switch (message.type) {
       case 'append': {
-        const records = coalesce(message.entries.map((entry) => entry.record))
+        const records = coalesce(message.entries)
         return encodeFrame(
           JSON.stringify({ ...this.#envelope(message), entries: undefined }),
           records,

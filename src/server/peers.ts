@@ -72,6 +72,9 @@ interface Outgoing {
   readonly stream: Stream
   isOpen: boolean
   writtenMs: number
+  /** Messages that leave together, with the next `flush`. */
+  pending: Uint8Array[]
+  pendingBytes: number
 }
 
 export class Peers {
@@ -99,6 +102,7 @@ export class Peers {
   readonly #protocols = new Map<ServerId, number>()
   readonly #life: string
   readonly #strangers = new Set<Stream>()
+  #isFlushDue = false
   #isStopped = false
 
   constructor(io: Io, bind: Address, advertised: Speaker, handler: PeersHandler) {
@@ -148,10 +152,30 @@ export class Peers {
     // Where it is not known what the peer speaks, its hello will come: it answers ours.
     const protocol = Math.min(this.#advertised.protocol, this.#protocols.get(to) ?? 1)
     if (protocolOf(message) > protocol) return null
-    if (!outgoing || outgoing.stream.bufferedBytes > STREAM_BYTES_MAX) return null
-    outgoing.stream.writeAll(this.#codec.encodeFrame(message))
-    outgoing.writtenMs = this.#io.clock.monotonicMs()
+    if (!outgoing) return null
+    if (outgoing.stream.bufferedBytes + outgoing.pendingBytes > STREAM_BYTES_MAX) return null
+    for (const piece of this.#codec.encodeFrame(message)) {
+      outgoing.pending.push(piece)
+      outgoing.pendingBytes += piece.length
+    }
+    if (!this.#isFlushDue) {
+      this.#isFlushDue = true
+      this.#io.timers.soon(() => this.flush())
+    }
     return outgoing.number
+  }
+
+  /** What was given to `send` leaves now, and not soon: all to one peer in one write. */
+  flush(): void {
+    if (!this.#isFlushDue) return
+    this.#isFlushDue = false
+    for (const outgoing of this.#outgoing.values()) {
+      if (outgoing.pending.length === 0) continue
+      outgoing.stream.writeAll(outgoing.pending)
+      outgoing.writtenMs = this.#io.clock.monotonicMs()
+      outgoing.pending = []
+      outgoing.pendingBytes = 0
+    }
   }
 
   sendToBalancer(message: ToBalancer, to: Address): void {
@@ -171,6 +195,7 @@ export class Peers {
 
   /** @param replaced The peer closes it at the new one's hello; here only where that fails. */
   #connect(id: ServerId, address: Address, replaced: Stream | null = null): Outgoing | null {
+    this.flush() // or what waits for the stream that is replaced would be forgotten
     const nowMs = this.#io.clock.monotonicMs()
     if (nowMs < (this.#retryAtMs.get(id) ?? 0)) return null
     this.#retryAtMs.set(id, nowMs + RECONNECT_MS)
@@ -198,6 +223,8 @@ export class Peers {
       stream,
       isOpen: false,
       writtenMs: nowMs,
+      pending: [],
+      pendingBytes: 0,
     }
     this.#outgoing.set(id, outgoing)
     const { id: from, sip, sport, protocol } = this.#advertised

@@ -10,11 +10,12 @@ import type { Logger } from '../io/logger.ts'
 import type { Registration, Report, ServerAddress } from '../protocol/balancer.ts'
 import { isSuccessor } from '../protocol/cluster-id.ts'
 import { ITEM_SIZE_BOUNDS, ITEM_SIZE_MAX, type Options } from '../protocol/commands.ts'
-import type { ClusterStatus } from '../protocol/status.ts'
+import { type ClusterStatus, READ_MODES, type ReadMode } from '../protocol/status.ts'
 import { DEFAULT_LIMITS, type Limits, type SlownessRules } from './admission.ts'
 import { type Backup, Backups } from './backup.ts'
 import { BalancerLink } from './balancer-link.ts'
 import { Connection, endStream, type Store } from './connection.ts'
+import { FlushQueue } from './flush-queue.ts'
 import type { Item } from './keystore/arena.ts'
 import { type Identity, loadIdentity, saveIdentity } from './log/identity.ts'
 import { VoteDamagedError, VoteFile } from './log/vote-file.ts'
@@ -89,6 +90,7 @@ export class Server implements Store {
   #joining: Promise<void> | null = null
   #listener: Listener | null = null
   readonly #connections = new Set<Connection>()
+  readonly #flushes: FlushQueue
   #refusedCount = 0
   #checkTimer: Timer | null = null
   /** Requests that came before this server belonged to a cluster. */
@@ -97,7 +99,6 @@ export class Server implements Store {
   #isListening = false
   #isStopped = false
   #lastState = ''
-  #requestCount = 0
   readonly stats = new Stats()
   readonly #startedMs: number
   #verbosity = 0
@@ -108,6 +109,7 @@ export class Server implements Store {
     this.#options = options
     this.#startedMs = options.io.clock.monotonicMs()
     this.#memoryLimitBytes = (options.limits ?? DEFAULT_LIMITS).memoryBytes
+    this.#flushes = new FlushQueue(options.io.timers)
     this.#lock = lock
     this.#identity = identity
     this.#self = {
@@ -184,7 +186,7 @@ export class Server implements Store {
   }
 
   report(): Report {
-    const requestCount = this.#requestCount
+    const { requestCount } = this.stats
     const { protocol = PROTOCOL } = this.#options
     if (this.#node) return { ...this.#node.report(), requestCount, protocol }
     return {
@@ -206,20 +208,28 @@ export class Server implements Store {
   // ---------------------------------------------------------------- requests
 
   write(lane: Lane, command: Buffer, done: (outcome: WriteOutcome) => void): void {
-    this.#requestCount++
+    if (this.#node) return this.#node.write(lane, command, done)
+    const kept = Buffer.from(command)
     this.#whenJoined(
-      (node) => node.write(lane, command, done),
+      (node) => node.write(lane, kept, done),
       (why) => done({ kind: 'notStored', why }),
     )
   }
 
   barrier(done: (failure: string | null) => void): void {
-    this.#requestCount++
     this.#whenJoined((node) => node.barrier(done), done)
+  }
+
+  canReadNow(): boolean {
+    return this.#node?.canReadNow() ?? false
   }
 
   get(key: string, nowS?: number) {
     return this.#node?.machine.get(key, nowS)
+  }
+
+  look(key: string, nowS?: number) {
+    return this.#node?.machine.look(key, nowS)
   }
 
   preview(item: Item | undefined, options: Options) {
@@ -241,7 +251,20 @@ export class Server implements Store {
   }
 
   statsReply(words: readonly string[]): string {
+    if (words[0] === 'read-mode') return this.#changeReadMode(words[1])
     return statsReply(words, this.stats, this.#facts())
+  }
+
+  get #readMode(): ReadMode {
+    return this.#node?.readMode ?? 'quorum'
+  }
+
+  #changeReadMode(word: string | undefined): string {
+    const mode = READ_MODES.find((known) => known === word)
+    if (!mode) return `SERVER_ERROR the read mode is one of ${READ_MODES.join(', ')}\r\nend\r\n`
+    if (!this.#node) return `SERVER_ERROR ${this.#whyNoNode}\r\nend\r\n`
+    const { isDone, why } = this.#node.changeReadMode(mode)
+    return `${isDone ? 'done' : 'waiting'} ${why}\r\nend\r\n`
   }
 
   setVerbosity(level: number): void {
@@ -281,7 +304,9 @@ export class Server implements Store {
       ...{ pid: io.process.pid, userCpuMs: user, systemCpuMs: system },
       ...{ uptimeS: Math.floor((nowMs - this.#startedMs) / 1000), wallMs: io.clock.wallMs() },
       ...{ itemCount: items?.count ?? 0, itemBytes: items?.bytes ?? 0 },
+      logSyncCount: this.#node?.logSyncCount ?? 0,
       ...{ memoryLimitBytes: this.#memoryLimitBytes, itemSizeMax: this.itemSizeMax },
+      readMode: this.#readMode,
       ...{ connectionsMax, idleTimeoutS: idleTimeoutMs / 1000, verbosity: this.#verbosity },
       ...{ client, isAuthNeeded: this.needsAuth, mayShutDown: this.mayShutDown },
       connections: [...this.#connections].map((connection) => connection.facts(nowMs)),
@@ -318,6 +343,7 @@ export class Server implements Store {
       leader: null,
       whyNoLeader: this.#whyNoNode,
       membership: null,
+      reads: null,
       members: [],
     }
   }
@@ -414,7 +440,9 @@ export class Server implements Store {
         ...(protocol ? { protocol } : {}),
         protocolOf: (id) => this.#peers.protocolOf(id),
         send: (message) => this.#peers.send(message),
+        flush: () => this.#peers.flush(),
         onLeave,
+        onSettled: () => this.#flushes.run(),
         onChange: () => this.#onNodeChange(),
         onFailure,
       },
@@ -456,19 +484,20 @@ export class Server implements Store {
   async #listen(): Promise<void> {
     const { io, client } = this.#options
     await this.#peers.start()
-    this.#listener = await io.network.listen(client, (stream) => {
+    const onStream = (stream: Stream) => {
       const { connectionsMax = CONNECTIONS_MAX } = this.#options
       if (this.#connections.size >= connectionsMax) {
         this.stats.add('rejected_connections')
         return this.#refuseConnection(stream)
       }
       this.stats.add('total_connections')
-      const connection: Connection = new Connection(stream, this, io, () =>
+      const connection: Connection = new Connection(stream, this, io, this.#flushes, () =>
         this.#connections.delete(connection),
       )
       if (this.#connections.size === 0) this.#checkConnections()
       this.#connections.add(connection)
-    })
+    }
+    this.#listener = await io.network.listen(client, onStream, true)
     // A server with data needs nobody to tell it where it belongs.
     const { clusterId } = this.#identity
     if (clusterId !== null) await this.#open(clusterId, false)

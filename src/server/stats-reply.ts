@@ -3,7 +3,7 @@
  *
  * Names and spelling are memcached's, so that its tools and libraries find what
  * they look for. What a store that evicts nothing does not have is absent, or 0
- * where tools add it up.
+ * where tools add it up. What memcached does not have comes last: `log_syncs`.
  *
  * Source: memcached's doc/protocol.txt and the replies of 1.6.45.
  */
@@ -12,6 +12,7 @@ import { needsBase64 } from '../protocol/commands.ts'
 import { canonicalUint32 } from '../protocol/numbers.ts'
 import { FORMAT_ERROR } from '../protocol/replies.ts'
 import { PROTOCOL_VERSION } from '../protocol/requests.ts'
+import type { ReadMode } from '../protocol/status.ts'
 import type { Stats } from './stats.ts'
 
 export interface ServerFacts {
@@ -22,9 +23,11 @@ export interface ServerFacts {
   readonly systemCpuMs: number
   readonly itemCount: number
   readonly itemBytes: number
+  readonly logSyncCount: number
   /** Infinity where there is none. */
   readonly memoryLimitBytes: number
   readonly itemSizeMax: number
+  readonly readMode: ReadMode
   readonly connectionsMax: number
   readonly idleTimeoutS: number
   readonly verbosity: number
@@ -147,6 +150,7 @@ function general(stats: Stats, facts: ServerFacts): Line[] {
     ['evictions', 0],
     ['reclaimed', 0],
     ['lrutail_reflocked', 0],
+    ['log_syncs', facts.logSyncCount],
   ]
 }
 
@@ -173,6 +177,7 @@ function settings({ isDetailed }: Stats, facts: ServerFacts): Line[] {
     ['auth_enabled_sasl', 'no'],
     ['auth_enabled_ascii', yesNo(facts.isAuthNeeded)],
     ['item_size_max', facts.itemSizeMax],
+    ['read_mode', facts.readMode],
     ['maxconns_fast', 'yes'],
     ['flush_enabled', 'yes'],
     ['dump_enabled', 'yes'],

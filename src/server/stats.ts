@@ -44,6 +44,17 @@ export type Count = (typeof COUNTS)[number]
 const PREFIXES_MAX = 10_000
 const DELIMITER = ':'
 
+/** What the counts need of a write. */
+export interface WriteKind {
+  readonly verb: string
+  /** Only where it is looked at. */
+  readonly key: string
+}
+
+const PLAIN_SET: WriteKind = { verb: 'set', key: '' }
+/** `set `, as four bytes read at once. */
+const SET_START = Buffer.from('set ').readUInt32LE(0)
+
 interface PrefixCounts {
   get: number
   hit: number
@@ -53,6 +64,8 @@ interface PrefixCounts {
 
 export class Stats {
   readonly #counts = Object.fromEntries(COUNTS.map((name) => [name, 0])) as Record<Count, number>
+  /** Reads and writes since the start; never reset. */
+  requestCount = 0
   readonly #prefixes = new Map<string, PrefixCounts>()
   /** Whether counts are also kept for what stands before the first `:` of a key. */
   isDetailed = false
@@ -84,14 +97,18 @@ export class Stats {
     if (this.isDetailed) this.#readPrefix(key, isHit)
   }
 
+  /** What there is to know of a canonical command before it goes its way. */
+  kindOf(command: Buffer): WriteKind {
+    if (!this.isDetailed && command.readUInt32LE(0) === SET_START) return PLAIN_SET
+    const verb = command.toString('latin1', 0, command.indexOf(' '))
+    return { verb, key: verb === 'touch' || this.isDetailed ? keyOf(command) : '' }
+  }
+
   /**
    * A write that was applied.
-   * @param command Its canonical command.
    * @param line The reply.
    */
-  wrote(command: Buffer, line: string): void {
-    const verbEnd = command.indexOf(' ')
-    const verb = command.toString('latin1', 0, verbEnd)
+  wrote({ verb, key }: WriteKind, line: string): void {
     const counts = this.#counts
     switch (verb) {
       case 'delete':
@@ -118,7 +135,7 @@ export class Stats {
         counts.cmd_set++
     }
     if (line === 'STORED') counts.total_items++
-    if (this.isDetailed) this.#wrotePrefix(verb, keyOf(command))
+    if (this.isDetailed) this.#wrotePrefix(verb, key)
   }
 
   /** `stats detail dump`, with its end. */
@@ -159,7 +176,7 @@ function isNumber(line: string): boolean {
 }
 
 /** The key's word in a canonical command that has one. */
-export function keyOf(command: Buffer): string {
+function keyOf(command: Buffer): string {
   const start = command.indexOf(' ') + 1
   const lineEnd = command.indexOf('\r\n')
   const blank = command.indexOf(' ', start)

@@ -53,7 +53,8 @@ describe('a memcached client', () => {
     for (const server of await leaderAndFollower()) {
       const client = await open(server)
       const requests = ['get k', 'mg k v', 'delete k', 'flush_all', 'stats', 'version', 'shutdown']
-      for (const request of [...requests, 'status', 'backup', 'item-size-max 2048']) {
+      const own = ['status', 'backup', 'item-size-max 2048', 'read-mode lease']
+      for (const request of [...requests, ...own]) {
         expect(await client.request(`${request}\r\n`)).toBe('CLIENT_ERROR unauthenticated')
       }
       client.close()
@@ -148,12 +149,11 @@ describe('our commands', () => {
     expect(stdout).toContain(`leads, 127.0.0.1:${leader.cport}`)
   }, 30_000)
 
-  test('store item-size', async () => {
-    const itemSize = (...args: string[]) =>
-      store('item-size', ...args, '--lbport', `${cluster.lbcport}`)
-    await expectRefusals((...flags) => itemSize('2m', ...flags))
-    const { stdout } = await itemSize('--auth-file', authFile)
-    expect(stdout).toBe('values may have up to 1048576 bytes\n')
+  test('store config', async () => {
+    const config = (...args: string[]) => store('config', ...args, '--lbport', `${cluster.lbcport}`)
+    await expectRefusals((...flags) => config('item-size', '2m', ...flags))
+    const { stdout } = await config('item-size', '--auth-file', authFile)
+    expect(stdout).toBe('item-size: values may have up to 1048576 bytes\n')
   }, 30_000)
 
   test('store backup', async () => {

@@ -9,10 +9,11 @@ import net from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { changeThroughLeader } from '../../bin/ask-leader.ts'
 import { fetchStatus } from '../../bin/status.ts'
 import type { Io } from '../../src/io/io.ts'
 import { createNodeIo } from '../../src/io/node.ts'
-import type { ClusterStatus } from '../../src/protocol/status.ts'
+import type { ClusterStatus, ReadMode } from '../../src/protocol/status.ts'
 
 /** Of what the processes wrote, this much is kept. */
 const LOG_CHARACTERS_MAX = 8 * 1024 * 1024
@@ -83,6 +84,8 @@ export interface Place {
   readonly sip: string
   /** The beginning of a command line that runs the rest of it there. */
   readonly command: readonly string[]
+  /** For Node itself. */
+  readonly nodeFlags?: readonly string[]
 }
 
 export interface Places {
@@ -210,6 +213,13 @@ export class TestCluster {
     return fetchStatus(io, [{ host: this.#balancerPlace.cip, port: this.lbcport }])
   }
 
+  /** As `store config reads` does. */
+  async setReads(mode: ReadMode, timeoutMs = 20_000): Promise<void> {
+    const asked = [{ host: this.#balancerPlace.cip, port: this.lbcport }]
+    const cluster = { asked, whom: 'load balancer', io, servers: this.serversIo } as const
+    await changeThroughLeader(cluster, `read-mode ${mode}`, timeoutMs)
+  }
+
   /** The server that the load balancer says leads. */
   leader(): Promise<ServerProcess> {
     return eventually('a leader', async () => {
@@ -264,7 +274,8 @@ export class TestCluster {
   }
 
   #spawn(place: Place, args: (string | number)[]): ChildProcess {
-    const command = [...place.command, process.execPath, commandPath('store'), ...args.map(String)]
+    const node = [process.execPath, ...(place.nodeFlags ?? []), commandPath('store')]
+    const command = [...place.command, ...node, ...args.map(String)]
     const child = spawn(command[0] ?? '', command.slice(1), {
       stdio: ['ignore', 'ignore', 'pipe'],
     })

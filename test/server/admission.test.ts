@@ -95,7 +95,8 @@ describe('memory', () => {
   const cost = itemBytes(1, 100)
   const value = 'x'.repeat(100)
   const memory = (limitBytes: number, heldBytes = 0, inFlightBytes = 0, present?: number) => ({
-    ...{ limitBytes, heldBytes, inFlightBytes },
+    roomBytes: limitBytes - heldBytes - inFlightBytes,
+    isAnyInFlight: inFlightBytes > 0,
     valueBytes: () => present,
   })
   const set = Buffer.from(`set k 0 0 100\r\n${value}\r\n`)

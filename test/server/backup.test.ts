@@ -3,6 +3,7 @@ import { expect, test } from 'vitest'
 import type { Stream, StreamHandler } from '../../src/io/io.ts'
 import { type Backup, Backups } from '../../src/server/backup.ts'
 import { Connection } from '../../src/server/connection.ts'
+import { FlushQueue } from '../../src/server/flush-queue.ts'
 import type { Lane } from '../../src/server/node.ts'
 import type { WriteOutcome } from '../../src/server/peer-messages.ts'
 import { ManualTimers, settle } from '../io/manual-timers.ts'
@@ -58,7 +59,7 @@ function connect(open: () => Promise<Backup>, timers = new ManualTimers()) {
     openBackup: open,
   })
   const clock = { monotonicMs: () => 0, wallMs: () => 0 }
-  new Connection(fake, store, { timers, clock }, () => {})
+  new Connection(fake, store, { timers, clock }, new FlushQueue(timers), () => {})
   const settled = async () => {
     for (let round = 0; round < 5; round++) {
       timers.fire()

@@ -7,11 +7,13 @@ import type { Stream, StreamHandler, Timers } from '../../src/io/io.ts'
 import { ITEM_SIZE_MAX, type Options } from '../../src/protocol/commands.ts'
 import type { Backup } from '../../src/server/backup.ts'
 import { Connection, type Store } from '../../src/server/connection.ts'
+import { FlushQueue } from '../../src/server/flush-queue.ts'
 import type { Item } from '../../src/server/keystore/item-store.ts'
 import { StateMachine } from '../../src/server/keystore/state-machine.ts'
 import type { Lane } from '../../src/server/node.ts'
 import type { WriteOutcome } from '../../src/server/peer-messages.ts'
 import { Stats } from '../../src/server/stats.ts'
+import { appliedEntry } from './keystore/applied-entry.ts'
 
 export const START_MS = 1_795_167_038_000
 
@@ -35,18 +37,28 @@ export class ReplicaStore implements Store {
   /** Calls that are neither, in words. */
   readonly calls: string[] = []
   mayShutDown = false
+  /** Whether reads may be made at once. */
+  isLeased = false
   users: ReadonlyMap<string, string> | null = null
 
   write(_lane: Lane, command: Buffer, done: (outcome: WriteOutcome) => void): void {
-    this.writes.push({ command, done })
+    this.writes.push({ command: Buffer.from(command), done })
   }
 
   barrier(done: (failure: string | null) => void): void {
     this.barriers.push(done)
   }
 
+  canReadNow(): boolean {
+    return this.isLeased
+  }
+
   get(key: string, nowS?: number) {
     return this.machine.get(key, nowS)
+  }
+
+  look(key: string, nowS?: number) {
+    return this.machine.look(key, nowS)
   }
 
   preview(item: Item | undefined, options: Options) {
@@ -58,7 +70,7 @@ export class ReplicaStore implements Store {
     const body = typeof command === 'string' ? Buffer.from(command, 'latin1') : command
     const index = this.machine.appliedIndex + 1
     this.log.push(body.toString('latin1'))
-    const { line, item } = this.machine.apply({ index, timeMs: this.timeMs, body })
+    const { line, item } = this.machine.apply(appliedEntry(index, this.timeMs, body))
     return { kind: 'applied', reply: line, item, index }
   }
 
@@ -135,11 +147,19 @@ export class Client {
       soon: (fn) => void this.#soon.push(fn),
     }
     const clock = { monotonicMs: () => this.nowMs, wallMs: () => START_MS + this.nowMs }
-    this.connection = new Connection(this.#stream(), store, { timers, clock }, () => {})
+    this.connection = new Connection(
+      this.#stream(),
+      store,
+      { timers, clock },
+      new FlushQueue(timers),
+      () => {},
+    )
   }
 
   receive(text: string | Buffer): void {
-    this.#handler?.onData(typeof text === 'string' ? Buffer.from(text, 'latin1') : text)
+    const chunk = Buffer.from(text as string, 'latin1')
+    this.#handler?.onData(chunk)
+    chunk.fill(0xee) // as if another connection had read into it
   }
 
   /** It ends its half. */
@@ -157,6 +177,11 @@ export class Client {
   /** What was due soon has happened. @returns what was sent since the last call. */
   replies(): string {
     while (this.#soon.length > 0) for (const fn of this.#soon.splice(0)) fn()
+    return Buffer.concat(this.#sent.splice(0)).toString('latin1')
+  }
+
+  /** @returns what was sent since the last call, without anything that was due soon. */
+  repliesAtOnce(): string {
     return Buffer.concat(this.#sent.splice(0)).toString('latin1')
   }
 
@@ -191,7 +216,7 @@ export class Client {
       handle: (handler) => {
         this.#handler = handler
       },
-      write: (chunk) => this.#write(Buffer.from(chunk as Buffer)),
+      write: (chunk) => this.#write(Buffer.from(chunk as string, 'latin1')),
       writeAll: (chunks) => this.#write(Buffer.concat(chunks)),
       get bufferedBytes() {
         return buffered()

@@ -8,7 +8,9 @@ test('overlapping reads never see less than the one before them', () => {
   const client = new Client()
   const { store } = client
   store.apply('set k 0 0 3\r\nold\r\n')
-  client.receive('get k\r\nget k\r\n')
+  client.receive('get k\r\n')
+  client.receive('get k\r\n')
+  expect(store.barriers).toHaveLength(2)
   const [first, second] = store.barriers
   second?.(null) // the answer to the first question was lost, the second one's came
   expect(client.replies()).toBe('')
@@ -22,11 +24,67 @@ test('a read that failed holds back none behind it', () => {
   const client = new Client()
   const { store } = client
   store.apply('set k 0 0 1\r\nv\r\n')
-  client.receive('get k\r\nget k\r\n')
+  client.receive('get k\r\n')
+  client.receive('get k\r\n')
   const [first, second] = store.barriers
   second?.(null)
   first?.('no leader')
   expect(client.replies()).toBe('SERVER_ERROR no leader\r\nVALUE k 0 1\r\nv\r\nEND\r\n')
+})
+
+test('reads that come together are confirmed together', () => {
+  const client = clientWith('set k 0 0 1\r\nv\r\n')
+  client.receive('get k\r\nget j\r\nmg k v\r\n')
+  expect(client.store.barriers).toHaveLength(1)
+  client.store.confirm()
+  expect(client.replies()).toBe('VALUE k 0 1\r\nv\r\nEND\r\nEND\r\nVA 1\r\nv\r\n')
+})
+
+describe('where reads need no confirmation', () => {
+  test('they are answered at once', () => {
+    const client = leasedWith('set k 0 0 1\r\nv\r\n')
+    client.receive('get k\r\nget j\r\nmg k v\r\nge')
+    expect(client.store.barriers).toHaveLength(0)
+    expect(client.repliesAtOnce()).toBe('VALUE k 0 1\r\nv\r\nEND\r\nEND\r\nVA 1\r\nv\r\n')
+  })
+
+  test('they wait for writes before them', () => {
+    const client = leasedWith('set k 0 0 1\r\nv\r\n')
+    client.receive('set k 0 0 1\r\nw\r\nget k\r\n')
+    expect(client.repliesAtOnce()).toBe('')
+    client.store.finishWrite()
+    expect(client.replies()).toBe('STORED\r\nVALUE k 0 1\r\nw\r\nEND\r\n')
+  })
+
+  test('one that changes something is logged, and those behind it are confirmed after it', () => {
+    const client = leasedWith('set k 0 0 1\r\nv\r\n')
+    client.receive('gat 100 k\r\nget k\r\n')
+    expect(client.repliesAtOnce()).toBe('')
+    expect(client.store.writes.map(({ command }) => String(command))).toEqual([
+      'get k exptime=100\r\n',
+    ])
+    expect(client.settle()).toBe('VALUE k 0 1\r\nv\r\nEND\r\n'.repeat(2))
+  })
+
+  test('they do not overtake one that is being confirmed', () => {
+    const client = clientWith('set k 0 0 1\r\nv\r\n')
+    client.receive('get k\r\n')
+    client.store.isLeased = true
+    client.receive('get j\r\n')
+    expect(client.repliesAtOnce()).toBe('')
+    client.store.confirm()
+    client.store.confirm()
+    expect(client.replies()).toBe('VALUE k 0 1\r\nv\r\nEND\r\nEND\r\n')
+  })
+
+  test('a client that takes no replies gets no more made', () => {
+    const client = leasedWith(`set k 0 0 600000\r\n${'v'.repeat(600_000)}\r\n`)
+    client.isReading = false
+    client.receive('get k\r\n'.repeat(100))
+    expect(client.bufferedBytes).toBeLessThan(2_000_000)
+    client.drain()
+    expect(client.settle().length).toBeGreaterThan(1_000_000)
+  })
 })
 
 test.each<[WriteOutcome, string]>([
@@ -51,6 +109,13 @@ function clientWith(...commands: string[]): Client {
   for (const command of commands) store.apply(command)
   store.log.length = 0
   return new Client(store)
+}
+
+/** Whose reads need no confirmation. */
+function leasedWith(...commands: string[]): Client {
+  const client = clientWith(...commands)
+  client.store.isLeased = true
+  return client
 }
 
 const NO: WriteOutcome = { kind: 'notStored', why: 'no' }
@@ -101,9 +166,8 @@ describe('reads that change something', () => {
     expect([store.writes.length, store.barriers.length]).toEqual([1, 0])
     store.finishWrite()
     expect(client.replies()).toBe('STORED\r\n')
-    // Both reads are asked about, the write behind them waits.
-    expect([store.writes.length, store.barriers.length]).toEqual([0, 2])
-    store.confirm()
+    // Both reads are asked about at once, the write behind them waits.
+    expect([store.writes.length, store.barriers.length]).toEqual([0, 1])
     store.confirm()
     expect(store.writes.map(({ command }) => `${command}`)).toEqual(['get k win exptime=50\r\n'])
     expect(client.replies()).toBe('')

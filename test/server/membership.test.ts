@@ -436,7 +436,7 @@ test.each(ROWS.filter(({ next }) => next !== null))(
   'what the log may have and the limit for values stay: $title',
   (row) => {
     const situation = situationOf(row)
-    const lasting = { protocol: 3, itemSizeMax: 5_000 }
+    const lasting = { protocol: 3, itemSizeMax: 5_000, reads: 'lease' as const }
     const { change } = nextConfig({
       ...situation,
       config: { ...situation.config, ...lasting },

@@ -5,9 +5,9 @@ import { PROTOCOL } from '../../src/server/peer-messages.ts'
 import { configProtocol } from '../../src/server/raft/config.ts'
 import { CONFIG, createDisks, IDS, World, write } from './three-nodes.ts'
 
-async function start(config = CONFIG, old: readonly string[] = []): Promise<World> {
+async function start(config = CONFIG, old: readonly string[] = [], spoken = 2): Promise<World> {
   const world = new World(await createDisks(config))
-  for (const id of old) world.protocols.set(id, 2)
+  for (const id of old) world.protocols.set(id, spoken)
   for (const id of IDS) await world.start(id)
   await world.until(() => world.leader !== undefined)
   return world
@@ -90,10 +90,10 @@ describe('a server of an older version among the members', () => {
         })
       }
     }
-    expect(leader(world).changeItemSizeMax(2_048)).toEqual({
-      isDone: false,
-      why: expect.stringMatching(WHY),
-    })
+    const refused = { isDone: false, why: expect.stringMatching(WHY) }
+    expect(leader(world).changeItemSizeMax(2_048)).toEqual(refused)
+    expect(leader(world).changeReadMode('lease')).toEqual(refused)
+    expect(leader(world).changeReadMode('quorum')).toEqual({ isDone: true, why: 'quorum' })
     await world.advance(2_000)
     expect(configProtocol(leader(world).raft.config)).toBe(2)
     expect(await valuesAt(world, 'n')).toEqual(['1', '1', '1'])
@@ -102,16 +102,31 @@ describe('a server of an older version among the members', () => {
     world.protocols.delete('c')
     await world.start('c')
     await world.until(() => world.leader !== undefined)
-    await world.until(() => IDS.every((id) => configProtocol(world.node(id).raft.config) === 3))
+    await world.until(() =>
+      IDS.every((id) => configProtocol(world.node(id).raft.config) === PROTOCOL),
+    )
     for (const id of IDS) {
       expect(await write(world, id, 'incr n 1\r\n')).toMatchObject({ kind: 'applied' })
     }
     expect(await valuesAt(world, 'n')).toEqual(['4', '4', '4'])
   })
 
+  test('keeps it from leases, not from commands, where it knows those', async () => {
+    const world = await start({ ...OLD, protocol: 3 }, ['c'], 3)
+    await world.until(() => leader(world).changeItemSizeMax(2_048).isDone)
+    expect(await write(world, 'a', 'incr n 1\r\n')).toMatchObject({ reply: 'NOT_FOUND' })
+    expect(leader(world).changeReadMode('lease').why).toMatch(WHY)
+
+    await world.stop('c')
+    world.protocols.delete('c')
+    await world.start('c')
+    await world.until(() => world.leader?.changeReadMode('lease').isDone === true)
+    expect(leader(world).itemSizeMax).toBe(2_048)
+  })
+
   test('once all spoke the later one, the configuration says so for good', async () => {
     const world = await start(OLD)
-    await world.until(() => configProtocol(leader(world).raft.config) === 3)
+    await world.until(() => configProtocol(leader(world).raft.config) === PROTOCOL)
     world.protocols.set('c', 2)
     await world.advance(2_000)
     expect(await write(world, 'a', 'incr n 1\r\n')).toMatchObject({ reply: 'NOT_FOUND' })

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { FrameDecoder } from '../../src/protocol/frames.ts'
 import type { ItemReply } from '../../src/protocol/replies.ts'
 import { parseObject } from '../../src/protocol/shape.ts'
-import { type LogEntry, RecordReader, RecordWriter } from '../../src/server/log/record.ts'
+import { LogEntry, RecordReader, RecordWriter } from '../../src/server/log/record.ts'
 import {
   type ForwardResp,
   isDatagram,
@@ -447,6 +447,10 @@ class Frames {
 function plain(message: PeerMessage | null): object {
   return JSON.parse(
     JSON.stringify(message, (_name, value) => {
+      if (value instanceof LogEntry) {
+        const { index, term, timeMs, record, config } = value
+        return { index, term, timeMs, record, config }
+      }
       if (value?.type === 'Buffer') return Buffer.from(value.data).toString('latin1')
       return value
     }),

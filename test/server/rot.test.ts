@@ -25,7 +25,7 @@ import {
 
 const KEEP: CrashPolicy = { contents: 'keep', names: 'keep' }
 const BITS = process.env.LONG ? [0, 1, 2, 3, 4, 5, 6, 7] : null
-const SEGMENT_BYTES = 150
+const SEGMENT_BYTES = 100
 const ROTTEN = 'c'
 /** Longer than it takes to elect a leader. */
 const ALONE_MS = 1_500

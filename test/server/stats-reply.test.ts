@@ -5,6 +5,8 @@ import { type ServerFacts, statsReply } from '../../src/server/stats-reply.ts'
 const FACTS: ServerFacts = {
   ...{ pid: 42, uptimeS: 100, wallMs: 1_700_000_000_999, userCpuMs: 1_500, systemCpuMs: 0.25 },
   ...{ itemCount: 3, itemBytes: 240, memoryLimitBytes: 2 ** 30, itemSizeMax: 2 ** 20 },
+  logSyncCount: 7,
+  readMode: 'lease',
   ...{ connectionsMax: 10_000, idleTimeoutS: 0, verbosity: 1 },
   client: { host: '127.0.0.1', port: 11_211 },
   ...{ isAuthNeeded: false, mayShutDown: false },
@@ -57,6 +59,7 @@ describe('stats', () => {
       ...{ rusage_user: '1.500000', rusage_system: '0.000250', limit_maxbytes: `${2 ** 30}` },
       ...{ curr_items: '3', bytes: '240', curr_connections: '2', max_connections: '10000' },
       ...{ cmd_get: '1', get_hits: '1', bytes_read: '77', accepting_conns: '1' },
+      log_syncs: '7',
     })
   })
 
@@ -78,7 +81,13 @@ describe('stats settings', () => {
   test('has what tests of libraries read', () => {
     const list = Object.fromEntries(listOf(reply('settings')))
     expect(list).toMatchObject({
-      ...{ item_size_max: '1048576', maxconns: '10000', cas_enabled: 'yes', udpport: '0' },
+      ...{
+        item_size_max: '1048576',
+        read_mode: 'lease',
+        maxconns: '10000',
+        cas_enabled: 'yes',
+        udpport: '0',
+      },
       ...{ auth_enabled_sasl: 'no', auth_enabled_ascii: 'no', shutdown_command: 'no' },
       ...{ client_flags_size: '4', inter: '127.0.0.1', tcpport: '11211', verbosity: '1' },
       ...{ detail_enabled: 'no', idle_timeout: '0' },

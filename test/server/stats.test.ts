@@ -4,7 +4,9 @@ import { type Count, Stats } from '../../src/server/stats.ts'
 function wrote(...writes: (readonly [command: string, line: string])[]): Stats {
   const stats = new Stats()
   stats.isDetailed = true
-  for (const [command, line] of writes) stats.wrote(Buffer.from(`${command}\r\n`), line)
+  for (const [command, line] of writes) {
+    stats.wrote(stats.kindOf(Buffer.from(`${command}\r\n`)), line)
+  }
   return stats
 }
 

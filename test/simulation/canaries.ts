@@ -28,7 +28,7 @@ export const CANARIES: readonly Canary[] = [
     edits: [
       [
         'server/log/log-store.js',
-        'await file.write(chunks, offset);\n        await file.datasync();',
+        'await file.write(chunks, offset);\n        await this.#sync(file);',
         'await file.write(chunks, offset);',
       ],
     ],
@@ -55,7 +55,7 @@ export const CANARIES: readonly Canary[] = [
     edits: [
       [
         'server/raft/read-rounds.js',
-        'if (!this.#inFlight || round < this.round)',
+        'if (!this.#inFlight || round < this.#inFlight.round)',
         'if (!this.#inFlight)',
       ],
     ],
@@ -63,13 +63,30 @@ export const CANARIES: readonly Canary[] = [
   {
     name: 'read-before-noop',
     what: 'a read index from before an entry of the own term is committed',
+    edits: [['server/raft/raft.js', 'if (this.#hasCommittedOwn) {', 'if (true) {']],
+  },
+  {
+    name: 'asker-is-enough',
+    what: "a follower's question for a read index confirms its leader without a quorum",
     edits: [
       [
         'server/raft/raft.js',
-        'if (this.log.termAt(this.log.commitIndex) === this.#term) {\n                if (this.#reads',
-        'if (true) {\n                if (this.#reads',
+        'if (isConfirmed && this.#hasCommittedOwn)',
+        'if (this.#hasCommittedOwn)',
       ],
     ],
+  },
+  {
+    name: 'asker-before-noop',
+    what: "a follower's question is answered before an entry of the leader's own term is committed",
+    edits: [
+      ['server/raft/raft.js', 'if (isConfirmed && this.#hasCommittedOwn)', 'if (isConfirmed)'],
+    ],
+  },
+  {
+    name: 'chunk-kept',
+    what: 'a write that waits for a leader keeps the memory it was read into',
+    edits: [['server/node.js', 'NOTHING : Buffer.from(command);', 'NOTHING : command;']],
   },
   {
     name: 'config-on-uncommitted',
@@ -77,8 +94,8 @@ export const CANARIES: readonly Canary[] = [
     edits: [
       [
         'server/raft/raft.js',
-        'if (!ownTermCommitted || currentIndex > this.log.commitIndex)',
-        'if (!ownTermCommitted)',
+        'if (!this.#hasCommittedOwn || currentIndex > this.log.commitIndex)',
+        'if (!this.#hasCommittedOwn)',
       ],
     ],
   },
@@ -88,8 +105,8 @@ export const CANARIES: readonly Canary[] = [
     edits: [
       [
         'server/node.js',
-        'this.#proposals.set(index, { term, done });',
-        "done({ kind: 'applied', reply: 'STORED', index });",
+        'this.#proposals.set(index, proposal);',
+        "this.#settle(proposal, { kind: 'applied', reply: 'STORED', index });",
       ],
     ],
   },
@@ -128,7 +145,13 @@ export const CANARIES: readonly Canary[] = [
   {
     name: 'torn-record',
     what: 'a torn record is taken as whole',
-    edits: [['server/log/record.js', 'if (crc32(body, headerCrc) !== crc)', 'if (false)']],
+    edits: [
+      [
+        'server/log/record.js',
+        'if (crc32Of(bytes, bodyStart, end, headerCrc) !== crc)',
+        'if (false)',
+      ],
+    ],
   },
   {
     name: 'old-log-elected',
@@ -259,6 +282,80 @@ export const CANARIES: readonly Canary[] = [
         'const joined = { ...item, flags,',
         'const joined = { ...item, casUnique: current.casUnique, flags,',
       ],
+    ],
+  },
+  {
+    name: 'lease-too-long',
+    what: 'a lease is longer than voters withhold their votes',
+    edits: [['server/raft/lease.js', '(1 - CLOCK_RATE_MARGIN)', '1.5']],
+  },
+  {
+    name: 'lease-without-margin',
+    what: 'a lease is as long as voters withhold their votes, whose clocks may run faster',
+    edits: [['server/raft/lease.js', '(1 - CLOCK_RATE_MARGIN)', '1']],
+  },
+  {
+    name: 'lease-from-answer',
+    what: 'a lease runs from the answer of a quorum, not from the sending',
+    edits: [
+      ['server/raft/lease.js', 'confirmed(round) {', 'confirmed(round, monotonicMs, wallMs) {'],
+      [
+        'server/raft/lease.js',
+        'this.#since = this.#sent.shift()?.at ?? null;',
+        'this.#sent.shift();\n            this.#since = { monotonicMs, wallMs };',
+      ],
+      [
+        'server/raft/raft.js',
+        'this.#lease.confirmed(round);',
+        'this.#lease.confirmed(round, this.#nowMs, this.#wallMs);',
+      ],
+    ],
+  },
+  {
+    name: 'lease-by-one-clock',
+    what: 'a lease goes by the monotonic clock alone, which stands still in a machine that is suspended',
+    edits: [['server/raft/lease.js', ' && this.#covers(wallMs - since.wallMs)', '']],
+  },
+  {
+    name: 'lease-through-handover',
+    what: 'a leader that hands over keeps its lease',
+    edits: [
+      [
+        'server/raft/raft.js',
+        "if (this.#role !== 'leader' || this.#handover)",
+        "if (this.#role !== 'leader')",
+      ],
+    ],
+  },
+  {
+    name: 'lease-before-noop',
+    what: 'a new leader has a lease before an entry of its own term is committed',
+    edits: [
+      ['server/raft/raft.js', 'if (!isOwnCommitted || configIndex', 'if (configIndex'],
+      ['server/raft/raft.js', 'Math.max(this.#firstIndex, configIndex)', 'configIndex'],
+    ],
+  },
+  {
+    name: 'promise-lost-at-start',
+    what: 'a voter that was started again does not withhold its vote',
+    edits: [['server/raft/raft.js', 'if (this.#keepsPromises)\n', 'if (false)\n']],
+  },
+  {
+    name: 'promise-lost-at-close',
+    what: "a voter stops withholding its vote when the leader's connection closes",
+    edits: [
+      [
+        'server/raft/raft.js',
+        'this.#leaderContactId && !this.#keepsPromises',
+        'this.#leaderContactId',
+      ],
+    ],
+  },
+  {
+    name: 'promise-lost-on-standing',
+    what: 'a voter that withholds its vote from others stands itself',
+    edits: [
+      ['server/raft/raft.js', 'if (this.#keepsPromises && this.#isWithholding) {', 'if (false) {'],
     ],
   },
 ]

@@ -48,6 +48,10 @@ export class Checkers {
   readonly #leading = new WeakMap<Node, { configIndex: number; commitIndex: number }>()
   #lastConfig: { readonly index: number; readonly config: Config } | null = null
   #pending: unknown = null
+  /** The newest entry that was applied anywhere. */
+  #appliedIndex = 0
+  /** Events at which a lease held. */
+  leaseCount = 0
 
   constructor(servers: readonly ServerProcess[]) {
     this.#servers = servers
@@ -68,6 +72,7 @@ export class Checkers {
       if (node.raft.role === 'leader') {
         this.#checkLeader(host, node)
         this.#checkProgress(host, node)
+        this.#checkLease(host, node)
       } else this.#leading.delete(node)
     }
   }
@@ -126,6 +131,22 @@ export class Checkers {
     before.commitIndex = commitIndex
   }
 
+  /** While a leader's lease holds nobody leads in a later term, and what it serves at once is the newest. */
+  #checkLease(host: Host, node: Node): void {
+    const { raft, machine } = node
+    if (!raft.holdsLease(host.monotonicMs, host.wallMs)) return
+    this.leaseCount++
+    for (const { node: other } of this.#servers) {
+      if (other?.raft.role !== 'leader' || other.raft.term <= raft.term) continue
+      const leaders = `${host.name} in term ${raft.term}, ${other.raft.id} in ${other.raft.term}`
+      fail('nobody leads beside a lease', leaders)
+    }
+    if (node.canReadNow() && machine.appliedIndex < this.#appliedIndex) {
+      const indexes = `${host.name} would read at ${machine.appliedIndex} of ${this.#appliedIndex}`
+      fail('a lease serves what is newest', indexes)
+    }
+  }
+
   #watch(host: Host, node: Node): void {
     const { machine } = node
     this.#watched.add(machine)
@@ -145,6 +166,7 @@ export class Checkers {
 
   #applied(host: Host, node: Node, entry: LogEntry): void {
     const { index } = entry
+    this.#appliedIndex = Math.max(this.#appliedIndex, index)
     const record = entry.record.toString('latin1')
     const known = this.#committed.get(index)
     if (known === undefined) {

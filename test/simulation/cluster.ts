@@ -7,7 +7,6 @@ import { type CoordinatorTiming, DEFAULT_COORDINATOR_TIMING } from '../../src/lb
 import { Balancer } from '../../src/lb/lb.ts'
 import type { Limits, SlownessRules } from '../../src/server/admission.ts'
 import type { Node } from '../../src/server/node.ts'
-import { PROTOCOL } from '../../src/server/peer-messages.ts'
 import type { RaftTiming } from '../../src/server/raft/raft.ts'
 import { Server } from '../../src/server/server.ts'
 import type { CrashPolicy } from '../io/memory-disk.ts'
@@ -23,12 +22,14 @@ export const DATA = 'data'
 export const REQUEST_TIMEOUT_MS = 2_000
 
 /** Slower than real ones, to see more of a minute in less time; what they are to each other stays. */
-const TIMING: RaftTiming = {
+const TIMING: Omit<RaftTiming, 'gatherBytes'> = {
   heartbeatMs: 400,
   electionTimeoutMs: 1_200,
   quorumTimeoutMs: 2_000,
   campaignTimeoutMs: 300,
   closedLeaderDelayMs: 80,
+  roundPatienceMs: 20,
+  commitDelayMs: 4,
 }
 
 const BALANCER_TIMING: CoordinatorTiming = {
@@ -126,9 +127,12 @@ export interface Settings {
   readonly segmentBytes: number
   readonly snapshotPieceBytes: number
   readonly scrubIntervalMs: number
-  /** So many of the servers are of the version before, until they are upgraded. */
+  /** So many of the servers are of a version before, until they are upgraded, and speak that. */
   readonly oldRatio: number
+  readonly oldProtocol: number
   readonly limits: Limits
+  /** See RaftTiming; with little, appends overlap. */
+  readonly gatherBytes: number
 }
 
 export class ServerProcess extends Process {
@@ -140,7 +144,7 @@ export class ServerProcess extends Process {
   #id: string | null = null
   readonly #balancerHosts: readonly string[]
   readonly #settings: Settings
-  /** It speaks the peers' protocol of the version before. */
+  /** It speaks the peers' protocol of a version before. */
   #isOld: boolean
   readonly #onFailure: (process: ServerProcess, error: Error) => void
 
@@ -189,8 +193,8 @@ export class ServerProcess extends Process {
   async start(io: ReturnType<Host['boot']>, onFailure: (error: Error) => void): Promise<void> {
     const { name } = this.host
     const { epoch } = this.host
-    const { evictAfterMs, segmentBytes, snapshotPieceBytes, scrubIntervalMs, limits } =
-      this.#settings
+    const { evictAfterMs, segmentBytes, snapshotPieceBytes, scrubIntervalMs } = this.#settings
+    const { limits, oldProtocol, gatherBytes } = this.#settings
     const server = await Server.start({
       io,
       log: this.logger(),
@@ -201,9 +205,9 @@ export class ServerProcess extends Process {
       advertiseSip: name,
       balancers: this.#balancerHosts.map((host) => ({ host, port: BALANCER_PORT })),
       requestTimeoutMs: REQUEST_TIMEOUT_MS,
-      timing: TIMING,
+      timing: { ...TIMING, gatherBytes },
       membership: { evictAfterMs, votersMax: 5 },
-      ...(this.#isOld ? { protocol: PROTOCOL - 1 } : {}),
+      ...(this.#isOld ? { protocol: oldProtocol } : {}),
       ...{ segmentBytes, snapshotPieceBytes, scrubIntervalMs },
       limits,
       slowness: SLOWNESS,

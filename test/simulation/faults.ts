@@ -12,6 +12,7 @@ import {
   type Process,
   type ServerProcess,
 } from './cluster.ts'
+import type { Host } from './host.ts'
 import type { SimNetwork } from './network.ts'
 import type { Turn } from './turns.ts'
 import type { World } from './world.ts'
@@ -27,6 +28,10 @@ export type FaultKind =
   | 'kill leader'
   | 'partition'
   | 'isolate'
+  | 'hidden leader'
+  | 'forsaken leader'
+  | 'unheard handover'
+  | 'late answers'
   | 'one-way cut'
   | 'loss'
   | 'delay'
@@ -50,11 +55,29 @@ export type FaultKind =
   | 'late votes'
   | 'crash at a turn'
   | 'removal'
+  | 'read mode'
 
 /** Of them at the most in a run, or nothing else would happen. */
 const TURN_CRASHES_MAX = 30
 /** A run owes so many; where few could be carried out the next ones come sooner. */
 const FAULTS_PER_MS = 16 / 60_000
+
+/** Clocks run faster or slower by so much; with leases no more than their margin allows for, both ways. */
+const DRIFT_MAX = 0.1
+const LEASE_DRIFT_MAX = 0.049
+/** Longer than any machine is suspended, or a clock that is set back could hide that. */
+const JUMP_MS = [10_000, 3_600_000] as const
+
+/** Several things at once, to show that a lease lasts for too long; elsewhere they only keep all from working. */
+const IN_COMPANY: readonly FaultKind[] = [
+  'hidden leader',
+  'forsaken leader',
+  'unheard handover',
+  'late answers',
+]
+/** Where there are leases, so many of the faults are one of these. */
+const LEASE_KINDS = ['isolate', ...IN_COMPANY, 'pause leader', 'clock drift'] as const
+const LEASE_KINDS_RATIO = 0.3
 
 /** A removal that was asked for may take so long. */
 const REMOVAL_MS = 6_000
@@ -71,6 +94,8 @@ export class Faults {
   #removalUntilMs = 0
   /** How many of the turns end in a crash. */
   readonly #turnRatio: number
+  /** Whether reads are served under leases, some of the time. */
+  readonly #hasLeases: boolean
   /** When the last one happened. */
   lastMs = 0
   #isStopped = false
@@ -81,11 +106,13 @@ export class Faults {
     servers: readonly ServerProcess[],
     balancers: readonly BalancerProcess[],
     clientNames: readonly string[],
+    hasLeases: boolean,
   ) {
     this.#world = world
     this.#network = network
     this.#servers = servers
     this.#balancers = balancers
+    this.#hasLeases = hasLeases
     this.#hostNames = [...servers, ...balancers].map(({ host }) => host.name).concat(clientNames)
     this.#meanMs = world.between(600, 2_500)
     this.#turnRatio = world.chance(0.4) ? 0 : world.between(0.01, 0.2)
@@ -102,6 +129,10 @@ export class Faults {
       'kill leader': () => this.#onLeader((server) => server.kill(this.#downMs())),
       partition: () => this.#partition(),
       isolate: () => this.#isolate(),
+      'hidden leader': () => this.#hideLeader(),
+      'forsaken leader': () => this.#forsakeLeader(),
+      'unheard handover': () => this.#handOverUnheard(),
+      'late answers': () => this.#delayAnswers(),
       'one-way cut': () => this.#oneWayCut(),
       loss: () => this.#weather({ lossRatio: world.between(0.02, 0.4) }, { lossRatio: 0 }),
       delay: () =>
@@ -134,11 +165,13 @@ export class Faults {
       upgrade: () => this.#onRunning((server) => server.upgrade()),
       'clock drift': () =>
         this.#onAny(({ host }) => {
-          host.setClockRate(world.between(0.9, 1.1))
+          const driftMax = hasLeases ? LEASE_DRIFT_MAX : DRIFT_MAX
+          const drift = world.chance(0.5) ? world.between(-1, 1) : world.pick([-1, 1])
+          host.setClockRate(1 + drift * driftMax)
         }),
       'wall clock jump': () =>
         this.#onAny(({ host }) => {
-          host.wallOffsetMs += world.between(-3_600_000, 3_600_000)
+          host.wallOffsetMs += world.between(...JUMP_MS) * (world.chance(0.5) ? 1 : -1)
         }),
       'balancer kill': () => this.#onBalancer((lb) => lb.kill(this.#downMs())),
       'balancer pause': () => this.#onBalancer((lb) => this.#pause(lb)),
@@ -148,17 +181,20 @@ export class Faults {
         this.#weather({ voteDelayMs: world.between(10, 1_000) }, { voteDelayMs: 0 }),
       'crash at a turn': () => false, // comes with the turn
       removal: () => this.#remove(),
+      'read mode': () => this.#changeReadMode(),
     }
   }
 
   start(): void {
     this.#world.after(this.#world.between(500, 4_000), () => this.#next())
+    if (this.#hasLeases) this.#askForLeases()
   }
 
   /** No more faults, and an end to those that last. */
   stop(): void {
     this.#isStopped = true
     this.#network.cuts.clear()
+    this.#network.slowTo.clear()
     Object.assign(this.#network.weather, {
       lossRatio: 0,
       doubleRatio: 0,
@@ -184,10 +220,12 @@ export class Faults {
 
   #next(): void {
     if (this.#isStopped) return
-    const kinds = Object.keys(this.#kinds) as FaultKind[]
+    const all = Object.keys(this.#kinds) as FaultKind[]
+    const kinds = all.filter((kind) => this.#hasLeases || !IN_COMPANY.includes(kind))
     // Now and then two at once.
     for (let left = this.#world.chance(0.2) ? 2 : 1; left > 0; left--) {
-      const kind = this.#world.pick(kinds)
+      const isOfLeases = this.#hasLeases && this.#world.chance(LEASE_KINDS_RATIO)
+      const kind = this.#world.pick(isOfLeases ? LEASE_KINDS : kinds)
       this.#world.trace('!', () => kind)
       if (this.#kinds[kind]()) this.#count(kind)
     }
@@ -268,30 +306,35 @@ export class Faults {
       : this.#world.between(1_500, 8_000)
   }
 
-  #later(end: () => void): void {
-    const lastsMs = this.#world.chance(0.75)
+  #lastingMs(): number {
+    return this.#world.chance(0.75)
       ? this.#world.between(100, 2_000)
       : this.#world.between(2_000, 8_000)
+  }
+
+  #later(end: () => void, lastsMs = this.#lastingMs()): void {
     this.#world.after(lastsMs, () => {
       if (!this.#isStopped) end()
     })
   }
 
+  /** Its process, or the whole machine: then its monotonic clock stands still. */
   #pause(process: Process): void {
     const { host } = process
     const { epoch } = host
-    host.pause()
+    if (this.#world.chance(0.4)) host.suspend()
+    else host.pause()
     this.#later(() => {
       if (host.epoch === epoch) host.resume()
     })
   }
 
-  #cut(pairs: readonly (readonly [from: string, to: string])[]): void {
+  #cut(pairs: readonly (readonly [from: string, to: string])[], lastsMs?: number): void {
     const cuts = pairs.map(([from, to]) => `${from}>${to}`)
     for (const cut of cuts) this.#network.cuts.add(cut)
     this.#later(() => {
       for (const cut of cuts) this.#network.cuts.delete(cut)
-    })
+    }, lastsMs)
   }
 
   #partition(): boolean {
@@ -315,15 +358,79 @@ export class Faults {
     return this.#onLeader((server) => {
       const { host } = server
       if (this.#world.chance(0.3)) this.#slowDisk(server) // trouble comes in company
-      const others = this.#servers
-        .map((server) => server.host.name)
-        .filter((name) => name !== host.name)
-      this.#cut(
-        others.flatMap((name): [string, string][] => [
-          [host.name, name],
-          [name, host.name],
-        ]),
-      )
+      this.#cut(bothWays(host, this.#othersThan(server)))
+      // As a switch does that answers for whoever is gone.
+      if (this.#world.chance(0.7)) return
+      const streams = [...this.#network.streams].filter((stream) => stream.host === host)
+      for (const stream of streams) this.#network.breakStream(stream)
+    })
+  }
+
+  /** One server hears its leader no more, and stands. Now and then those restart whom it asks. */
+  #hideLeader(): boolean {
+    const world = this.#world
+    return this.#onLeader((leader) => {
+      const [blind, ...others] = world.shuffle(this.#othersThan(leader))
+      if (!blind) return
+      this.#cut(bothWays(leader.host, [blind]), world.between(1_500, 4_000))
+      if (world.chance(0.5)) return
+      for (const other of others) this.#restartSoon(other, world.between(1_200, 3_000))
+    })
+  }
+
+  /** Load balancers hear the leader no more, and ask others to stand; then it is cut off, and those restart. */
+  #forsakeLeader(): boolean {
+    const world = this.#world
+    return this.#onLeader((leader) => {
+      const others = this.#othersThan(leader)
+      this.#cut(bothWays(leader.host, this.#balancers), 4_000)
+      const { epoch } = leader.host
+      world.after(world.between(1_000, 2_500), () => {
+        if (this.#isStopped || leader.host.epoch !== epoch) return
+        this.#cut(bothWays(leader.host, others), 1_500)
+        for (const other of others) this.#restartSoon(other, world.between(0, 300))
+      })
+    })
+  }
+
+  /** A leader hands over, and soon hears nothing more of what comes of it. */
+  #handOverUnheard(): boolean {
+    const world = this.#world
+    return this.#onLeader((leader) => {
+      const { host } = leader
+      leader.stopCleanly(this.#downMs())
+      world.after(world.between(0, 15), () => {
+        if (this.#isStopped) return
+        const pairs = this.#othersThan(leader).map((other) => [other.host.name, host.name] as const)
+        this.#cut(pairs, 1_500)
+      })
+    })
+  }
+
+  /** What is sent to the leader comes late, and then what it sends comes no more. */
+  #delayAnswers(): boolean {
+    const world = this.#world
+    return this.#onLeader((leader) => {
+      const { name } = leader.host
+      this.#network.slowTo.set(name, world.between(100, 1_000))
+      this.#later(() => this.#network.slowTo.delete(name), 4_000)
+      world.after(world.between(500, 2_000), () => {
+        if (this.#isStopped) return
+        const pairs = this.#othersThan(leader).map((other) => [name, other.host.name] as const)
+        this.#cut(pairs, world.between(1_000, 3_000))
+      })
+    })
+  }
+
+  #othersThan(server: ServerProcess): ServerProcess[] {
+    return this.#servers.filter((other) => other !== server)
+  }
+
+  #restartSoon(server: ServerProcess, afterMs: number): void {
+    const { epoch } = server.host
+    this.#world.after(afterMs, () => {
+      if (this.#isStopped || server.host.epoch !== epoch || !server.host.isUp) return
+      server.kill(this.#world.between(10, 200))
     })
   }
 
@@ -432,6 +539,22 @@ export class Faults {
     })
   }
 
+  /** Reads are confirmed by a quorum for a while. */
+  #changeReadMode(): boolean {
+    if (!this.#hasLeases) return false
+    this.#later(() => this.#askForLeases())
+    return this.#onLeader(({ node }) => node?.changeReadMode('quorum'))
+  }
+
+  /** Until it is done. */
+  #askForLeases(): void {
+    let isDone = this.#isStopped
+    this.#onLeader(({ node }) => {
+      isDone ||= node?.changeReadMode('lease').isDone ?? false
+    })
+    if (!isDone) this.#world.after(300, () => this.#askForLeases())
+  }
+
   /** Its disk is gone with it; the servers tell the new one who they are. */
   #replaceBalancer(): boolean {
     const joined = this.#servers.filter(({ node }) => (node?.raft.log.lastIndex ?? 0) > 0)
@@ -441,4 +564,11 @@ export class Faults {
       balancer.forgetDisk()
     })
   }
+}
+
+function bothWays(host: Host, others: readonly Process[]): [from: string, to: string][] {
+  return others.flatMap((other): [string, string][] => [
+    [host.name, other.host.name],
+    [other.host.name, host.name],
+  ])
 }

@@ -27,10 +27,14 @@ export class Host {
   }
   syncDelayMs: readonly [number, number] = [0.2, 3]
   readonly #network: SimNetwork
-  /** Milliseconds of its clock in one of the world, since `#clockAtMs`, when it stood at `#clockMs`. */
+  /** Its oscillator, by which both clocks run: so fast since `#ranAtMs`, when it had run `#ranMs`. */
   #clockRate = 1
-  #clockMs = 0
-  #clockAtMs = 0
+  #ranMs = 0
+  #ranAtMs = 0
+  /** What the monotonic clock of this life began with, less what it has stood still. */
+  #monotonicOffsetMs = 0
+  /** Where the oscillator was when the machine was suspended. */
+  #suspendedAtMs: number | null = null
   #isPaused = false
   /** What a stopped process will find when it goes on. */
   #backlog: (() => void)[] = []
@@ -51,14 +55,13 @@ export class Host {
     this.epoch++
     this.isUp = true
     this.isSilent = false
-    this.#clockMs = this.world.between(0, 1e6)
-    this.#clockAtMs = this.world.nowMs
+    this.#monotonicOffsetMs = this.world.between(0, 1e6)
     const { epoch, world } = this
     const disk = this.#watched(this.disk)
     return {
       clock: {
-        monotonicMs: () => this.#monotonicMs,
-        wallMs: () => Math.floor(WALL_START_MS + world.nowMs + this.wallOffsetMs),
+        monotonicMs: () => this.monotonicMs,
+        wallMs: () => this.wallMs,
       },
       random: {
         float: () => world.random(),
@@ -87,14 +90,22 @@ export class Host {
     }
   }
 
-  get #monotonicMs(): number {
-    return this.#clockMs + (this.world.nowMs - this.#clockAtMs) * this.#clockRate
+  get #oscillatorMs(): number {
+    return this.#ranMs + (this.world.nowMs - this.#ranAtMs) * this.#clockRate
   }
 
-  /** From now on its clock runs so fast; it never goes back. */
+  get monotonicMs(): number {
+    return (this.#suspendedAtMs ?? this.#oscillatorMs) + this.#monotonicOffsetMs
+  }
+
+  get wallMs(): number {
+    return Math.floor(WALL_START_MS + this.#oscillatorMs + this.wallOffsetMs)
+  }
+
+  /** From now on its clocks run so fast; they never go back for that. */
   setClockRate(rate: number): void {
-    this.#clockMs = this.#monotonicMs
-    this.#clockAtMs = this.world.nowMs
+    this.#ranMs = this.#oscillatorMs
+    this.#ranAtMs = this.world.nowMs
     this.#clockRate = rate
   }
 
@@ -128,8 +139,18 @@ export class Host {
     this.#isPaused = true
   }
 
+  /** Of the whole machine: its monotonic clock stands still, as Linux' does, and its wall clock goes on. */
+  suspend(): void {
+    this.pause()
+    this.#suspendedAtMs ??= this.#oscillatorMs
+  }
+
   resume(): void {
     this.#isPaused = false
+    if (this.#suspendedAtMs !== null) {
+      this.#monotonicOffsetMs -= this.#oscillatorMs - this.#suspendedAtMs
+      this.#suspendedAtMs = null
+    }
     const backlog = this.#backlog
     this.#backlog = []
     for (const run of backlog) this.world.after(0, run)
@@ -144,6 +165,7 @@ export class Host {
     this.isUp = false
     this.isSilent = isSilent
     this.#isPaused = false
+    this.#suspendedAtMs = null
     this.#backlog = []
     this.#network.hostDied(this, isSilent)
   }

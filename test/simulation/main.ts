@@ -147,12 +147,14 @@ function describe(results: readonly SimulationResult[]): string {
   const counts = new Map<string, number>()
   const total = { operationCount: 0, storedCount: 0, refusedCount: 0, unknownCount: 0 }
   let events = 0
+  let leases = 0
   let operationsMin = Number.POSITIVE_INFINITY
   let faultsMin = Number.POSITIVE_INFINITY
-  for (const { faults, stats, eventCount } of results) {
+  for (const { faults, stats, eventCount, leaseCount } of results) {
     for (const [kind, count] of faults) counts.set(kind, (counts.get(kind) ?? 0) + count)
     for (const name of Object.keys(total) as (keyof typeof total)[]) total[name] += stats[name]
     events += eventCount
+    leases += leaseCount
     operationsMin = Math.min(operationsMin, stats.operationCount)
     const faultCount = [...faults.values()].reduce((a, b) => a + b, 0)
     faultsMin = Math.min(faultsMin, faultCount)
@@ -161,7 +163,7 @@ function describe(results: readonly SimulationResult[]): string {
   const sum = [...counts.values()].reduce((a, b) => a + b, 0)
   return [
     `${sum} faults: ${faults.join(', ')}`,
-    `${total.operationCount} operations checked: ${total.storedCount} stored, ${total.refusedCount} refused, ${total.unknownCount} of unknown outcome; ${events} events`,
+    `${total.operationCount} operations checked: ${total.storedCount} stored, ${total.refusedCount} refused, ${total.unknownCount} of unknown outcome; ${events} events, ${Math.round((100 * leases) / events)} % under a lease`,
     `at least ${operationsMin} operations and ${faultsMin} faults a seed`,
   ].join('\n')
 }

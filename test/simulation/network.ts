@@ -46,6 +46,7 @@ interface DatagramBinding extends Binding {
 }
 
 interface ListenerBinding extends Binding {
+  readonly hasSharedReads: boolean
   readonly onStream: (stream: Stream) => void
 }
 
@@ -61,6 +62,8 @@ export class SimNetwork {
   }
   /** `from>to` for each direction that is cut. */
   readonly cuts = new Set<string>()
+  /** Datagrams to these hosts take so much longer. */
+  readonly slowTo = new Map<string, number>()
   readonly streams = new Set<SimStream>()
   /** Sees every datagram that is sent, lost or not. @returns whether it is about a vote. */
   onDatagram: (from: Host, bytes: Uint8Array) => boolean = () => false
@@ -107,9 +110,9 @@ export class SimNetwork {
         }
         return socket
       },
-      listen: async (local, onStream) => {
+      listen: async (local, onStream, hasSharedReads = false) => {
         const key = keyOf(local)
-        const binding = { host, epoch, onStream }
+        const binding = { host, epoch, onStream, hasSharedReads }
         this.#listeners.set(key, binding)
         const listener: Listener = {
           close: async () => {
@@ -130,7 +133,8 @@ export class SimNetwork {
       if (weather.lossRatio > 0 && world.chance(weather.lossRatio)) continue
       const arrived = Buffer.from(bytes)
       const lateMs = isVote ? world.between(0, weather.voteDelayMs) : 0
-      world.after(this.delayMs() + lateMs, () => {
+      const slowMs = this.slowTo.get(to.host) ?? 0
+      world.after(this.delayMs() + lateMs + slowMs, () => {
         const binding = this.#sockets.get(keyOf(to))
         if (!binding || this.isCut(from.name, to.host)) return
         binding.host.run(binding.epoch, () => binding.onDatagram(arrived, local))
@@ -157,7 +161,7 @@ export class SimNetwork {
       }
       const far = new SimStream(this, binding.host, { host: host.name, port: 0 })
       near.peer = far
-      far.accepted(near)
+      far.accepted(near, binding.hasSharedReads)
       this.streams.add(far)
       binding.host.run(binding.epoch, () => binding.onStream(far))
       near.opened()
@@ -195,6 +199,7 @@ export class SimStream implements Stream {
   readonly #network: SimNetwork
   #handler: StreamHandler | null = null
   #isOpen = false
+  #hasSharedReads = false
   #isPaused = false
   #isSending = false
   #isEnding = false
@@ -215,9 +220,17 @@ export class SimStream implements Stream {
   }
 
   /** This is the end that was connected to. */
-  accepted(peer: SimStream): void {
+  accepted(peer: SimStream, hasSharedReads: boolean): void {
     this.peer = peer
     this.#isOpen = true
+    this.#hasSharedReads = hasSharedReads
+  }
+
+  #deliver(chunk: Buffer): void {
+    this.#tell((handler) => {
+      handler.onData(chunk)
+      if (this.#hasSharedReads) chunk.fill(0xee) // as if another stream had read into it
+    })
   }
 
   /** The connecting end hears that it is open; what its process wrote leaves then and not sooner. */
@@ -348,7 +361,7 @@ export class SimStream implements Stream {
     const cut = all.length > 1 && world.chance(0.1) ? world.integer(1, all.length - 1) : all.length
     this.#queue = cut < all.length ? [all.subarray(cut)] : []
     this.#queuedBytes = all.length - cut
-    if (cut > 0) peer.#tell((handler) => handler.onData(all.subarray(0, cut)))
+    if (cut > 0) peer.#deliver(all.subarray(0, cut))
     if (this.#queue.length > 0) return this.#send()
     if (this.#isEnding) {
       this.#isEnding = false

@@ -28,6 +28,8 @@ test('fixed seeds are clean, and each is a minute of faults and operations', {
     expect(stats.operationCount).toBeGreaterThanOrEqual(200)
     expect([...faults.values()].reduce((a, b) => a + b, 0)).toBeGreaterThanOrEqual(10)
   }
+  const underLease = results.filter(({ leaseCount, eventCount }) => leaseCount > eventCount / 5)
+  expect(underLease.length).toBeGreaterThan(10)
 })
 
 test('fresh seeds are clean', { timeout: 600_000 }, async () => {

@@ -8,6 +8,7 @@
  * linearizable.
  */
 
+import { PROTOCOL } from '../../src/server/peer-messages.ts'
 import { Checkers, fail, voteIn } from './checkers.ts'
 import { type ClientStats, SimClient } from './clients.ts'
 import {
@@ -36,6 +37,10 @@ const HEAL_MS = 30_000
 const OPERATIONS_MIN = 200
 /** Of so many seeds the clients ask for nothing but plain commands. */
 const PLAIN_RATIO = 0.4
+/** That a server of this version gets along with. */
+const OLDEST_PROTOCOL = 2
+/** Of so many seeds the clusters come to serve reads under leases. */
+const LEASE_RATIO = 0.5
 const STREAM_BYTES_MAX = 64 * 1024 * 1024
 
 export interface SimulationResult {
@@ -49,6 +54,8 @@ export interface SimulationResult {
   readonly stats: ClientStats
   readonly serverCount: number
   readonly eventCount: number
+  /** At how many of the events a lease held. */
+  readonly leaseCount: number
   readonly simulatedMs: number
 }
 
@@ -101,7 +108,9 @@ class Simulation {
       segmentBytes: world.pick([1_000, 4_000, 16_000, 1_000_000]),
       snapshotPieceBytes: world.pick([100, 1_000, 100_000]),
       oldRatio: world.chance(0.2) ? 0.5 : 0,
+      oldProtocol: world.integer(OLDEST_PROTOCOL, PROTOCOL - 1),
       scrubIntervalMs: world.pick([1_000, 10_000, 1_000_000]),
+      gatherBytes: world.pick([0, 500, 256 * 1024]),
     }
     this.#servers = Array.from(
       { length: serverCount },
@@ -123,7 +132,14 @@ class Simulation {
     )
     const clientNames = Array.from({ length: world.integer(3, 8) }, (_, at) => `c${at + 1}`)
     const thinkMs = (clientNames.length * FAULTS_MS) / world.integer(40, 100)
-    this.#faults = new Faults(world, this.#network, this.#servers, this.#balancers, clientNames)
+    this.#faults = new Faults(
+      world,
+      this.#network,
+      this.#servers,
+      this.#balancers,
+      clientNames,
+      world.chance(LEASE_RATIO),
+    )
     this.#clients = clientNames.map(
       (name) =>
         new SimClient(
@@ -181,6 +197,7 @@ class Simulation {
       stats: this.#stats,
       serverCount: this.#servers.length,
       eventCount: this.#world.eventCount,
+      leaseCount: this.#checkers.leaseCount,
       simulatedMs: this.#world.nowMs,
     }
   }

@@ -1,6 +1,7 @@
 /**
  * npm run torture -- --seconds 60                a real cluster under faults, for so long
  * npm run torture -- --servers 5 --no-netns      of five servers; without cut links
+ * npm run torture -- --reads lease               with reads under a lease
  *
  * Two scenarios, one after the other, each for so many seconds. First processes
  * on loopback, killed, stopped and sent junk. Then, as root on Linux, each process
@@ -11,7 +12,8 @@
  * answered, where the servers differ in the end, where a process died by itself,
  * or where the cluster did not recover. What is needed to see why is kept then.
  */
-import { Command, InvalidArgumentError } from 'commander'
+import { Command, InvalidArgumentError, Option } from 'commander'
+import { READ_MODES, type ReadMode } from '../../src/protocol/status.ts'
 import type { Place } from '../e2e/cluster.ts'
 import { cutFaults } from './cuts.ts'
 import { junkFaults, processFaults } from './nemesis.ts'
@@ -21,6 +23,7 @@ import { runScenario } from './scenario.ts'
 interface Flags {
   readonly seconds: number
   readonly servers: number
+  readonly reads: ReadMode
   /** undefined: both scenarios. */
   readonly netns?: boolean
 }
@@ -35,6 +38,9 @@ const flags = new Command('torture')
   .description('Runs a real cluster under faults and checks what its clients saw.')
   .option('--seconds <count>', 'of faults, for each scenario', parseNumber(1, 86_400), 60)
   .option('--servers <count>', 'how many', parseNumber(2, 5), 3)
+  .addOption(
+    new Option('--reads <mode>', 'how reads are confirmed').choices(READ_MODES).default('quorum'),
+  )
   .option('--netns', 'only the scenario in network namespaces')
   .option('--no-netns', 'only the scenario on loopback')
   .parse()
@@ -55,6 +61,7 @@ function onLoopback(): Promise<boolean> {
   return runScenario({
     name: 'on loopback',
     seconds: flags.seconds,
+    reads: flags.reads,
     places: {
       balancer: LOOPBACK,
       servers: Array.from({ length: flags.servers }, () => LOOPBACK),
@@ -82,6 +89,7 @@ async function inNamespaces(): Promise<boolean> {
     return await runScenario({
       name: 'in network namespaces',
       seconds: flags.seconds,
+      reads: flags.reads,
       places: { balancer, servers },
       faults: (cluster, nemesis) => [
         ...processFaults(cluster, nemesis),

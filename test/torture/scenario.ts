@@ -5,6 +5,7 @@
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import type { ReadMode } from '../../src/protocol/status.ts'
 import { type Places, TestCluster } from '../e2e/cluster.ts'
 import { byKey } from '../simulation/linearizability.ts'
 import { Clients, readAll } from './clients.ts'
@@ -26,6 +27,7 @@ export interface ScenarioOptions {
   readonly name: string
   readonly seconds: number
   readonly places: Places
+  readonly reads: ReadMode
   readonly faults: (cluster: TestCluster, nemesis: Nemesis) => readonly Fault[]
   readonly print: (line: string) => void
   /** Called if all must end at once; to be awaited. */
@@ -35,7 +37,8 @@ export interface ScenarioOptions {
 /** @returns whether all was well. */
 export async function runScenario(options: ScenarioOptions): Promise<boolean> {
   const { name, seconds, print } = options
-  print(`${name}: ${options.places.servers.length} servers, ${seconds} s of faults`)
+  const servers = `${options.places.servers.length} servers, reads by ${options.reads}`
+  print(`${name}: ${servers}, ${seconds} s of faults`)
   // Servers that stop for long are evicted, and come back.
   const cluster = await TestCluster.launch(options.places, '--evict-after', '5000')
   options.onStart(async () => {
@@ -46,6 +49,7 @@ export async function runScenario(options: ScenarioOptions): Promise<boolean> {
   let problems: string[]
   try {
     await cluster.ready(READY_MS)
+    await cluster.setReads(options.reads)
     problems = await scenario.run()
   } catch (error) {
     problems = [`did not come to an end: ${error instanceof Error ? error.stack : error}`]

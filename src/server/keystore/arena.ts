@@ -1,12 +1,13 @@
 /**
- * Where the records of items lie: flat segments of memory, appended to and not
- * changed while anything in them is live. A segment in which nothing is live any
+ * Where the records of items lie: flat segments of memory, appended to. A record
+ * changes in place only where the new one is of the same size and no view is open;
+ * else it is written again elsewhere. A segment in which nothing is live any
  * more is used again, or given back little by little: to free hundreds of MiB at
  * once, as the collector does, stalls, and so does to touch new ones. So what is
  * read of a segment is good only until the next change, or copied, or
  * in a view, for which segments are set aside while it is open.
  *
- * Only what this server alone knows of a record changes in place, and no view reads it.
+ * What this server alone knows of a record always changes in place, and no view reads it.
  * Large values are in buffers of their own, which are the collector's.
  *
  * A location is a number: which segment, and where in it in units of 16 bytes;
@@ -17,6 +18,7 @@
  *     key bytes, u8 | key | value | padding
  */
 import { type CasUnique, casOfWords, highWordOf, lowWordOf } from '../../protocol/cas-unique.ts'
+import type { ItemKey } from './item-key.ts'
 import { hashOf, hashOfBytes } from './key-hash.ts'
 
 /** Marks: its value is out of date, and one client was told to bring a new one. */
@@ -25,7 +27,7 @@ export const WON = 2
 /** All that there is room for. */
 export const MARKS_MAX = 127
 
-export interface Item {
+interface ItemFields {
   readonly flags: number
   /** Log time in Unix milliseconds at which it is gone; 0 for never. */
   readonly expiresAtMs: number
@@ -33,15 +35,22 @@ export interface Item {
   readonly casUnique: CasUnique
   /** A sum of marks; 0 for most. */
   readonly marks: number
+}
+
+export interface Item extends ItemFields {
   readonly value: Buffer
 }
 
-/** And what this server alone knows of it, which is in no file and in no view. */
-export interface StoredItem extends Item {
+/** All but the value, and what this server alone knows of it, which is in no file and in no view. */
+export interface StoredFields extends ItemFields {
   /** Whether it was got since it was written. */
   readonly isFetched: boolean
   /** When that was last, or it was written: Unix seconds. */
   readonly accessedS: number
+}
+
+export interface StoredItem extends StoredFields {
+  readonly value: Buffer
 }
 
 /** Who knows which records are live, and needs to know when one has moved. */
@@ -79,8 +88,9 @@ const CLEAN_FACTOR_GROWTH = 24
 const CLEAN_WORK_MAX = 256 * 1024
 /** What it takes to find out whether a record is live, as if it were bytes to copy. */
 const LOOK_WORK = 128
-/** Up to here a loop copies faster than a call. */
+/** Up to here a loop over words copies faster than a call, and one over bytes. */
 const LOOP_COPY_BYTES = 512
+const BYTE_LOOP_COPY_BYTES = 64
 /** Of the empty segments this many are kept, and this share of those in use. */
 const SPARE_COUNT = 2
 const SPARE_SHARE = 1 / 8
@@ -119,9 +129,14 @@ function sizeOf({ key, item }: Large): number {
   return recordBytes(key.length, item.value.length)
 }
 
-/** Whether a value is in a buffer of its own, and stays as it is. */
-export function isLarge(value: Buffer): boolean {
-  return value.length > SMALL_VALUE_BYTES_MAX
+/** Whether a value of this length is in a buffer of its own, and stays as it is. */
+export function isLarge(length: number): boolean {
+  return length > SMALL_VALUE_BYTES_MAX
+}
+
+function copyBytes(from: Buffer, start: number, end: number, to: Buffer, at: number): void {
+  if (end - start > BYTE_LOOP_COPY_BYTES) from.copy(to, at, start, end)
+  else for (let each = start; each < end; each++) to[at + each - start] = from[each] as number
 }
 
 /** What is needed to read records. */
@@ -204,26 +219,41 @@ export class Arena extends Records {
     return this.#heldBytes
   }
 
-  append(key: string, item: StoredItem): number {
+  /** @param value The value stands in it from `start` to `end`. */
+  append(key: ItemKey, fields: StoredFields, value: Buffer, start: number, end: number): number {
     const { length } = key
     if (length > KEY_LENGTH_MAX) throw new RangeError(`a key of ${length} bytes`)
-    const { value, casUnique } = item
-    if (isLarge(value)) return this.#appendLarge(key, item)
-    const location = this.#take(recordBytes(length, value.length))
+    if (isLarge(end - start)) return this.#appendLarge(key, fields, value, start, end)
+    const location = this.#take(recordBytes(length, end - start))
+    const { bytes } = this.segment(location)
+    const keyStart = (location & OFFSET_MASK) * UNIT_BYTES + KEY_OFFSET
+    bytes[keyStart - 1] = length
+    copyBytes(key.bytes, key.start, key.start + length, bytes, keyStart)
+    this.rewrite(location, fields, value, start, end)
+    return location
+  }
+
+  /** Whether the record may become one of the same key with a value of this length, where it is. */
+  mayRewrite(location: number, keyLength: number, valueLength: number): boolean {
+    if (this.#viewCount > 0 || location >= LARGE || isLarge(valueLength)) return false
+    return this.#sizeAt(location) === recordBytes(keyLength, valueLength)
+  }
+
+  /** Writes all of a record but its key. */
+  rewrite(location: number, fields: StoredFields, value: Buffer, start: number, end: number): void {
     const { bytes, words, doubles } = this.segment(location)
     const unit = location & OFFSET_MASK
-    words[UNIT_WORDS * unit] = value.length
-    words[UNIT_WORDS * unit + 1] = item.flags
+    const { casUnique } = fields
+    words[UNIT_WORDS * unit] = end - start
+    words[UNIT_WORDS * unit + 1] = fields.flags
     words[UNIT_WORDS * unit + 2] = lowWordOf(casUnique)
     words[UNIT_WORDS * unit + 3] = highWordOf(casUnique)
-    doubles[UNIT_DOUBLES * unit + 2] = item.expiresAtMs
-    words[UNIT_WORDS * unit + ACCESSED_WORD] = item.accessedS
-    let offset = unit * UNIT_BYTES + MARKS_OFFSET
-    bytes[offset++] = item.isFetched ? item.marks | FETCHED : item.marks
-    bytes[offset++] = length
-    for (let at = 0; at < length; at++) bytes[offset++] = key.charCodeAt(at)
-    bytes.set(value, offset)
-    return location
+    doubles[UNIT_DOUBLES * unit + 2] = fields.expiresAtMs
+    words[UNIT_WORDS * unit + ACCESSED_WORD] = fields.accessedS
+    const offset = unit * UNIT_BYTES
+    bytes[offset + MARKS_OFFSET] = fields.isFetched ? fields.marks | FETCHED : fields.marks
+    const valueStart = offset + KEY_OFFSET + (bytes[offset + KEY_LENGTH_OFFSET] as number)
+    copyBytes(value, start, end, bytes, valueStart)
   }
 
   /**
@@ -261,13 +291,13 @@ export class Arena extends Records {
     this.#vacantLarges.length = 0
   }
 
-  isKeyAt(location: number, key: string): boolean {
-    if (location >= LARGE) return this.large(location).key === key
+  isKeyAt(location: number, key: ItemKey): boolean {
+    if (location >= LARGE) return key.equals(this.large(location).key)
     const { bytes } = this.segment(location)
-    const start = (location & OFFSET_MASK) * UNIT_BYTES + KEY_OFFSET
-    const { length } = key
-    if (bytes[start - 1] !== length) return false
-    for (let at = 0; at < length; at++) if (bytes[start + at] !== key.charCodeAt(at)) return false
+    const offset = (location & OFFSET_MASK) * UNIT_BYTES + KEY_OFFSET
+    const { bytes: wanted, start, length } = key
+    if (bytes[offset - 1] !== length) return false
+    for (let at = 0; at < length; at++) if (bytes[offset + at] !== wanted[start + at]) return false
     return true
   }
 
@@ -423,17 +453,23 @@ export class Arena extends Records {
     return (id << OFFSET_BITS) | (offset / UNIT_BYTES)
   }
 
-  #appendLarge(key: string, item: StoredItem): number {
-    const { flags, expiresAtMs, casUnique, marks, value, isFetched, accessedS } = item
-    let own = value
-    if (!this.#ownValues.has(value)) {
-      own = Buffer.allocUnsafeSlow(value.length)
-      own.set(value)
-      this.#ownValues.add(own)
+  #appendLarge(
+    key: ItemKey,
+    fields: StoredFields,
+    given: Buffer,
+    start: number,
+    end: number,
+  ): number {
+    const { flags, expiresAtMs, casUnique, marks, isFetched, accessedS } = fields
+    let value = given
+    if (!this.#ownValues.has(given)) {
+      value = Buffer.allocUnsafeSlow(end - start)
+      given.copy(value, 0, start, end)
+      this.#ownValues.add(value)
     }
     const id = this.#vacantLarges.pop() ?? this.larges.length
-    const kept = { flags, expiresAtMs, casUnique, marks, value: own }
-    this.larges[id] = { key, item: kept, isFetched, accessedS }
+    const item = { flags, expiresAtMs, casUnique, marks, value }
+    this.larges[id] = { key: key.toString(), item, isFetched, accessedS }
     this.#heldBytes += recordBytes(key.length, value.length)
     return LARGE + id
   }

@@ -9,6 +9,7 @@
  * before its first change. Pages of the common size are cut from larger pieces
  * of memory and used again, so that the collector has nothing to do with them.
  */
+import type { ItemKey } from './item-key.ts'
 
 const PAGE_SLOTS_MIN = 16
 const PAGE_SLOTS_MAX = 512
@@ -29,7 +30,7 @@ export interface Page {
 
 /** Tells two keys of one hash apart. */
 export interface Keys {
-  isKeyAt(location: number, key: string): boolean
+  isKeyAt(location: number, key: ItemKey): boolean
 }
 
 export class HashIndex {
@@ -53,15 +54,16 @@ export class HashIndex {
   }
 
   /** The location of `key`; 0 for none. */
-  get(hash: number, key: string): number {
-    const { slots } = this.#pageOf(hash)
-    return slots[this.#find(slots, hash, key) + 1] as number
+  get(key: ItemKey): number {
+    const { slots } = this.#pageOf(key.hash)
+    return slots[this.#find(slots, key) + 1] as number
   }
 
   /** @returns the location that `key` had before; 0 for none. */
-  set(hash: number, key: string, location: number): number {
+  set(key: ItemKey, location: number): number {
+    const { hash } = key
     let { slots } = this.#ownPageOf(hash)
-    let slot = this.#find(slots, hash, key)
+    let slot = this.#find(slots, key)
     const before = slots[slot + 1] as number
     if (before === 0) {
       let page = this.#pageOf(hash)
@@ -78,9 +80,10 @@ export class HashIndex {
   }
 
   /** @returns the location that `key` had; 0 for none. */
-  delete(hash: number, key: string): number {
+  delete(key: ItemKey): number {
+    const { hash } = key
     const shared = this.#pageOf(hash)
-    const slot = this.#find(shared.slots, hash, key)
+    const slot = this.#find(shared.slots, key)
     const before = shared.slots[slot + 1] as number
     if (before === 0) return 0
     const page = this.#ownPageOf(hash)
@@ -157,7 +160,8 @@ export class HashIndex {
   }
 
   /** The offset of the slot of `key`, or of the empty one where it would be. */
-  #find(slots: Uint32Array, hash: number, key: string): number {
+  #find(slots: Uint32Array, key: ItemKey): number {
+    const { hash } = key
     const mask = slots.length - 1
     for (let slot = (hash << 1) & mask; ; slot = (slot + 2) & mask) {
       const location = slots[slot + 1] as number

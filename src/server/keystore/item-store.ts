@@ -7,13 +7,32 @@
  * with each change. What it holds depends only on the calls made; where it holds
  * it is nobody's business.
  */
-import { Arena, type Item, isLarge, type Records, recordBytes, type StoredItem } from './arena.ts'
+import {
+  Arena,
+  type Item,
+  isLarge,
+  type Records,
+  recordBytes,
+  type StoredFields,
+  type StoredItem,
+} from './arena.ts'
 import { HashIndex, locationsIn, type Page } from './hash-index.ts'
-import { hashOf } from './key-hash.ts'
+import { ItemKey } from './item-key.ts'
 
-export { type Item, STALE, type StoredItem, WON } from './arena.ts'
+export { type Item, STALE, type StoredFields, type StoredItem, WON } from './arena.ts'
 
 export type KeyedItem = readonly [key: string, item: Item]
+
+/** Where a key stands in bytes, and a value. */
+export interface KeyPlace {
+  readonly bytes: Buffer
+  readonly keyStart: number
+  readonly keyEnd: number
+}
+export interface ItemPlace extends KeyPlace {
+  readonly valueStart: number
+  readonly valueEnd: number
+}
 
 /** The hashes are swept in so many parts. */
 export const SLICES = 256
@@ -29,6 +48,8 @@ export function itemBytes(keyLength: number, valueLength: number): number {
 export class ItemStore {
   readonly #arena = new Arena()
   readonly #index = new HashIndex(this.#arena)
+  /** Of the call that is made. */
+  readonly #key = new ItemKey()
   #count = 0
   #expiringCount = 0
   #bytes = 0
@@ -54,36 +75,44 @@ export class ItemStore {
 
   /** @param nowS The time, in Unix seconds, to be noted for those after this one; else nothing is. */
   get(key: string, nowS?: number): StoredItem | undefined {
-    const location = this.#index.get(hashOf(key), key)
-    if (location === 0) return undefined
-    const item = this.#arena.stored(location)
-    if (nowS !== undefined) this.#arena.noteAccess(location, nowS)
+    const item = this.look(key, nowS)
+    if (!item || isLarge(item.value.length)) return item
     const { flags, expiresAtMs, casUnique, marks, isFetched, accessedS } = item
-    const value = isLarge(item.value) ? item.value : Buffer.from(item.value)
+    const value = Buffer.from(item.value)
     return { flags, expiresAtMs, casUnique, marks, value, isFetched, accessedS }
   }
 
-  /** For a look now: the value is good only until the next change. */
-  peek(key: string): StoredItem | undefined {
-    const location = this.#index.get(hashOf(key), key)
-    return location === 0 ? undefined : this.#arena.stored(location)
+  /** Like `get`, for a look now: the value is good only until the next change. */
+  look(key: string, nowS?: number): StoredItem | undefined {
+    this.#key.is(key)
+    const location = this.#index.get(this.#key)
+    if (location === 0) return undefined
+    const item = this.#arena.stored(location)
+    if (nowS !== undefined) this.#arena.noteAccess(location, nowS)
+    return item
   }
 
   /** Copies what it is given. */
   set(key: string, item: StoredItem): void {
-    const before = this.#index.set(hashOf(key), key, this.#arena.append(key, item))
-    this.#count++
-    this.#bytes += itemBytes(key.length, item.value.length)
-    if (item.expiresAtMs !== 0) this.#expiringCount++
-    if (before !== 0) this.#forget(before)
-    this.#arena.clean(recordBytes(key.length, item.value.length), this.#index)
+    this.#key.is(key)
+    this.#set(item, item.value, 0, item.value.length)
+  }
+
+  /** The same of a key and a value as they stand in other bytes. */
+  setAt({ bytes, keyStart, keyEnd, valueStart, valueEnd }: ItemPlace, fields: StoredFields): void {
+    this.#key.standsIn(bytes, keyStart, keyEnd)
+    this.#set(fields, bytes, valueStart, valueEnd)
   }
 
   delete(key: string): boolean {
-    const location = this.#index.delete(hashOf(key), key)
-    if (location === 0) return false
-    this.#arena.clean(this.#forget(location), this.#index)
-    return true
+    this.#key.is(key)
+    return this.#delete() !== null
+  }
+
+  /** @returns when it would have expired, 0 for never; null where there is none. */
+  deleteAt({ bytes, keyStart, keyEnd }: KeyPlace): number | null {
+    this.#key.standsIn(bytes, keyStart, keyEnd)
+    return this.#delete()
   }
 
   /** Removes everything. What it took is used again, or given back, with the changes that follow. */
@@ -122,6 +151,31 @@ export class ItemStore {
       this.#index.closeSnapshot()
       this.#arena.closeView()
     })
+  }
+
+  #set(fields: StoredFields, value: Buffer, start: number, end: number): void {
+    const key = this.#key
+    const size = recordBytes(key.length, end - start)
+    const before = this.#index.get(key)
+    if (before !== 0 && this.#arena.mayRewrite(before, key.length, end - start)) {
+      if (this.#arena.expiresAtMs(before) !== 0) this.#expiringCount--
+      this.#arena.rewrite(before, fields, value, start, end)
+    } else {
+      this.#index.set(key, this.#arena.append(key, fields, value, start, end))
+      this.#count++
+      this.#bytes += size + INDEX_BYTES
+      if (before !== 0) this.#forget(before)
+    }
+    if (fields.expiresAtMs !== 0) this.#expiringCount++
+    this.#arena.clean(size, this.#index)
+  }
+
+  #delete(): number | null {
+    const location = this.#index.delete(this.#key)
+    if (location === 0) return null
+    const expiresAtMs = this.#arena.expiresAtMs(location)
+    this.#arena.clean(this.#forget(location), this.#index)
+    return expiresAtMs
   }
 
   /** @returns the size of the record. */

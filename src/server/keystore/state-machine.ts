@@ -21,6 +21,7 @@ import {
   parseCommand,
   type StoreCommand,
 } from '../../protocol/commands.ts'
+import { PlainCommand } from '../../protocol/plain-commands.ts'
 import type { CommandReply, ItemReply } from '../../protocol/replies.ts'
 import type { Config } from '../raft/types.ts'
 import { type Item, STALE, type StoredItem } from './arena.ts'
@@ -33,7 +34,10 @@ import { ItemStore, SLICES } from './item-store.ts'
 export interface AppliedEntry {
   readonly index: number
   readonly timeMs: number
-  readonly body: Buffer
+  /** The body stands in it from `bodyStart` to `end`. */
+  readonly memory: Buffer
+  readonly bodyStart: number
+  readonly end: number
   readonly config?: Config | undefined
 }
 
@@ -64,8 +68,12 @@ const NOT_A_NUMBER: CommandReply = {
 
 export class StateMachine {
   readonly #items = new ItemStore()
+  /** The one that is applied. */
+  readonly #plain = new PlainCommand()
   #appliedIndex = 0
   #timeMs = 0
+  /** The same in whole seconds. */
+  #timeS = 0
   /** When everything stored before is to vanish; 0 for never. */
   #flushAtMs = 0
   #itemSizeMax = ITEM_SIZE_MAX
@@ -100,6 +108,11 @@ export class StateMachine {
     return this.#ifLive(this.#items.get(key, nowS))
   }
 
+  /** Like `get`; the value is good only until the next entry is applied. */
+  look(key: string, nowS?: number): StoredItem | undefined {
+    return this.#ifLive(this.#items.look(key, nowS))
+  }
+
   /**
    * Live items, in no particular order, for as long as nothing is applied.
    * @param looksMax Of so many that are in memory: for some minutes all may be expired.
@@ -121,6 +134,7 @@ export class StateMachine {
   restore({ index, timeMs, flushAtMs, config }: MachineState): void {
     this.#appliedIndex = index
     this.#timeMs = timeMs
+    this.#timeS = Math.floor(timeMs / 1000)
     this.#flushAtMs = flushAtMs
     this.#configure(config)
   }
@@ -137,10 +151,29 @@ export class StateMachine {
       throw new Error(`entry ${entry.index} applied after ${this.#appliedIndex}`)
     }
     this.#appliedIndex = entry.index
-    this.#advanceTime(entry.timeMs)
+    if (entry.timeMs !== this.#timeMs) this.#advanceTime(entry.timeMs)
     if (entry.config) this.#configure(entry.config)
-    const body = entry.body
+    const { memory, bodyStart, end } = entry
+    if (this.#plain.read(memory, bodyStart, end)) return this.#applyPlain(this.#plain, entry.index)
+    const body = memory.subarray(bodyStart, end)
     return isOwnEntry(body) ? NOTHING : this.#applyCommand(parseCommand(body), entry.index)
+  }
+
+  /** What `#applyCommand` would do, from the bytes as they stand. */
+  #applyPlain(command: PlainCommand, index: number): CommandReply {
+    if (command.isDelete) {
+      const expiredAtMs = this.#items.deleteAt(command)
+      const wasLive = expiredAtMs !== null && !isExpired(expiredAtMs, this.#timeMs)
+      return wasLive ? DELETED : NOT_FOUND
+    }
+    const { flags, exptime } = command
+    const expiresAtMs = expiryOf(exptime, this.#timeMs)
+    if (isExpired(expiresAtMs, this.#timeMs)) this.#items.deleteAt(command)
+    else {
+      const use = { isFetched: false, accessedS: this.#timeS }
+      this.#items.setAt(command, { flags, expiresAtMs, casUnique: index, marks: 0, ...use })
+    }
+    return STORED
   }
 
   #applyCommand(command: Command, index: number): CommandReply {
@@ -168,10 +201,10 @@ export class StateMachine {
     const item: Item = { flags, expiresAtMs, casUnique, marks: 0, value }
     switch (verb) {
       case 'add':
-        if (this.#peek(key)) return NOT_STORED
+        if (this.look(key)) return NOT_STORED
         break
       case 'replace':
-        if (!this.#peek(key)) return NOT_STORED
+        if (!this.look(key)) return NOT_STORED
         break
       case 'cas':
         return this.#applyCas(command, item)
@@ -184,7 +217,7 @@ export class StateMachine {
   }
 
   #applyCas({ key, casUnique: expected, options }: StoreCommand, item: Item): CommandReply {
-    const current = this.#peek(key)
+    const current = this.look(key)
     if (!current) return NOT_FOUND
     if (current.casUnique === expected) {
       this.#put(key, item)
@@ -200,7 +233,7 @@ export class StateMachine {
 
   /** append and prepend: the flags and exptime given are those of an item that is made. */
   #applyJoin({ verb, key, options, value }: StoreCommand, item: Item): CommandReply {
-    const current = this.#peek(key)
+    const current = this.look(key)
     if (!current) {
       if (!options.has('vivify')) return NOT_STORED
       const made = { ...item, expiresAtMs: this.#expiryIn(options, 'vivify', 0) }
@@ -218,7 +251,7 @@ export class StateMachine {
   }
 
   #applyDelete({ key, options }: DeleteCommand, index: number): CommandReply {
-    const current = this.#peek(key)
+    const current = this.look(key)
     if (!current) {
       this.#items.delete(key)
       return NOT_FOUND
@@ -244,7 +277,7 @@ export class StateMachine {
 
   #applyArithmetic(command: ArithmeticCommand, index: number): CommandReply {
     const { verb, key, delta, options } = command
-    const current = this.#peek(key)
+    const current = this.look(key)
     const casUnique = options.get('unique') ?? index
     if (!current) {
       if (!options.has('vivify')) return NOT_FOUND
@@ -283,7 +316,7 @@ export class StateMachine {
   }
 
   #applyTouch(key: string, exptime: number): CommandReply {
-    const current = this.#peek(key)
+    const current = this.look(key)
     if (!current) return NOT_FOUND
     const expiresAtMs = expiryOf(exptime, this.#timeMs)
     if (expiresAtMs !== current.expiresAtMs) this.#put(key, { ...current, expiresAtMs }, current)
@@ -308,13 +341,9 @@ export class StateMachine {
     }
     const { flags, expiresAtMs, casUnique, marks, value } = item
     const isFetched = before?.isFetched ?? false
-    const accessedS = before?.accessedS ?? Math.floor(this.#timeMs / 1000)
+    const accessedS = before?.accessedS ?? this.#timeS
     const stored = { flags, expiresAtMs, casUnique, marks, value, isFetched, accessedS }
     this.#items.set(key, stored)
-  }
-
-  #peek(key: string): StoredItem | undefined {
-    return this.#ifLive(this.#items.peek(key))
   }
 
   #ifLive<T extends Item>(item: T | undefined): T | undefined {
@@ -358,9 +387,10 @@ export class StateMachine {
    * replica that begins with a keystore file goes on like one that wrote it.
    */
   #advanceTime(timeMs: number): void {
-    const fromSecond = Math.floor(this.#timeMs / 1000)
+    const fromSecond = this.#timeS
     const toSecond = Math.floor(timeMs / 1000)
     this.#timeMs = timeMs
+    this.#timeS = toSecond
     if (this.#flushAtMs !== 0 && this.#flushAtMs <= timeMs) {
       this.#flushAtMs = 0
       this.#items.clear()

@@ -79,7 +79,7 @@ export interface LogStoreOptions {
   readonly onCommitted?: (commitIndex: number) => void
 }
 
-export const SEGMENT_BYTES = 64 * 1024 * 1024
+export const SEGMENT_BYTES = 16 * 1024 * 1024
 
 export class LogStore {
   onStable: (id: EntryId) => void = () => {}
@@ -105,6 +105,7 @@ export class LogStore {
   #last: EntryId = NO_ENTRY
   #isSealed = true
   #sealTimer: { cancel(): void } | null = null
+  #syncCount = 0
   /** After it nothing is written any more. */
   #failure: Error | null = null
   #isOpen = false
@@ -141,6 +142,11 @@ export class LogStore {
       for (const { file } of log.#segments) await file.close()
       throw error
     }
+  }
+
+  /** How often the log's files were synced since it was opened, the open included. */
+  get syncCount(): number {
+    return this.#syncCount
   }
 
   /** Queues entries to be made durable. */
@@ -243,7 +249,7 @@ export class LogStore {
     if (!this.#failure) await this.#writeBatches(() => true)
     if (!this.#failure && !this.#options.readOnly) {
       // A seal says that all before it is durable; one written while idle is not yet.
-      if (this.#isSealed) await this.#segment.file.datasync()
+      if (this.#isSealed) await this.#sync(this.#segment.file)
       await this.#writeAll([this.#takeSeal([])])
     }
     await this.#removal
@@ -300,7 +306,7 @@ export class LogStore {
   async #writeBatch(batch: readonly LogEntry[]): Promise<void> {
     const seals = this.#isSealed ? [] : [this.#takeSeal(batch)]
     this.#mark(batch, this.#size + byteCount(seals))
-    await this.#writeAll([...seals, ...coalesce(batch.map((entry) => entry.record))])
+    await this.#writeAll([...seals, ...coalesce(batch)])
     this.#isSealed = false
   }
 
@@ -365,7 +371,12 @@ export class LogStore {
     const offset = this.#size
     this.#size += byteCount(chunks)
     await file.write(chunks, offset)
-    await file.datasync()
+    await this.#sync(file)
+  }
+
+  #sync(file: DiskFile): Promise<void> {
+    this.#syncCount++
+    return file.datasync()
   }
 
   get #segment(): Segment {
@@ -378,13 +389,16 @@ export class LogStore {
 
   #mark(batch: readonly LogEntry[], offset: number): void {
     let position = offset
+    const segment = this.#segment
+    let last = this.#last
     for (const entry of batch) {
-      if (entry.index <= this.#last.index) this.#truncateFrom(entry.index)
+      if (entry.index <= last.index) this.#truncateFrom(entry.index)
       this.#terms.add(entry)
-      this.#last = { term: entry.term, index: entry.index }
-      this.#markEntry(entry, this.#segment, position)
+      last = entry
+      this.#markEntry(entry, segment, position)
       position += entry.bytes
     }
+    this.#last = { term: last.term, index: last.index }
   }
 
   #truncateFrom(index: number): void {
@@ -638,9 +652,9 @@ export class LogStore {
     const owed = this.#isOwing ? this.#owed : NO_ENTRY
     const header = { clusterId, group, firstIndex, termBefore, owed }
     const firstLine = encodeSegmentHeader(header)
-    const chunks = [firstLine, ...coalesce(entries.map((entry) => entry.record))]
+    const chunks = [firstLine, ...coalesce(entries)]
     await file.write(chunks, 0)
-    await file.datasync()
+    await this.#sync(file)
     await disk.rename(`${path}.tmp`, path)
     await disk.syncDirectory(directory)
     this.#segments.push({ sequence, path, file, header, start: firstLine.length })

@@ -14,9 +14,9 @@
  * the entry `index` of `term`; and everything up to `commit index` was known committed.
  * A seal names its own offset in the file, so that a copy of one in a value is none.
  */
-import { crc32 } from 'node:zlib'
-import { checkedLine, crcHex, readCheckedLine, seedOf } from '../../protocol/checked-line.ts'
+import { checkedLine, readCheckedLine, seedOf } from '../../protocol/checked-line.ts'
 import { ITEM_SIZE_BOUNDS } from '../../protocol/commands.ts'
+import { crc32Of } from '../../protocol/crc32.ts'
 import type { Config, Entry, EntryId, Payload } from '../raft/types.ts'
 
 const LF = 10
@@ -27,34 +27,58 @@ const LOWER_A = 97
 /** The first letter of `seal`; records begin with a digit. */
 const SEAL_START = 115
 const HEADER_BYTES_MAX = 100
+/** Eight hex digits and the line end. */
+const CRC_BYTES = 9
 /** Bodies above this are no command of this store: a value of the largest size, and its line. */
 export const BODY_BYTES_MAX = ITEM_SIZE_BOUNDS.max + 4 * 1024
 const ARENA_BYTES = 256 * 1024
 
+/**
+ * An entry, and where its bytes stand in memory that it shares with its neighbours: there are
+ * hundreds of thousands of these, and a buffer for each would be more than all the rest of it.
+ */
 export class LogEntry implements Entry {
   readonly index: number
   readonly term: number
   readonly timeMs: number
-  /** Header and body, as on disk and on the wire. */
-  readonly record: Buffer
+  readonly memory: Buffer
+  /** Where the record begins, and its body, and where both end. */
+  readonly start: number
+  readonly bodyStart: number
+  readonly end: number
   readonly config: Config | undefined
-  readonly #bodyStart: number
 
-  constructor(id: EntryId, timeMs: number, record: Buffer, bodyStart: number, config?: Config) {
-    this.index = id.index
-    this.term = id.term
+  constructor(
+    index: number,
+    term: number,
+    timeMs: number,
+    memory: Buffer,
+    start: number,
+    bodyStart: number,
+    end: number,
+    config: Config | undefined,
+  ) {
+    this.index = index
+    this.term = term
     this.timeMs = timeMs
-    this.record = record
-    this.#bodyStart = bodyStart
+    this.memory = memory
+    this.start = start
+    this.bodyStart = bodyStart
+    this.end = end
     this.config = config
   }
 
   get bytes(): number {
-    return this.record.length
+    return this.end - this.start
+  }
+
+  /** Header and body, as on disk and on the wire. */
+  get record(): Buffer {
+    return this.memory.subarray(this.start, this.end)
   }
 
   get body(): Buffer {
-    return this.record.subarray(this.#bodyStart)
+    return this.memory.subarray(this.bodyStart, this.end)
   }
 }
 
@@ -74,22 +98,29 @@ export class RecordWriter {
     this.#seed = seedOf(clusterId)
   }
 
+  /** Copies the command: whose memory it is may use that again at once. */
   readonly createEntry = (id: EntryId, timeMs: number, payload: Payload): LogEntry => {
     const body = bodyOf(payload)
-    const fields = `${id.index} ${id.term} ${timeMs} ${body.length} `
-    const crc = crc32(body, crc32(fields, this.#seed))
-    const header = `${fields}${crcHex(crc)}\n`
-    const length = header.length + body.length
-    if (this.#used + length > this.#arena.length) {
-      this.#arena = Buffer.allocUnsafeSlow(Math.max(ARENA_BYTES, length))
+    const { index, term } = id
+    const lengthMax = HEADER_BYTES_MAX + body.length
+    if (this.#used + lengthMax > this.#arena.length) {
+      this.#arena = Buffer.allocUnsafeSlow(Math.max(ARENA_BYTES, lengthMax))
       this.#used = 0
     }
-    const record = this.#arena.subarray(this.#used, this.#used + length)
-    record.write(header, 0, 'latin1')
-    record.set(body, header.length)
-    this.#used += length
+    const memory = this.#arena
+    const start = this.#used
+    let at = writeNumber(memory, start, index)
+    at = writeNumber(memory, at, term)
+    at = writeNumber(memory, at, timeMs)
+    at = writeNumber(memory, at, body.length)
+    const bodyStart = at + CRC_BYTES
+    const end = bodyStart + body.length
+    memory.set(body, bodyStart)
+    const headerCrc = crc32Of(memory, start, at, this.#seed)
+    writeCrc(memory, at, crc32Of(memory, bodyStart, end, headerCrc))
+    this.#used = end
     const config = payload.kind === 'config' ? payload.config : undefined
-    return new LogEntry(id, timeMs, record, header.length, config)
+    return new LogEntry(index, term, timeMs, memory, start, bodyStart, end, config)
   }
 
   seal({ index, term, commitIndex, offset }: Seal): Buffer {
@@ -109,6 +140,31 @@ function bodyOf(payload: Payload): Uint8Array {
   }
 }
 
+/**
+ * Decimal digits, and a space.
+ * @returns where it ends.
+ */
+function writeNumber(bytes: Buffer, start: number, value: number): number {
+  let end = start + 1
+  for (let limit = 10; limit <= value; limit *= 10) end++
+  let rest = value
+  for (let at = end - 1; at >= start; at--) {
+    const tens = Math.floor(rest / 10)
+    bytes[at] = ZERO + (rest - 10 * tens)
+    rest = tens
+  }
+  bytes[end] = SPACE
+  return end + 1
+}
+
+function writeCrc(bytes: Buffer, start: number, crc: number): void {
+  for (let place = 0; place < 8; place++) {
+    const digit = (crc >>> (28 - 4 * place)) & 15
+    bytes[start + place] = digit < 10 ? ZERO + digit : LOWER_A - 10 + digit
+  }
+  bytes[start + 8] = LF
+}
+
 /** `short`: the bytes end before the record does. `bad`: no record stands here. */
 export type RecordRead =
   | { readonly kind: 'entry'; readonly entry: LogEntry; readonly end: number }
@@ -121,45 +177,53 @@ const BAD: RecordRead = { kind: 'bad' }
 
 export class RecordReader {
   readonly #seed: number
+  readonly #fields = new Fields()
 
   constructor(clusterId: string) {
     this.#seed = seedOf(clusterId)
   }
 
-  /** Reads what stands at `offset`; entries are views into `bytes`. */
+  /** Reads what stands at `offset`; entries stand in `bytes`. */
   read(bytes: Buffer, offset: number): RecordRead {
     if (bytes[offset] === SEAL_START) return this.#readSealAt(bytes, offset)
-    const fields = new Fields(bytes, offset)
-    const index = fields.number()
-    const term = fields.number()
-    const timeMs = fields.number()
-    const length = fields.number()
-    const crcStart = fields.at
-    const crc = fields.crc()
-    if (fields.isShort) return SHORT
-    if (fields.isBad || length > BODY_BYTES_MAX) return BAD
-    const bodyStart = fields.at
-    const end = bodyStart + length
-    if (end > bytes.length) return SHORT
-    const headerCrc = crc32(bytes.subarray(offset, crcStart), this.#seed)
-    const body = bytes.subarray(bodyStart, end)
-    if (crc32(body, headerCrc) !== crc) return BAD
-    const record = bytes.subarray(offset, end)
-    const id = { term, index }
-    const entry = new LogEntry(id, timeMs, record, bodyStart - offset, configIn(body))
-    return { kind: 'entry', entry, end }
+    const entry = this.#readEntryAt(bytes, offset)
+    if (entry !== null) return { kind: 'entry', entry, end: entry.end }
+    return this.#fields.isShort ? SHORT : BAD
   }
 
   /** All records of a message's payload; null where one is damaged or cut. */
   readAll(bytes: Buffer): LogEntry[] | null {
     const entries: LogEntry[] = []
     for (let offset = 0; offset < bytes.length; ) {
-      const read = this.read(bytes, offset)
-      if (read.kind !== 'entry') return null
-      entries.push(read.entry)
-      offset = read.end
+      const entry = this.#readEntryAt(bytes, offset)
+      if (entry === null) return null
+      entries.push(entry)
+      offset = entry.end
     }
     return entries
+  }
+
+  /** @returns null where no record stands, or, as `isShort` of the fields says, not all of one. */
+  #readEntryAt(bytes: Buffer, offset: number): LogEntry | null {
+    const fields = this.#fields
+    fields.begin(bytes, offset)
+    const index = fields.number()
+    const term = fields.number()
+    const timeMs = fields.number()
+    const length = fields.number()
+    const crcStart = fields.at
+    const crc = fields.crc()
+    if (fields.isShort || fields.isBad || length > BODY_BYTES_MAX) return null
+    const bodyStart = fields.at
+    const end = bodyStart + length
+    if (end > bytes.length) {
+      fields.isShort = true
+      return null
+    }
+    const headerCrc = crc32Of(bytes, offset, crcStart, this.#seed)
+    if (crc32Of(bytes, bodyStart, end, headerCrc) !== crc) return null
+    const config = configIn(bytes, bodyStart, end)
+    return new LogEntry(index, term, timeMs, bytes, offset, bodyStart, end, config)
   }
 
   #readSealAt(bytes: Buffer, offset: number): RecordRead {
@@ -174,57 +238,81 @@ export class RecordReader {
   }
 }
 
-/** Reads a header's fields digit by digit: a start reads millions of them. */
+const NO_BYTES: Buffer = Buffer.alloc(0)
+
+/** Reads a header's fields digit by digit: a start reads millions of them. Behind one that is none all are. */
 class Fields {
   /** The next byte. */
-  at: number
+  at = 0
   isBad = false
   /** The bytes end before the header does. */
   isShort = false
-  readonly #bytes: Buffer
-  readonly #end: number
+  #bytes = NO_BYTES
+  /** The header ends before this, or the bytes do. */
+  #limit = 0
 
-  constructor(bytes: Buffer, offset: number) {
+  begin(bytes: Buffer, offset: number): void {
     this.#bytes = bytes
     this.at = offset
-    this.#end = offset + HEADER_BYTES_MAX
+    this.isBad = false
+    this.isShort = false
+    this.#limit = Math.min(bytes.length, offset + HEADER_BYTES_MAX)
   }
 
   /** Decimal digits and the space behind them. */
   number(): number {
+    const bytes = this.#bytes
+    const limit = this.#limit
     const start = this.at
     let value = 0
-    for (;;) {
-      const digit = this.#next() - ZERO
-      if (digit < 0 || digit > 9) break
-      value = 10 * value + digit
+    for (let at = start; at < limit; at++) {
+      const byte = bytes[at] as number
+      if (byte === SPACE) {
+        this.at = at + 1
+        if (at === start || !Number.isSafeInteger(value)) this.#fail()
+        return value
+      }
+      if (byte < ZERO || byte > NINE) {
+        this.#fail()
+        return 0
+      }
+      value = 10 * value + (byte - ZERO)
     }
-    const isNumber = this.at - start > 1 && this.#bytes[this.at - 1] === SPACE
-    if (!isNumber || !Number.isSafeInteger(value)) this.isBad = true
-    return value
+    this.#runOut()
+    return 0
   }
 
   /** Eight hex digits in lower case and the line end. */
   crc(): number {
+    const bytes = this.#bytes
+    const end = Math.min(this.#limit, this.at + CRC_BYTES - 1)
     let value = 0
-    for (let left = 8; left > 0; left--) {
-      const byte = this.#next()
+    for (let at = this.at; at < end; at++) {
+      const byte = bytes[at] as number
       const digit = byte >= LOWER_A ? byte - LOWER_A + 10 : byte - ZERO
-      if (digit < 0 || digit > 15 || (byte > NINE && byte < LOWER_A)) this.isBad = true
-      value = 16 * value + digit
+      if (digit < 0 || digit > 15 || (byte > NINE && byte < LOWER_A)) {
+        this.#fail()
+        return 0
+      }
+      value = (value << 4) | digit
     }
-    if (this.#next() !== LF) this.isBad = true
-    return value
+    if (this.at + CRC_BYTES > this.#limit) this.#runOut()
+    else if (bytes[end] !== LF) this.#fail()
+    this.at = end + 1
+    return value >>> 0
   }
 
-  /** 0 where there is none. */
-  #next(): number {
-    if (this.isBad || this.isShort) return 0
-    const byte = this.#bytes[this.at]
-    if (byte === undefined) this.isShort = true
-    else if (this.at >= this.#end) this.isBad = true
-    this.at++
-    return byte ?? 0
+  /** Nothing more is read. */
+  #fail(): void {
+    if (!this.isShort) this.isBad = true
+    this.#limit = 0
+  }
+
+  #runOut(): void {
+    if (this.isBad || this.isShort) return
+    if (this.#limit === this.#bytes.length) this.isShort = true
+    else this.isBad = true
+    this.#limit = 0
   }
 }
 
@@ -234,27 +322,27 @@ function isCount(value: number | undefined): value is number {
 
 const CONFIG_PREFIX = Buffer.from('config ')
 
-function configIn(body: Buffer): Config | undefined {
-  if (body[0] !== CONFIG_PREFIX[0] || !body.subarray(0, 7).equals(CONFIG_PREFIX)) return undefined
-  return JSON.parse(body.toString('utf8', 7)) as Config
+function configIn(bytes: Buffer, start: number, end: number): Config | undefined {
+  for (let at = 0; at < CONFIG_PREFIX.length; at++) {
+    if (bytes[start + at] !== CONFIG_PREFIX[at]) return undefined
+  }
+  return JSON.parse(bytes.toString('utf8', start + CONFIG_PREFIX.length, end)) as Config
 }
 
-/** Joins neighbours in memory, so that many small records go out in few pieces. */
-export function coalesce(records: Iterable<Buffer>): Buffer[] {
+/** The records of these entries; those that are neighbours in memory go out as one piece. */
+export function coalesce(entries: readonly LogEntry[]): Buffer[] {
   const pieces: Buffer[] = []
-  let last: Buffer | undefined
-  for (const record of records) {
-    if (
-      last &&
-      last.buffer === record.buffer &&
-      last.byteOffset + last.length === record.byteOffset
-    ) {
-      last = Buffer.from(last.buffer, last.byteOffset, last.length + record.length)
-      pieces[pieces.length - 1] = last
-    } else {
-      pieces.push(record)
-      last = record
+  let memory = NO_BYTES
+  let start = 0
+  let end = 0
+  for (const entry of entries) {
+    if (entry.start !== end || entry.memory !== memory) {
+      if (end > start) pieces.push(memory.subarray(start, end))
+      memory = entry.memory
+      start = entry.start
     }
+    end = entry.end
   }
+  if (end > start) pieces.push(memory.subarray(start, end))
   return pieces
 }

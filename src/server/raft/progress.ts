@@ -3,7 +3,9 @@
  *
  * probe: one append at a time, until the peer says where its log agrees.
  * replicate: appends are pipelined, within bounds on messages and bytes that
- * are not yet acknowledged.
+ * are not yet acknowledged. While one is on its way, what is little gathers for the
+ * next, as in TCP's Nagle: so batches grow with the load and the time a sync takes,
+ * and a message costs the same whatever is in it.
  * snapshot: what it lacks is not in the log any more; nothing is sent until it
  * has a snapshot, which is the driver's to bring.
  *
@@ -20,6 +22,10 @@ export class Progress {
   nextIndex: number
   /** The newest commit index it was told. */
   commitSent = 0
+  /** Until when a newer one may wait for entries to ride on; null where none waits. */
+  newsDueMs: number | null = null
+  /** Of all bytes that the leader ever appended, those that were sent; about. */
+  sentBytes = 0
   /** When a probe was sent that is not answered yet; null when one may be sent. */
   probeSentMs: number | null = null
   /** Whether the driver is reading entries for it. */
@@ -44,6 +50,19 @@ export class Progress {
     )
   }
 
+  /**
+   * Whether what is to be sent waits for what is on its way.
+   * @param appendedBytes All that the leader ever appended.
+   * @param gatherBytes This much does not wait.
+   */
+  mustGather(appendedBytes: number, gatherBytes: number): boolean {
+    return this.#inflight.length > 0 && this.isLittle(appendedBytes, gatherBytes)
+  }
+
+  isLittle(appendedBytes: number, gatherBytes: number): boolean {
+    return appendedBytes - this.sentBytes < gatherBytes
+  }
+
   get inflightCount(): number {
     return this.#inflight.length
   }
@@ -59,6 +78,7 @@ export class Progress {
     this.nextIndex = nextIndex
     this.probeSentMs = null
     this.commitSent = 0
+    this.newsDueMs = null
     this.readPending = false
     this.#inflight = []
     this.#inflightBytes = 0

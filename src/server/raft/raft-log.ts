@@ -15,6 +15,12 @@ import { EMPTY_CONFIG } from './config.ts'
 import { furthest, isUpToDate, NO_ENTRY, TermRuns } from './term-runs.ts'
 import type { Config, Entry, EntryId } from './types.ts'
 
+/**
+ * Each entry of the tail is an object that the collector has to copy while it is young: where
+ * entries are small, more of them than followers that lag a little need cost more than a read.
+ */
+const TAIL_ENTRIES_MAX = 16_384
+
 export interface RaftLogState<E extends Entry> {
   /** The last entry that is not in the log any more; where it is missing, nothing is. */
   readonly base?: EntryId
@@ -194,13 +200,17 @@ export class RaftLog<E extends Entry> {
     this.appliedIndex = base.index
   }
 
-  /** Above `bytesMax`, forgets the oldest entries that are durable and applied, down to half. */
+  /**
+   * Above `bytesMax`, or so many entries, forgets the oldest of those that are durable and
+   * applied, down to half.
+   */
   trim(bytesMax: number): void {
-    if (this.#tailBytes <= bytesMax) return
+    const { length } = this.#tail
+    if (this.#tailBytes <= bytesMax && length <= TAIL_ENTRIES_MAX) return
     const done = Math.min(this.appliedIndex, this.stableIndex)
     let bytes = this.#tailBytes
     let count = 0
-    while (bytes > bytesMax / 2) {
+    while (bytes > bytesMax / 2 || length - count > TAIL_ENTRIES_MAX / 2) {
       const entry = this.#tail[count]
       if (!entry || entry.index > done) break
       bytes -= entry.bytes

@@ -6,8 +6,8 @@
  *      snapshotReceived.   Out: takeReady.
  *
  * Owns elections (PreVote, CheckQuorum), replication, the commit rule,
- * configuration changes of one server at a time, handing over leadership, and
- * ReadIndex. Owns no socket,
+ * configuration changes of one server at a time, handing over leadership,
+ * ReadIndex, and reads under a lease. Owns no socket,
  * file, timer, clock or dice: the driver supplies time and randomness, so equal
  * inputs in equal order give equal outputs.
  *
@@ -17,7 +17,8 @@
  *
  * Time is given in milliseconds with every tick instead of counted in ticks, so
  * that a process that was stopped for a while knows it at its first step: a
- * leader that slept steps down before it serves anybody.
+ * leader that slept steps down before it serves anybody. So the driver ticks before
+ * every step, campaign, readIndex and peerClosed, with clocks that it reads then.
  *
  * Source: Ongaro's thesis, 3 (core), 4.1 (membership), 6.4 (reads), 9.6
  * (PreVote), 10.2.1 (the leader's disk in parallel); etcd's raft for flow
@@ -28,12 +29,14 @@ import {
   isQuorum,
   isSingleChange,
   memberOf,
+  quorumSize,
   quorumValue,
   voterIds,
 } from './config.ts'
+import { Lease } from './lease.ts'
 import { Progress } from './progress.ts'
 import { RaftLog, type RaftLogState } from './raft-log.ts'
-import { ReadRounds } from './read-rounds.ts'
+import { type PendingRead, ReadRounds } from './read-rounds.ts'
 import type {
   Append,
   AppendResp,
@@ -46,6 +49,7 @@ import type {
   Message,
   Payload,
   PreVote,
+  ReadIndex,
   ReadState,
   Ready,
   Role,
@@ -65,6 +69,12 @@ export interface RaftTiming {
   readonly campaignTimeoutMs: number
   /** After the leader's connection closed, up to this until the election. */
   readonly closedLeaderDelayMs: number
+  /** Voters that were asked whether this server still leads have so long, before all are asked. */
+  readonly roundPatienceMs: number
+  /** So long the news that entries are committed waits for others to ride on. */
+  readonly commitDelayMs: number
+  /** While an append is on its way to a peer, less than this gathers for the next. */
+  readonly gatherBytes: number
 }
 
 export const DEFAULT_TIMING: RaftTiming = {
@@ -73,6 +83,9 @@ export const DEFAULT_TIMING: RaftTiming = {
   quorumTimeoutMs: 1_000,
   campaignTimeoutMs: 150,
   closedLeaderDelayMs: 50,
+  roundPatienceMs: 5,
+  commitDelayMs: 2,
+  gatherBytes: 256 * 1024,
 }
 
 const APPEND_BYTES_MAX = 1024 * 1024
@@ -136,8 +149,16 @@ export class Raft<E extends Entry> {
   /** Leader: every other member. */
   #progress = new Map<ServerId, Progress>()
   #heartbeatDueMs = 0
+  /** When all were sent a heartbeat. */
+  #broadcastMs = 0
   #reads = new ReadRounds()
+  /** Leader: its first entry in this term. */
+  #firstIndex = 0
+  readonly #lease: Lease
   #unappliedBytes = 0
+  #appendedBytes = 0
+  #mayWait = false
+  #isWaiting = false
   /** Leader: who shall take over, and until when that must have happened. */
   #handover: { readonly to: ServerId; readonly untilMs: number; isAsked: boolean } | null = null
   /** Leader: log time is `baseMs` at `sinceMs` of the monotonic clock. */
@@ -164,6 +185,9 @@ export class Raft<E extends Entry> {
     this.#vote = options.hardState.term >= lastTerm ? options.hardState.vote : this.id
     this.#nowMs = options.nowMs
     this.#wallMs = options.wallMs
+    this.#lease = new Lease(this.#timing.electionTimeoutMs)
+    // What it promised before it stopped it may have promised just now.
+    if (this.#keepsPromises) this.#leaderContactMs = options.nowMs
     this.#electionDeadlineMs = this.#after(this.#timing.electionTimeoutMs)
   }
 
@@ -202,14 +226,34 @@ export class Raft<E extends Entry> {
     return this.#unappliedBytes
   }
 
+  /** Whether entries were not sent only because more was said to come. */
+  get isWaiting(): boolean {
+    return this.#isWaiting
+  }
+
   get isHandingOver(): boolean {
     return this.#handover !== null
+  }
+
+  /**
+   * Whether what is committed here is all that is committed anywhere, by a lease: then a read
+   * that had arrived when the clocks were read may be served at the commit index.
+   */
+  holdsLease(monotonicMs: number, wallMs: number): boolean {
+    // Who was asked to stand is protected from nobody, in whatever way the asking ends.
+    if (this.#role !== 'leader' || this.#handover) return false
+    return this.#lease.holds(monotonicMs, wallMs)
   }
 
   /** When the next tick has something to do. */
   get deadlineMs(): number {
     if (this.#role !== 'leader') return this.#electionDeadlineMs
-    return Math.min(this.#heartbeatDueMs, this.#handover?.untilMs ?? Number.POSITIVE_INFINITY)
+    let deadlineMs = this.#heartbeatDueMs
+    if (this.#handover) deadlineMs = Math.min(deadlineMs, this.#handover.untilMs)
+    for (const { newsDueMs } of this.#progress.values()) {
+      if (newsDueMs !== null) deadlineMs = Math.min(deadlineMs, newsDueMs)
+    }
+    return deadlineMs
   }
 
   // ---------------------------------------------------------------- inputs
@@ -230,9 +274,16 @@ export class Raft<E extends Entry> {
     }
   }
 
-  /** Seeks election, by PreVote first. Does nothing on a leader, a learner, or a damaged log. */
+  /**
+   * Seeks election, by PreVote first; where it has promised a leader not to, as soon as that is
+   * over. Does nothing on a leader, a learner, or a damaged log.
+   */
   campaign(): void {
     if (this.#role === 'leader' || !this.#mayLead) return
+    if (this.#keepsPromises && this.#isWithholding) {
+      this.#electionDeadlineMs = this.#withheldUntilMs
+      return
+    }
     this.#role = 'preCandidate'
     this.#leaderId = null
     this.#startPoll(this.#term + 1)
@@ -262,8 +313,7 @@ export class Raft<E extends Entry> {
     if (this.#role !== 'leader') return { refused: 'notLeader' }
     if (this.#handover) return { refused: 'handingOver' }
     const currentIndex = this.log.config?.index ?? 0
-    const ownTermCommitted = this.log.termAt(this.log.commitIndex) === this.#term
-    if (!ownTermCommitted || currentIndex > this.log.commitIndex)
+    if (!this.#hasCommittedOwn || currentIndex > this.log.commitIndex)
       return { refused: 'configPending' }
     if (!isSingleChange(this.config, config)) return { refused: 'notSingleChange' }
     return this.#appendAsLeader({ kind: 'config', config })
@@ -384,15 +434,19 @@ export class Raft<E extends Entry> {
 
   /**
    * A peer's connection closed. If it leads, that is evidence that it died:
-   * stop withholding votes and stand for election soon.
+   * stop withholding votes and stand for election soon. It is no proof, so that
+   * what a lease may rest on is withheld to its end, and the election follows then.
    */
   peerClosed(id: ServerId): void {
     this.peerLost(id)
-    if (id === this.#leaderContactId) this.#leaderContactMs = Number.NEGATIVE_INFINITY
+    if (id === this.#leaderContactId && !this.#keepsPromises) {
+      this.#leaderContactMs = Number.NEGATIVE_INFINITY
+    }
     if (this.#role !== 'follower' || id !== this.#leaderId) return
     this.#leaderId = null
     const delayMs = this.#random() * this.#timing.closedLeaderDelayMs
-    this.#electionDeadlineMs = Math.min(this.#electionDeadlineMs, this.#nowMs + delayMs)
+    const freeMs = Math.max(this.#nowMs, this.#withheldUntilMs)
+    this.#electionDeadlineMs = Math.min(this.#electionDeadlineMs, freeMs + delayMs)
   }
 
   step(message: Message<E>): void {
@@ -434,9 +488,10 @@ export class Raft<E extends Entry> {
       case 'heartbeatResp':
         return this.#handleHeartbeatResp(message)
       case 'readIndex':
-        if (this.#role === 'leader') this.#reads.add({ from: message.from, id: message.id })
+        if (this.#role === 'leader') this.#handleReadIndex(message)
         return
       case 'readIndexResp':
+        this.#commitTo(Math.min(message.index, this.#matchedIndex))
         this.#readStates.push({ id: message.id, index: message.index })
         return
     }
@@ -444,11 +499,19 @@ export class Raft<E extends Entry> {
 
   // ---------------------------------------------------------------- output
 
-  /** Drains one batch of work; null when there is none. */
-  takeReady(): Ready<E> | null {
+  /**
+   * Drains one batch of work; null when there is none.
+   * @param mayWait More is about to be proposed: what was just now gathers with it (`isWaiting`).
+   */
+  takeReady(mayWait = false): Ready<E> | null {
+    this.#mayWait = mayWait
+    this.#isWaiting = false
     if (this.#role === 'leader') {
-      if (this.log.termAt(this.log.commitIndex) === this.#term) {
-        if (this.#reads.maybeStart(this.log.commitIndex)) this.#broadcastHeartbeat()
+      if (this.#hasCommittedOwn) {
+        if (this.holdsLease(this.#nowMs, this.#wallMs)) {
+          this.#answerReads(this.#reads.takeWaiting(), this.log.commitIndex)
+        }
+        if (this.#reads.maybeStart(this.log.commitIndex)) this.#sendRound()
         this.#confirmReads()
       }
       for (const [id, progress] of this.#progress) this.#replicate(id, progress)
@@ -460,9 +523,10 @@ export class Raft<E extends Entry> {
     }
 
     const committed = this.#takeCommitted()
+    const entries = this.#isGathering ? [] : this.#newEntries
     const isEmpty =
       !this.#hardStateDirty &&
-      this.#newEntries.length === 0 &&
+      entries.length === 0 &&
       this.#messages.length === 0 &&
       committed.length === 0 &&
       this.#readStates.length === 0 &&
@@ -473,7 +537,7 @@ export class Raft<E extends Entry> {
 
     const ready: Ready<E> = {
       hardState: this.#hardStateDirty ? { term: this.#term, vote: this.#vote } : null,
-      entries: this.#newEntries,
+      entries,
       messages: this.#messages,
       committed,
       readStates: this.#readStates,
@@ -482,13 +546,37 @@ export class Raft<E extends Entry> {
       install: this.#install,
     }
     this.#hardStateDirty = false
-    this.#newEntries = []
+    if (entries.length > 0) this.#newEntries = []
     this.#messages = []
     this.#readStates = []
     this.#logReads = []
     this.#snapshots = []
     this.#install = null
     return ready
+  }
+
+  /**
+   * A leader's entries that every voter's next append waits for gather for its own disk too:
+   * a sync for few of them would cost as much, and commit nothing sooner.
+   */
+  get #isGathering(): boolean {
+    const [first] = this.#newEntries
+    if (this.#role !== 'leader' || !first) return false
+    let isGathering = false
+    for (const [id, progress] of this.#progress) {
+      if (progress.state !== 'replicate' || !memberOf(this.config, id)?.voter) continue
+      if (progress.nextIndex > first.index) return false
+      isGathering ||= this.#mustGather(progress)
+    }
+    return isGathering
+  }
+
+  #mustGather(progress: Progress): boolean {
+    const { gatherBytes } = this.#timing
+    if (progress.mustGather(this.#appendedBytes, gatherBytes)) return true
+    if (!this.#mayWait || !progress.isLittle(this.#appendedBytes, gatherBytes)) return false
+    this.#isWaiting = true
+    return true
   }
 
   /** Committed, durable here, and not handed out yet. */
@@ -514,6 +602,7 @@ export class Raft<E extends Entry> {
       this.#progress.clear()
       this.#handover = null
       this.#reads.clear()
+      this.#lease.end()
       this.#leaderContactMs = Number.NEGATIVE_INFINITY
     }
     this.#role = 'follower'
@@ -554,6 +643,7 @@ export class Raft<E extends Entry> {
     this.#reads = new ReadRounds()
     this.#progress.clear()
     this.#updateProgress()
+    this.#firstIndex = this.log.lastIndex + 1
     this.#unappliedBytes = 0
     for (const entry of this.log.slice(this.log.appliedIndex + 1, this.log.lastIndex, Infinity)) {
       this.#unappliedBytes += entry.bytes
@@ -605,8 +695,20 @@ export class Raft<E extends Entry> {
 
   /** A live leader protects its term from servers that lost touch with it (thesis 9.6, 4.2.3). */
   get #isWithholding(): boolean {
-    if (this.#role === 'leader') return true
-    return this.#nowMs - this.#leaderContactMs < this.#timing.electionTimeoutMs
+    return this.#role === 'leader' || this.#nowMs < this.#withheldUntilMs
+  }
+
+  get #withheldUntilMs(): number {
+    return this.#leaderContactMs + this.#timing.electionTimeoutMs
+  }
+
+  /**
+   * Whether a leader's lease may rest on it that this server withholds its vote, and does not
+   * stand itself: whatever happens, unless that leader asks for an election. A log that damage
+   * cut short cannot say that it is not so.
+   */
+  get #keepsPromises(): boolean {
+    return this.config.reads === 'lease' || this.log.isOwing
   }
 
   #handlePreVote(message: PreVote): void {
@@ -629,7 +731,9 @@ export class Raft<E extends Entry> {
 
   #handleVote(message: Vote): void {
     const free = this.#vote === '' || this.#vote === message.from
-    const granted = free && this.log.isUpToDate(message.last)
+    // Other messages may have brought it to this term since it promised a leader of an earlier one.
+    const isPromised = this.#keepsPromises && this.#isWithholding && !message.handover
+    const granted = free && !isPromised && this.log.isUpToDate(message.last)
     if (granted) {
       if (this.#vote === '') this.#hardStateDirty = true
       this.#vote = message.from
@@ -714,7 +818,11 @@ export class Raft<E extends Entry> {
     this.log.append(entry)
     this.#newEntries.push(entry)
     this.#unappliedBytes += entry.bytes
-    if (entry.config) this.#updateProgress()
+    this.#appendedBytes += entry.bytes
+    if (entry.config) {
+      this.#updateProgress()
+      this.#lease.end() // answers until now came from voters who knew another configuration
+    }
     return id
   }
 
@@ -728,8 +836,9 @@ export class Raft<E extends Entry> {
         return
       }
       const hasEntries = first <= this.log.lastIndex
-      const hasNews = progress.commitSent < this.log.commitIndex
-      if (!hasEntries && !hasNews && progress.state === 'replicate') return
+      if (progress.state === 'replicate') {
+        if (hasEntries ? this.#mustGather(progress) : !this.#isNewsDue(progress)) return
+      }
       const bytesMax = progress.state === 'probe' ? PROBE_BYTES_MAX : APPEND_BYTES_MAX
       if (hasEntries && first < this.log.tailFirst) {
         progress.readPending = true
@@ -738,6 +847,13 @@ export class Raft<E extends Entry> {
       }
       this.#sendAppend(id, progress, this.log.slice(first, this.log.lastIndex, bytesMax))
     }
+  }
+
+  /** What is committed a follower may hear a little later, with the entries that come next. */
+  #isNewsDue(progress: Progress): boolean {
+    if (progress.commitSent >= this.log.commitIndex) return false
+    progress.newsDueMs ??= this.#nowMs + this.#timing.commitDelayMs
+    return this.#nowMs >= progress.newsDueMs
   }
 
   /** Once the successor has everything, it may stand. */
@@ -759,8 +875,12 @@ export class Raft<E extends Entry> {
       entries,
     })
     const bytes = entries.reduce((sum, entry) => sum + entry.bytes, 0)
-    progress.sent(prevIndex + entries.length, bytes, this.#nowMs)
+    const lastIndex = prevIndex + entries.length
+    progress.sent(lastIndex, bytes, this.#nowMs)
+    const isAll = lastIndex === this.log.lastIndex
+    progress.sentBytes = isAll ? this.#appendedBytes : progress.sentBytes + bytes
     progress.commitSent = this.log.commitIndex
+    progress.newsDueMs = null
   }
 
   #handleAppendResp(message: AppendResp): void {
@@ -792,6 +912,7 @@ export class Raft<E extends Entry> {
     const progress = this.#progress.get(message.from)
     if (this.#role !== 'leader' || !progress) return
     progress.round = Math.max(progress.round, message.round)
+    this.#renewLease()
     if (progress.state === 'snapshot') return
     const isUpToDate = progress.matchIndex >= this.log.lastIndex
     // While entries are outstanding only their acknowledgement shows a live follower: one whose
@@ -816,12 +937,37 @@ export class Raft<E extends Entry> {
     if (!this.isVoter && configIndex <= index) this.#becomeFollower(this.#term, null)
   }
 
-  #broadcastHeartbeat(): void {
-    this.#heartbeatDueMs = this.#nowMs + this.#timing.heartbeatMs
-    for (const [to, progress] of this.#progress) {
-      const commitIndex = Math.min(this.log.commitIndex, progress.matchIndex)
-      this.#send({ type: 'heartbeat', to, commitIndex, round: this.#reads.round })
+  /** Where leases count, each is a round of its own. */
+  /**
+   * Asks as few voters as are a quorum with this server: those that answered last. All are asked
+   * where they take too long.
+   */
+  #sendRound(): void {
+    if (this.config.reads === 'lease') return this.#broadcastHeartbeat()
+    const voters = voterIds(this.config)
+    const peers = [...this.#progress]
+      .filter(([id]) => voters.includes(id))
+      .sort(([, a], [, b]) => b.round - a.round || b.contactMs - a.contactMs)
+    for (const [to, progress] of peers.slice(0, quorumSize(voters.length) - 1)) {
+      this.#sendHeartbeat(to, progress)
     }
+    const patientUntilMs = this.#nowMs + this.#timing.roundPatienceMs
+    this.#heartbeatDueMs = Math.min(this.#heartbeatDueMs, patientUntilMs)
+  }
+
+  #broadcastHeartbeat(): void {
+    this.#broadcastMs = this.#nowMs
+    this.#heartbeatDueMs = this.#nowMs + this.#timing.heartbeatMs
+    if (this.config.reads === 'lease') {
+      this.#lease.sent(this.#reads.begin(), this.#nowMs, this.#wallMs)
+      this.#renewLease() // where this server is a quorum by itself
+    }
+    for (const [to, progress] of this.#progress) this.#sendHeartbeat(to, progress)
+  }
+
+  #sendHeartbeat(to: ServerId, progress: Progress): void {
+    const commitIndex = Math.min(this.log.commitIndex, progress.matchIndex)
+    this.#send({ type: 'heartbeat', to, commitIndex, round: this.#reads.round })
   }
 
   /** CheckQuorum: a leader that a quorum does not hear leads nobody (thesis 6.2). */
@@ -838,11 +984,53 @@ export class Raft<E extends Entry> {
     )
     const done = this.#reads.confirm(round)
     if (!done) return
-    for (const { from, id } of done.reads) {
-      if (from === this.id) this.#readStates.push({ id, index: done.index })
-      else this.#send({ type: 'readIndexResp', to: from, id, index: done.index })
+    this.#answerReads(done.reads, done.index)
+    this.#heartbeatDueMs = this.#broadcastMs + this.#timing.heartbeatMs
+    if (this.#reads.maybeStart(this.log.commitIndex)) this.#sendRound()
+  }
+
+  /**
+   * Who asks says with it that it followed this leader when its reads were there already. Where
+   * the two are a quorum, as among three voters, that is all that a round could confirm.
+   */
+  #handleReadIndex({ from, id }: ReadIndex): void {
+    const read = { from, id }
+    const isConfirmed = isQuorum(this.config, (voter) => voter === this.id || voter === from)
+    if (isConfirmed && this.#hasCommittedOwn) this.#answerReads([read], this.log.commitIndex)
+    else this.#reads.add(read)
+  }
+
+  /** Before it has committed an entry of its own term, a leader may not know all that is. */
+  get #hasCommittedOwn(): boolean {
+    return this.log.termAt(this.log.commitIndex) === this.#term
+  }
+
+  #answerReads(reads: readonly PendingRead[], index: number): void {
+    for (const { from, id } of reads) {
+      if (from === this.id) this.#readStates.push({ id, index })
+      else this.#send({ type: 'readIndexResp', to: from, id, index })
     }
-    if (this.#reads.maybeStart(this.log.commitIndex)) this.#broadcastHeartbeat()
+  }
+
+  /**
+   * A round counts for the lease once a quorum has answered it whose log is this leader's up to
+   * its first entry and the configuration that says `lease`, durably: they know what they have
+   * promised, and know it after a start too. What holds here, holds as long as this server leads
+   * and appends no configuration.
+   */
+  #renewLease(): void {
+    const { config, log } = this
+    if (config.reads !== 'lease') return
+    const configIndex = log.config?.index ?? 0
+    const isOwnCommitted = log.termAt(log.commitIndex) === this.#term
+    if (!isOwnCommitted || configIndex > log.commitIndex) return
+    const neededIndex = Math.max(this.#firstIndex, configIndex)
+    const round = quorumValue(config, (id) => {
+      if (id === this.id) return this.#reads.round
+      const progress = this.#progress.get(id)
+      return progress && progress.matchIndex >= neededIndex ? progress.round : 0
+    })
+    this.#lease.confirmed(round)
   }
 
   // ---------------------------------------------------------------- helpers

@@ -51,6 +51,8 @@ export interface Config {
   readonly protocol?: number
   /** The length in bytes above which a value is refused. Absent: the default. */
   readonly itemSizeMax?: number
+  /** Leaders may serve reads under a lease, and voters back it. Absent: a quorum confirms each round of reads. */
+  readonly reads?: 'lease'
 }
 
 /** Must be durable before the messages beside it leave. */

@@ -13,6 +13,7 @@ import {
 import { StateMachine } from '../../../src/server/keystore/state-machine.ts'
 import type { Config } from '../../../src/server/raft/types.ts'
 import { MemoryDisk } from '../../io/memory-disk.ts'
+import { appliedEntry } from './applied-entry.ts'
 
 const START_MS = 1_700_000_000_500
 const DIRECTORY = 'data/groups/0'
@@ -117,13 +118,13 @@ test('any commands at any times, with a keystore file in between', async () => {
     const first = new StateMachine()
     let second = new StateMachine()
     let timeMs = START_MS
-    const config = { index: 1, timeMs, body: Buffer.from('config\r\n'), config: CONFIG }
+    const config = appliedEntry(1, timeMs, 'config\r\n', CONFIG)
     for (const each of [first, second]) each.apply(config)
     for (const [at, { command, passMs, isRead }] of entries.entries()) {
       timeMs += passMs
       if (at === copiedAt) second = await copyOf(first)
       if (isRead) for (const key of ['a', 'b']) first.get(key, Math.floor(timeMs / 1000))
-      const entry = { index: at + 2, timeMs, body: Buffer.from(command) }
+      const entry = appliedEntry(at + 2, timeMs, command)
       const reply = first.apply(entry)
       expect(second.apply(entry)).toEqual(reply)
       expect(contentsOf(second)).toEqual(contentsOf(first))

@@ -2,9 +2,10 @@ import fc from 'fast-check'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { parseOptions } from '../../../src/protocol/commands.ts'
 import type { CommandReply } from '../../../src/protocol/replies.ts'
-import { type Item, SLICES } from '../../../src/server/keystore/item-store.ts'
+import { type Item, type ItemsView, SLICES } from '../../../src/server/keystore/item-store.ts'
 import { type MachineState, StateMachine } from '../../../src/server/keystore/state-machine.ts'
 import { EMPTY_CONFIG } from '../../../src/server/raft/config.ts'
+import { appliedEntry } from './applied-entry.ts'
 
 const START_MS = 1_700_000_000_500
 const DAY_SECONDS = 24 * 60 * 60
@@ -18,7 +19,7 @@ beforeEach(() => {
 })
 
 function applyWhole(body: string | Buffer): CommandReply {
-  return machine.apply({ index: machine.appliedIndex + 1, timeMs, body: Buffer.from(body) })
+  return machine.apply(appliedEntry(machine.appliedIndex + 1, timeMs, body))
 }
 
 /** Applies the next entry, with a command as the log has it. */
@@ -112,9 +113,9 @@ describe('commands', () => {
   })
 
   test('a value is a copy of its own', () => {
-    const body = Buffer.from('set k 0 0 3\r\none\r\n')
-    machine.apply({ index: 1, timeMs, body })
-    body.fill('x')
+    const entry = appliedEntry(1, timeMs, 'set k 0 0 3\r\none\r\n')
+    machine.apply(entry)
+    entry.memory.fill('x')
     expect(valueAt('k')).toBe('one')
   })
 
@@ -180,16 +181,14 @@ describe('commands that begin with what is there', () => {
   })
 
   test('an append past the limit is not stored, and the limit is in the log', () => {
-    const change = { index: 1, timeMs, config: { ...EMPTY_CONFIG, itemSizeMax: 1_024 } }
-    machine.apply({ ...change, body: Buffer.from('config\r\n') })
+    const config = { ...EMPTY_CONFIG, itemSizeMax: 1_024 }
+    machine.apply(appliedEntry(1, timeMs, 'config\r\n', config))
     set('k', 'x'.repeat(1_023))
     expect(apply('append k 0 0 1\r\nx\r\n')).toBe('STORED')
     expect(apply('append k 0 0 1\r\nx\r\n')).toBe('NOT_STORED')
     expect(apply('prepend k 0 0 0\r\n\r\n')).toBe('STORED')
-    machine.apply({
-      ...{ index: machine.appliedIndex + 1, timeMs, config: EMPTY_CONFIG },
-      body: Buffer.from('config\r\n'),
-    })
+    const index = machine.appliedIndex + 1
+    machine.apply(appliedEntry(index, timeMs, 'config\r\n', EMPTY_CONFIG))
     expect(apply('append k 0 0 1\r\nx\r\n')).toBe('STORED')
   })
 
@@ -461,7 +460,7 @@ describe('flush_all', () => {
 
 describe('how an item was used', () => {
   const used = (key: string) => {
-    const { isFetched, accessedS } = machine.items.peek(key) ?? {}
+    const { isFetched, accessedS } = machine.items.look(key) ?? {}
     return { isFetched, accessedS }
   }
   const startS = Math.floor(START_MS / 1000)
@@ -495,8 +494,8 @@ describe('order', () => {
   test.each([0, 1, 2, 4, 10])('after entry 2, entry %d is refused', (index) => {
     apply('noop\r\n')
     apply('noop\r\n')
-    const body = Buffer.from('set k 0 0 1\r\nx\r\n')
-    expect(() => machine.apply({ index, timeMs, body })).toThrow(`entry ${index} applied after 2`)
+    const entry = appliedEntry(index, timeMs, 'set k 0 0 1\r\nx\r\n')
+    expect(() => machine.apply(entry)).toThrow(`entry ${index} applied after 2`)
     expect(machine.appliedIndex).toBe(2)
     expect(machine.get('k')).toBeUndefined()
   })
@@ -506,7 +505,7 @@ describe('order', () => {
     machine.restore({ index: 9, timeMs: START_MS, flushAtMs: 0, config: EMPTY_CONFIG })
     expect(machine.appliedIndex).toBe(9)
     expect(machine.timeMs).toBe(START_MS)
-    expect(() => machine.apply({ index: 1, timeMs, body: Buffer.from('noop\r\n') })).toThrow()
+    expect(() => machine.apply(appliedEntry(1, timeMs, 'noop\r\n'))).toThrow()
     expect(store('cas', 'k', 'two', 0, '7')).toBe('STORED')
     expect(machine.get('k')?.casUnique).toBe(10)
   })
@@ -737,8 +736,8 @@ describe('against a model', () => {
           const cas = Math.max(0, (current?.index ?? 1) - (back % 2))
           const expected = expectedReply(verb, current, cas)
           const body = bodyOf(verb, key, exptime, index, cas)
-          expect(whole.apply({ index, timeMs: nowMs, body }).line).toBe(expected)
-          restored?.apply({ index, timeMs: nowMs, body })
+          expect(whole.apply(appliedEntry(index, nowMs, body)).line).toBe(expected)
+          restored?.apply(appliedEntry(index, nowMs, body))
           if (expected === 'DELETED') model.delete(key)
           if (expected === 'STORED') {
             const expiresAtMs = expiry(exptime, nowMs)
@@ -783,7 +782,7 @@ describe('against a model', () => {
       let index = 0
       const applyAll = (body: string) => {
         index++
-        for (const each of replicas) each.apply({ index, timeMs: nowMs, body: Buffer.from(body) })
+        for (const each of replicas) each.apply(appliedEntry(index, nowMs, body))
       }
       for (const { firstKey, keyCount, exptime, seconds, millis, isRestored } of steps) {
         for (let key = firstKey; key < firstKey + keyCount; key++) {
@@ -859,4 +858,79 @@ test('of the items in memory no more than asked for are looked at, expired ones 
   const [some, none] = [60, 0].map((looksMax) => [...machine.liveItems(looksMax)].length)
   expect(some).toBeLessThan(60) // the others of these have expired
   expect(none).toBe(0)
+})
+
+describe('plain commands', () => {
+  const LARGE_BYTES = 70_000
+  const START_S = Math.floor(START_MS / 1000)
+
+  /** What does the same, and is not plain: the unique is the one it would have anyway. */
+  function general(machine: StateMachine, plain: string, index: number): string {
+    const [verb, key = ''] = plain.split(/[ \r]/, 2)
+    if (verb === 'set') return plain.replace('\r\n', ` unique=${index}\r\n`)
+    return `delete ${key} compare=${machine.get(key)?.casUnique ?? 1}\r\n`
+  }
+
+  test('do what the same ones do that are not plain, with a view open or not', () => {
+    const key = fc.constantFrom('a', 'b', 'c', 'a-longer-key-of-more-than-32-bytes')
+    const exptime = fc.constantFrom(0, 0, 0, 1, 2, 30, START_S - 5, START_S + 3, 99_999_999_999)
+    const length = fc.oneof(
+      { weight: 9, arbitrary: fc.nat(40) },
+      { weight: 3, arbitrary: fc.nat(3_000) },
+      { weight: 1, arbitrary: fc.constantFrom(65_536, LARGE_BYTES) },
+    )
+    const step = fc.record({
+      ...{ key, exptime, length, isDelete: fc.nat(3).map((at) => at === 0) },
+      passMs: fc.constantFrom(0, 0, 0, 1, 500, 1_000, 5_000),
+      view: fc.constantFrom('', '', '', 'open', 'close'),
+    })
+    const seen = new Set<string>()
+    const property = fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
+      const plainly = new StateMachine()
+      const generally = new StateMachine()
+      let nowMs = START_MS
+      let opened: { view: ItemsView; contents: unknown[] } | null = null
+      for (const [at, { key, exptime, length, isDelete, passMs, view }] of steps.entries()) {
+        const index = at + 1
+        nowMs += passMs
+        if (view === 'open' && !opened) {
+          opened = { view: plainly.items.view(), contents: copied(plainly.items) }
+        }
+        if (view === 'close') {
+          opened?.view.close()
+          opened = null
+        }
+        const value = `${index} `.repeat(length).slice(0, length)
+        const body = isDelete
+          ? `delete ${key}\r\n`
+          : `set ${key} ${index} ${exptime} ${length}\r\n${value}\r\n`
+        const other = general(generally, body, index)
+        const reply = plainly.apply(appliedEntry(index, nowMs, body))
+        expect(reply).toEqual(generally.apply(appliedEntry(index, nowMs, other)))
+        seen.add(reply.line)
+        for (const each of ['a', 'b', 'c']) {
+          expect(shown(plainly.items.look(each))).toEqual(shown(generally.items.look(each)))
+        }
+        const { bytes, count, hasExpiring } = generally.items
+        expect(plainly.items).toMatchObject({ bytes, count, hasExpiring })
+        if (opened) expect(copied(opened.view)).toEqual(opened.contents)
+      }
+      opened?.view.close()
+    })
+    fc.assert(property, { seed: 1, numRuns: 300 })
+    expect([...seen].sort()).toEqual(['DELETED', 'NOT_FOUND', 'STORED'])
+  })
+
+  /** With a text for its bytes, which are compared faster. */
+  function shown(item: Item | undefined): object | undefined {
+    return item && { ...item, value: item.value.toString('latin1') }
+  }
+
+  function copied(items: Iterable<readonly [string, Item]>): unknown[] {
+    return [...items].map(([key, item]) => [key, shown(item)])
+  }
+
+  test('what only begins like one is none', () => {
+    expect(() => apply('settle\r\n')).toThrow('unknown command in the log: "settle"')
+  })
 })

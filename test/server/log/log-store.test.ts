@@ -79,6 +79,7 @@ describe('append', () => {
     const harness = await opened()
     const mutations: Mutation[] = []
     harness.disk.onMutation = (mutation) => mutations.push(mutation)
+    const { syncCount } = harness.log
     const release = harness.disk.hold('datasync')
     harness.append(10)
     await settle()
@@ -94,6 +95,7 @@ describe('append', () => {
       { term: 1, index: 4 },
     ])
     expect(contentsOf(harness.disk, 1)).toEqual(['1/1', 'seal 1/0', '1/2', '1/3', '1/4'])
+    expect(harness.log.syncCount).toBe(syncCount + 2)
   })
 
   test('one batch is at most 4 MiB, or one entry', async () => {

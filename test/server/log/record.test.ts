@@ -234,16 +234,39 @@ describe('what only looks like a record', () => {
   })
 })
 
+test('what is proposed is copied: its memory may be used again at once', () => {
+  const writer = new RecordWriter(CLUSTER)
+  const given = Buffer.from('set key 0 0 5\r\nhello\r\n')
+  const before = given.toString()
+  const entry = writer.createEntry({ term: 1, index: 1 }, 0, { kind: 'command', command: given })
+  given.fill('x')
+  expect(entry.body.toString()).toBe(before)
+})
+
+test('a record of any numbers is the line that it always was', () => {
+  const count = fc.oneof(fc.nat(20), fc.maxSafeNat(), fc.constant(Number.MAX_SAFE_INTEGER))
+  const writer = new RecordWriter(CLUSTER)
+  const property = fc.property(count, count, count, fc.nat(500), (index, term, timeMs, length) => {
+    const body = Buffer.alloc(length, 'v')
+    const { record } = writer.createEntry({ index, term }, timeMs, command(body))
+    const fields = `${index} ${term} ${timeMs} ${length} `
+    const crc = crc32(body, crc32(fields, seedOf(CLUSTER)))
+    expect(record.toString('latin1')).toBe(`${fields}${crcHex(crc)}\n${body}`)
+  })
+  fc.assert(property, { seed: 1, numRuns: 500 })
+})
+
 describe('coalesce', () => {
+  const recordsOf = (entries: readonly LogEntry[]) => entries.map(({ record }) => record)
+
   test('neighbours in memory become one piece', () => {
     const writer = new RecordWriter(CLUSTER)
-    const records = Array.from(
-      { length: 20 },
-      (_, at) => writer.createEntry({ term: 1, index: at + 1 }, 0, command(`value ${at}`)).record,
+    const entries = Array.from({ length: 20 }, (_, at) =>
+      writer.createEntry({ term: 1, index: at + 1 }, 0, command(`value ${at}`)),
     )
-    const pieces = coalesce(records)
+    const pieces = coalesce(entries)
     expect(pieces).toHaveLength(1)
-    expect(pieces[0]?.equals(Buffer.concat(records))).toBe(true)
+    expect(pieces[0]?.equals(Buffer.concat(recordsOf(entries)))).toBe(true)
     expect(coalesce([])).toEqual([])
   })
 
@@ -251,17 +274,14 @@ describe('coalesce', () => {
     const writer = new RecordWriter(CLUSTER)
     const pool = Array.from({ length: 12 }, (_, at) => {
       const body = Buffer.alloc(at % 4 === 3 ? 100_000 : 10 * at, at)
-      return writer.createEntry({ term: 1, index: at + 1 }, 0, command(body)).record
+      return writer.createEntry({ term: 1, index: at + 1 }, 0, command(body))
     })
-    pool.push(
-      Buffer.from('elsewhere'),
-      writer.seal({ index: 1, term: 1, commitIndex: 0, offset: 0 }),
-    )
-    const property = fc.property(fc.array(fc.constantFrom(...pool)), (records) => {
-      const before = Buffer.concat(records)
-      const pieces = coalesce(records)
+    pool.push(create(1, command('elsewhere')), create(2, command('elsewhere')))
+    const property = fc.property(fc.array(fc.constantFrom(...pool)), (entries) => {
+      const before = Buffer.concat(recordsOf(entries))
+      const pieces = coalesce(entries)
       expect(Buffer.concat(pieces).equals(before)).toBe(true)
-      expect(pieces.length).toBeLessThanOrEqual(records.length)
+      expect(pieces.length).toBeLessThanOrEqual(entries.length)
     })
     fc.assert(property, { seed: 1, numRuns: 100 })
   })

@@ -9,9 +9,9 @@
  *
  * Dice: server n always rolls (n - 1) / 5. With the default timing elections
  * time out after 600, 720, 840, 960 and 1080 ms, and campaigns after a quarter
- * of that.
+ * of that. Nothing gathers and no news wait unless the script says so.
  */
-import { Raft } from '../../../src/server/raft/raft.ts'
+import { DEFAULT_TIMING, Raft } from '../../../src/server/raft/raft.ts'
 import type { RaftLogState } from '../../../src/server/raft/raft-log.ts'
 import { furthest, NO_ENTRY } from '../../../src/server/raft/term-runs.ts'
 import type {
@@ -60,6 +60,8 @@ type Detail = 'messages' | 'events'
 
 export class Cluster {
   readonly #servers = new Map<string, Server>()
+  #commitDelayMs = 0
+  #gatherBytes = 0
   #network: Message<TestEntry>[] = []
   readonly #cut = new Set<string>()
   #lines: string[] = []
@@ -77,6 +79,12 @@ export class Cluster {
   #run(command: string, args: readonly string[]): void {
     const [id = '', ...rest] = args
     switch (command) {
+      case 'commitdelay':
+        this.#commitDelayMs = Number(id)
+        return
+      case 'gather':
+        this.#gatherBytes = Number(id)
+        return
       case 'cluster':
         return this.#create(args.join(' '))
       case 'join':
@@ -120,6 +128,8 @@ export class Cluster {
         return this.#act(id, (raft) => {
           if (!raft.readIndex(Number(rest[0]))) this.#say('no leader known')
         })
+      case 'lease':
+        return this.#describeLease(this.#server(id))
       case 'lost':
         return this.#act(id, (raft) => raft.peerLost(rest[0] ?? ''))
       case 'closed':
@@ -227,6 +237,11 @@ export class Cluster {
       wallMs,
       random: () => (Number(id) - 1) / 5,
       createEntry,
+      timing: {
+        ...DEFAULT_TIMING,
+        commitDelayMs: this.#commitDelayMs,
+        gatherBytes: this.#gatherBytes,
+      },
     })
   }
 
@@ -475,6 +490,11 @@ export class Cluster {
     const describe = (entry: TestEntry) => describeEntries([entry]) + time(entry)
     this.#say(`durable ${disk.map(describe).join(', ') || 'nothing'}`)
     for (const write of writes) this.#say(`writing ${write.map(describe).join(', ')}`)
+  }
+
+  /** By its clocks as they are, without a tick. */
+  #describeLease({ raft, nowMs, wallMs }: Server): void {
+    this.#say(raft?.holdsLease(nowMs, wallMs) ? 'held' : 'none')
   }
 
   #describeVote({ hardState: { term, vote } }: Server): void {

@@ -29,13 +29,14 @@ function describePayload(payload: Payload): string {
   return payload.kind
 }
 
-/** `config(1 2 3 | 4 floor=3)`: three voters, one learner; a floor of 2 goes without saying. */
-export function describeConfig({ members, floor }: Config): string {
+/** `config(1 2 3 | 4 floor=3 reads=lease)`: three voters, one learner; a floor of 2 goes without saying. */
+export function describeConfig({ members, floor, reads }: Config): string {
   const voters = members.filter(({ voter }) => voter).map(({ id }) => id)
   const learners = members.filter(({ voter }) => !voter).map(({ id }) => id)
   const words = [...voters]
   if (learners.length > 0) words.push('|', ...learners)
   if (floor !== 2) words.push(`floor=${floor}`)
+  if (reads) words.push(`reads=${reads}`)
   return `config(${words.join(' ')})`
 }
 
@@ -43,14 +44,17 @@ export function describeConfig({ members, floor }: Config): string {
 export function parseConfig(text: string): Config {
   let floor = 2
   let voter = true
+  let isLease = false
   const members: { id: string; voter: boolean }[] = []
   for (const word of text.split(' ').filter((part) => part !== '')) {
     if (word === '|') voter = false
+    else if (word === 'reads=lease') isLease = true
     else if (word.startsWith('floor=')) floor = Number(word.slice(6))
     else members.push({ id: word, voter })
   }
   const address = { cip: '127.0.0.1', cport: 1, sip: '127.0.0.1', sport: 1 }
-  return { members: members.map((member) => ({ ...member, ...address })), floor }
+  const config = { members: members.map((member) => ({ ...member, ...address })), floor }
+  return isLease ? { ...config, reads: 'lease' } : config
 }
 
 export function describeId({ term, index }: EntryId): string {

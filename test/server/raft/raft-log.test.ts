@@ -180,6 +180,24 @@ describe('trim', () => {
     )
   })
 
+  test.each([
+    { count: 16_384, applied: 16_384, tailFirst: 1 },
+    { count: 16_385, applied: 16_385, tailFirst: 8_194 },
+    { count: 20_000, applied: 20_000, tailFirst: 11_809 },
+    { count: 20_000, applied: 7, tailFirst: 8 },
+  ])('of $count entries, $applied applied: from $tailFirst on', ({ count, applied, tailFirst }) => {
+    const log = createLog('', 0)
+    for (let index = 1; index <= count; index++) log.append({ ...parseEntry('1/1 "a"'), index })
+    log.stableIndex = count
+    log.commitIndex = applied
+    log.appliedIndex = applied
+    log.trim(Number.POSITIVE_INFINITY)
+    expect(log.tailFirst).toBe(tailFirst)
+    expect(log.slice(tailFirst, count, Number.POSITIVE_INFINITY)).toHaveLength(
+      count - tailFirst + 1,
+    )
+  })
+
   test('keeps the configuration in force where entries are applied', () => {
     const log = createLog()
     log.commitIndex = 4

@@ -1,4 +1,4 @@
-/** How long a value may be: a setting of the cluster, which every server and its log keep. */
+/** The settings of a cluster, which every server and its log keep. */
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -18,8 +18,9 @@ beforeAll(async () => {
 
 afterAll(() => cluster?.stop())
 
-const itemSize = (...args: string[]) =>
-  run(process.execPath, [commandPath('store'), 'item-size', ...args])
+const config = (...args: string[]) =>
+  run(process.execPath, [commandPath('store'), 'config', ...args])
+const itemSize = (...args: string[]) => config('item-size', ...args)
 const balancer = () => ['--lbport', `${cluster.lbcport}`]
 
 async function withClient<T>(
@@ -41,11 +42,13 @@ async function leaderAndFollowers(): Promise<[ServerProcess, ServerProcess, Serv
 test('raised, large values are kept, through kill -9 of all; lowered, what is there stays', {
   timeout: 120_000,
 }, async () => {
-  expect((await itemSize(...balancer())).stdout).toBe('values may have up to 1048576 bytes\n')
+  expect((await itemSize(...balancer())).stdout).toBe(
+    'item-size: values may have up to 1048576 bytes\n',
+  )
   for (const server of cluster.servers) {
     expect(await withClient(server, (client) => client.set('large', LARGE))).toBe(TOO_LARGE)
   }
-  const raised = 'values may have up to 4194304 bytes\n'
+  const raised = 'item-size: values may have up to 4194304 bytes\n'
   expect((await itemSize('4m', ...balancer())).stdout).toBe(raised)
   await cluster.ready() // every server has applied it
   const [, follower, another] = await leaderAndFollowers()
@@ -62,7 +65,7 @@ test('raised, large values are kept, through kill -9 of all; lowered, what is th
   const atServer = ['--server', `127.0.0.1:${another.cport}`]
   expect((await itemSize(...atServer)).stdout).toBe(raised)
 
-  const lowered = 'values may have up to 1048576 bytes\n'
+  const lowered = 'item-size: values may have up to 1048576 bytes\n'
   expect((await itemSize('1m', ...atServer)).stdout).toBe(lowered)
   await cluster.ready()
   for (const server of cluster.servers) {

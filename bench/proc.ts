@@ -1,0 +1,40 @@
+/** What Linux counts of processes and of the machine, read from /proc; sums of several. */
+import { readFileSync } from 'node:fs'
+
+/** Of the times in /proc; the same on every machine that Linux still supports. */
+const TICKS_PER_S = 100
+
+export interface ProcessCounts {
+  readonly cpuS: number
+  readonly diskBytes: number
+}
+
+export interface MachineCounts {
+  /** All processors together. */
+  readonly cpuS: number
+  /** Everything that went over loopback. */
+  readonly loopbackBytes: number
+}
+
+export function readProcess(pid: number): ProcessCounts {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
+  // The second field is a name in parentheses, which may contain anything.
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  const cpuS = (Number(fields[11]) + Number(fields[12])) / TICKS_PER_S
+  const io = readFileSync(`/proc/${pid}/io`, 'latin1')
+  return { cpuS, diskBytes: Number(/^write_bytes: (\d+)$/m.exec(io)?.[1] ?? 0) }
+}
+
+export function readResidentBytes(pid: number): number {
+  const status = readFileSync(`/proc/${pid}/status`, 'latin1')
+  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1] ?? 0) * 1024
+}
+
+export function readMachine(): MachineCounts {
+  const [, user, nice, system, , , irq, softirq] = (
+    readFileSync('/proc/stat', 'latin1').split('\n')[0] ?? ''
+  ).split(/\s+/)
+  const ticks = [user, nice, system, irq, softirq].reduce((sum, text) => sum + Number(text), 0)
+  const loopback = /^\s*lo:\s*(\d+)/m.exec(readFileSync('/proc/net/dev', 'latin1'))
+  return { cpuS: ticks / TICKS_PER_S, loopbackBytes: Number(loopback?.[1] ?? 0) }
+}
