@@ -243,6 +243,7 @@ test('with two of three disks lost a survivor goes on alone when forced, and old
   await eventually('writes', () => again.stored.size > 10)
   await again.stop()
   await again.check(lost)
-  expect(cluster.log).toContain('was recovered without it')
+  // It may register only after all that.
+  await eventually('the refusal', () => cluster.log.includes('was recovered without it'))
   expect(await note(old)).toBe('no member')
 })
