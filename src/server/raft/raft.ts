@@ -828,6 +828,9 @@ export class Raft<E extends Entry> {
 
   /** Sends a peer what it lacks, as far as flow control allows. */
   #replicate(id: ServerId, progress: Progress): void {
+    // What else is sent brings the news: they are no reason of their own to wake up then.
+    const isOwn = !progress.isPaused && progress.nextIndex > this.log.lastIndex
+    if (!isOwn) progress.newsDueMs = null
     while (!progress.isPaused) {
       const first = progress.nextIndex
       if (first <= this.log.base.index) {

@@ -174,6 +174,10 @@ export class Cluster {
         return this.#describeLog(id, rest.includes('times'))
       case 'vote':
         return this.#describeVote(this.#server(id))
+      case 'deadline':
+        return this.#act(id, (raft) => {
+          this.#say(`in ${Math.round(raft.deadlineMs - this.#server(id).nowMs)} ms`)
+        })
       case 'members':
         return this.#act(id, (raft) => this.#say(describeConfig(raft.config)))
     }
