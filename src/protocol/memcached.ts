@@ -22,6 +22,7 @@ import {
   parseLength,
   withoutPlus,
 } from './numbers.ts'
+import { PlainCommand } from './plain-commands.ts'
 import { FORMAT_ERROR } from './replies.ts'
 import { answer, parseLine, parseOther, type Request } from './requests.ts'
 
@@ -41,16 +42,12 @@ export const TOO_LARGE = 'SERVER_ERROR object too large for cache'
 const LF = 10
 const CR = 13
 const SPACE = 32
-const ZERO = 48
-const NINE = 57
 const LOWER_E = 101
 const LOWER_G = 103
-const LOWER_S = 115
 const LOWER_T = 116
-/** Of a number that needs no closer look: it has 32 bits. */
-const PLAIN_DIGITS_MAX = 9
 const BINARY_MAGIC = 0x80
 const EMPTY = Buffer.alloc(0)
+const plain = new PlainCommand()
 
 /** A storage command whose data block has not arrived whole. */
 interface PendingStore {
@@ -198,61 +195,39 @@ export class RequestDecoder {
   }
 
   /**
-   * What most requests are: one key to get, or a canonical set that is here whole. Read in one
+   * What most requests are: one key to get, or a plain set that is here whole. Read in one
    * pass over the bytes, without a string but the key.
    * @returns null where it is anything else; then nothing was taken.
    */
   #takePlain(): Request | null {
+    const start = this.#start
+    if (this.#buffer[start] === LOWER_G) return this.#takePlainGet()
+    if (!plain.readFirst(this.#buffer, start, this.#end)) return null
+    const { isDelete, valueStart, valueEnd, end } = plain
+    // The key of a delete may be a noreply.
+    if (isDelete || valueEnd - valueStart > this.#itemSizeMax()) return null
+    this.#advance(end)
+    this.lineBytes = valueStart - start
+    return { kind: 'write', command: this.#buffer.subarray(start, end), noreply: false }
+  }
+
+  #takePlainGet(): Request | null {
     const buffer = this.#buffer
     const start = this.#start
-    const end = this.#end
-    const first = buffer[start]
-    if (first !== LOWER_G && first !== LOWER_S) return null
-    if (end - start < 7 || buffer[start + 1] !== LOWER_E || buffer[start + 2] !== LOWER_T)
-      return null
-    if (buffer[start + 3] !== SPACE) return null
     const keyStart = start + 4
-    let at = keyStart
-    let byte = 0
-    const keyEnd = Math.min(end, keyStart + KEY_BYTES_MAX + 1)
-    while (at < keyEnd) {
-      byte = buffer[at] ?? 0
-      if (byte === SPACE || byte === CR || byte === LF) break
-      at++
-    }
-    const keyBytes = at - keyStart
-    if (keyBytes === 0 || keyBytes > KEY_BYTES_MAX || at + 1 >= end) return null
-    if (first === LOWER_G) {
-      if (byte !== CR || buffer[at + 1] !== LF) return null
-      const keys = [buffer.toString('latin1', keyStart, at)]
+    if (buffer[start + 1] !== LOWER_E || buffer[start + 2] !== LOWER_T) return null
+    if (buffer[start + 3] !== SPACE) return null
+    const limit = Math.min(this.#end - 1, keyStart + KEY_BYTES_MAX + 1)
+    for (let at = keyStart; at < limit; at++) {
+      const byte = buffer[at]
+      if (byte === SPACE || byte === LF) return null
+      if (byte !== CR) continue
+      if (at === keyStart || buffer[at + 1] !== LF) return null
       this.#advance(at + 2)
       this.lineBytes = at + 2 - start
-      return { kind: 'get', keys, withCas: false }
+      return { kind: 'get', keys: [buffer.toString('latin1', keyStart, at)], withCas: false }
     }
-    if (byte !== SPACE) return null
-    // Flags, exptime and length: short numbers in their one spelling.
-    let number = 0
-    for (let field = 0; field < 3; field++) {
-      const digits = ++at
-      number = 0
-      while (at < end) {
-        byte = buffer[at] ?? 0
-        if (byte < ZERO || byte > NINE) break
-        number = number * 10 + byte - ZERO
-        at++
-      }
-      const length = at - digits
-      if (length === 0 || length > PLAIN_DIGITS_MAX) return null
-      if (length > 1 && buffer[digits] === ZERO) return null
-      if (byte !== (field < 2 ? SPACE : CR)) return null
-    }
-    const blockEnd = at + 2 + number + 2
-    if (blockEnd > end || buffer[at + 1] !== LF) return null
-    if (buffer[blockEnd - 2] !== CR || buffer[blockEnd - 1] !== LF) return null
-    if (number > this.#itemSizeMax()) return null
-    this.#advance(blockEnd)
-    this.lineBytes = at + 2 - start
-    return { kind: 'write', command: buffer.subarray(start, blockEnd), noreply: false }
+    return null
   }
 
   /** Handles the line up to `lineEnd`; null where its block is awaited. */

@@ -35,12 +35,22 @@ export class PlainCommand {
   exptime = 0
   valueStart = 0
   valueEnd = 0
-  /** The next byte to be read, and where the command ends. */
+  /** The next byte to be read, and where there are no more. */
   #at = 0
   #end = 0
 
-  /** @returns false where another command stands there, or none. */
+  /** Where the command ends. */
+  get end(): number {
+    return this.#at
+  }
+
+  /** @returns false where what stands there is another command, or none, or not just one. */
   read(bytes: Buffer, start: number, end: number): boolean {
+    return this.readFirst(bytes, start, end) && this.#at === end
+  }
+
+  /** Like `read`; more may follow. */
+  readFirst(bytes: Buffer, start: number, end: number): boolean {
     this.bytes = bytes
     this.#at = start
     this.#end = end
@@ -50,7 +60,7 @@ export class PlainCommand {
         return this.#takes(SET) && this.#readSet()
       case LOWER_D:
         this.isDelete = true
-        return this.#takes(DELETE) && this.#readKey(CR) && this.#takesLineEnd() && this.#at === end
+        return this.#takes(DELETE) && this.#readKey(CR) && this.#takesLineEnd()
     }
     return false
   }
@@ -69,7 +79,7 @@ export class PlainCommand {
     this.valueStart = this.#at
     this.valueEnd = this.valueStart + valueBytes
     this.#at = this.valueEnd
-    return this.valueEnd + 2 === this.#end && this.#takesLineEnd()
+    return this.#takesLineEnd()
   }
 
   #takes(word: Buffer): boolean {

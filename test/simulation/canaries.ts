@@ -331,7 +331,11 @@ export const CANARIES: readonly Canary[] = [
     name: 'lease-before-noop',
     what: 'a new leader has a lease before an entry of its own term is committed',
     edits: [
-      ['server/raft/raft.js', 'if (!isOwnCommitted || configIndex', 'if (configIndex'],
+      [
+        'server/raft/raft.js',
+        'if (!this.#hasCommittedOwn || configIndex > log',
+        'if (configIndex > log',
+      ],
       ['server/raft/raft.js', 'Math.max(this.#firstIndex, configIndex)', 'configIndex'],
     ],
   },

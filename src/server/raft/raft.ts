@@ -1025,8 +1025,7 @@ export class Raft<E extends Entry> {
     const { config, log } = this
     if (config.reads !== 'lease') return
     const configIndex = log.config?.index ?? 0
-    const isOwnCommitted = log.termAt(log.commitIndex) === this.#term
-    if (!isOwnCommitted || configIndex > log.commitIndex) return
+    if (!this.#hasCommittedOwn || configIndex > log.commitIndex) return
     const neededIndex = Math.max(this.#firstIndex, configIndex)
     const round = quorumValue(config, (id) => {
       if (id === this.id) return this.#reads.round
