@@ -42,7 +42,6 @@ export type Request =
       readonly noreply: boolean
       readonly meta?: MetaRequest
     }
-  /** The server answers it at once, by itself: `stats`, and `read-mode`, whose words are all of the line. */
   | { readonly kind: 'stats'; readonly words: readonly string[] }
   | { readonly kind: 'verbosity'; readonly level: number; readonly noreply: boolean }
   | { readonly kind: 'memoryLimit'; readonly limitBytes: number; readonly noreply: boolean }
@@ -53,6 +52,7 @@ export type Request =
   | { readonly kind: 'cluster'; readonly question: 'get-servers' | 'status' }
   | { readonly kind: 'remove'; readonly server: string }
   | { readonly kind: 'itemSizeMax'; readonly bytes: number }
+  | { readonly kind: 'readMode'; readonly mode: string }
   | { readonly kind: 'backup' }
   /** Answer what came before, then close. */
   | { readonly kind: 'quit' }
@@ -109,7 +109,7 @@ export function parseLine(words: readonly string[]): Request | null {
     case 'item-size-max':
       return { kind: 'itemSizeMax', bytes: Number(canonicalUint32(words[1] ?? '') ?? Number.NaN) }
     case 'read-mode':
-      return { kind: 'stats', words }
+      return { kind: 'readMode', mode: words[1] ?? '' }
     case 'backup':
       return { kind: 'backup' }
     case 'quit':

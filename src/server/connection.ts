@@ -65,6 +65,8 @@ export interface Store {
   remove(server: string): string
   /** Somebody wants another limit for values: lines, the last one `end`. */
   changeItemSizeMax(bytes: number): string
+  /** Somebody wants reads confirmed in another way: lines, the last one `end`. */
+  changeReadMode(mode: string): string
   /** @throws Error with the reason why not, in one line. */
   openBackup(): Promise<Backup>
 }
@@ -316,6 +318,8 @@ export class Connection {
         return this.#answer(this.#store.remove(request.server))
       case 'itemSizeMax':
         return this.#answer(this.#store.changeItemSizeMax(request.bytes))
+      case 'readMode':
+        return this.#answer(this.#store.changeReadMode(request.mode))
       case 'backup':
         return this.#sendBackup()
       case 'answer':

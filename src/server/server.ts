@@ -251,7 +251,6 @@ export class Server implements Store {
   }
 
   statsReply(words: readonly string[]): string {
-    if (words[0] === 'read-mode') return this.#changeReadMode(words[1])
     return statsReply(words, this.stats, this.#facts())
   }
 
@@ -259,7 +258,7 @@ export class Server implements Store {
     return this.#node?.readMode ?? 'quorum'
   }
 
-  #changeReadMode(word: string | undefined): string {
+  changeReadMode(word: string): string {
     const mode = READ_MODES.find((known) => known === word)
     if (!mode) return `SERVER_ERROR the read mode is one of ${READ_MODES.join(', ')}\r\nend\r\n`
     if (!this.#node) return `SERVER_ERROR ${this.#whyNoNode}\r\nend\r\n`

@@ -168,7 +168,7 @@ describe.each<[string, (readonly [line: string, request: string])[]]>([
       ['item-size-max 2048', '{"kind":"itemSizeMax","bytes":2048}'],
       ['item-size-max', '{"kind":"itemSizeMax","bytes":null}'],
       ['item-size-max 1m', '{"kind":"itemSizeMax","bytes":null}'],
-      ['read-mode lease', '{"kind":"stats","words":["read-mode","lease"]}'],
+      ['read-mode lease', '{"kind":"readMode","mode":"lease"}'],
       ['remove-server', '{"kind":"remove","server":""}'],
       ['quit now', '{"kind":"quit"}'],
     ],

@@ -120,6 +120,10 @@ export class ReplicaStore implements Store {
     return `item size ${bytes}\r\nend\r\n`
   }
 
+  changeReadMode(mode: string): string {
+    return `read mode ${mode}\r\nend\r\n`
+  }
+
   openBackup(): Promise<Backup> {
     return Promise.reject(new Error('none'))
   }
