@@ -85,8 +85,9 @@ async function measureInTurn(
 ): Promise<SubjectResult[]> {
   const rounds = subjects.map((): Measurement[] => [])
   for (let round = 0; round < options.rounds; round++) {
+    const rate = await rateFor(subjects[0], options)
     for (const [at, subject] of subjects.entries()) {
-      rounds[at]?.push(await measureOnce(subject, options))
+      rounds[at]?.push(await measureOnce(subject, options, rate))
     }
   }
   const results: SubjectResult[] = []
@@ -101,17 +102,22 @@ async function measureInTurn(
 }
 
 /** The first measurement that others did not disturb too much, or else the one they disturbed least. */
-async function measureOnce(subject: Subject, options: RowOptions): Promise<Measurement> {
-  let best = await measureAtRate(subject, options)
+async function measureOnce(
+  { system, row }: Subject,
+  options: RowOptions,
+  rate: number | null,
+): Promise<Measurement> {
+  let best = await measure(system, row, options, rate)
   for (let attempt = 1; attempt < ATTEMPTS_MAX; attempt++) {
     if (best.othersShare <= options.othersShareMax) break
-    const next = await measureAtRate(subject, options)
+    const next = await measure(system, row, options, rate)
     if (next.othersShare < best.othersShare) best = next
   }
   return best
 }
 
-async function measureAtRate({ system, row }: Subject, plan: Plan): Promise<Measurement> {
-  const full = await measure(system, row, plan, null)
-  return row.isHalfRate ? measure(system, row, plan, full.rate / 2) : full
+/** The rate at which all of a row are measured; null for as fast as each goes. */
+async function rateFor(store: Subject | undefined, plan: Plan): Promise<number | null> {
+  if (!store?.row.isHalfRate) return null
+  return (await measure(store.system, store.row, plan, null)).rate / 2
 }

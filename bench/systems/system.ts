@@ -3,7 +3,7 @@
  * stopped after it: it runs on loopback with its data below the system's temporary
  * directory, all of them on one disk.
  */
-import type { Endpoint, Protocol } from '../load/job.ts'
+import type { Endpoint, Kind, Protocol } from '../load/job.ts'
 
 /** Under `leader` stands this store again, asked at its leader alone. */
 export type SubjectName = SystemName | 'leader'
@@ -32,6 +32,7 @@ export interface System {
 }
 
 export interface StartOptions {
+  readonly kind: Kind
   /** Of every value that will be stored. */
   readonly valueBytes: number
   readonly reads: 'quorum' | 'lease'

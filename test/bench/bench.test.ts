@@ -49,10 +49,10 @@ const EXPECTED: Readonly<Record<string, readonly SubjectName[]>> = {
   ...(process.env.LONG
     ? {
         'mix 50 any': ['raftcached', 'leader', 'etcd'],
-        'write 50 64KiB': ['raftcached', 'etcd', 'redis'],
-        'write 400 half': ['raftcached'],
+        'write 50 64KiB': ['raftcached', 'etcd', 'redis', 'bare'],
+        'write 400 half': ['raftcached', 'bare'],
       }
-    : { 'write 400 half': ['raftcached'] }),
+    : { 'write 400 half': ['raftcached', 'bare'] }),
 }
 
 test('measures this store and whatever is installed, and leaves nothing behind', async () => {
