@@ -23,7 +23,6 @@ import { alignRight } from './table.ts'
 const PROGRAM = join(import.meta.dirname, 'libraries', 'load.js')
 const KEY_COUNT = 1_000
 const VALUE_BYTES = 100
-const WARM_UP_MS = 1_000
 const OURS = 'raftcached'
 /** What its rate has to be in that of the package memcached. */
 const MUST = 1.5
@@ -31,6 +30,7 @@ const MUST = 1.5
 interface Flags {
   readonly rounds: number
   readonly seconds: number
+  readonly warmUp: number
   readonly inFlight: number
   readonly only?: string
 }
@@ -39,6 +39,7 @@ const flags = new Command('bench:client')
   .description('Measures the client library against others.')
   .option('--rounds <count>', 'measurements of each library in each work', parseCount, 3)
   .option('--seconds <count>', 'of a measurement', Number, 2)
+  .option('--warm-up <seconds>', 'before each measurement', Number, 1)
   .option('--in-flight <count>', 'calls at once', parseCount, 50)
   .option('--only <regex>', 'only libraries whose names match')
   .parse()
@@ -71,7 +72,8 @@ async function measureAll(cluster: TestCluster): Promise<Map<string, LibraryResu
         }
         const result = await measure({
           ...{ library, work, servers, inFlight: flags.inFlight, keyCount: KEY_COUNT },
-          ...{ valueBytes: VALUE_BYTES, warmUpMs: WARM_UP_MS, measureMs: 1_000 * flags.seconds },
+          ...{ valueBytes: VALUE_BYTES, warmUpMs: 1_000 * flags.warmUp },
+          measureMs: 1_000 * flags.seconds,
         })
         if (result.error) throw new Error(`${library}, ${work}: ${result.error}`)
         seen.set(`${work} ${library}`, [...(seen.get(`${work} ${library}`) ?? []), result])

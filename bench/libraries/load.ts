@@ -32,11 +32,11 @@ class Load {
   }
 
   async fill(): Promise<void> {
-    for (const key of this.#keys) {
-      await new Promise<void>((resolve, reject) => {
+    const set = (key: string) =>
+      new Promise<void>((resolve, reject) => {
         this.#library.set(key, this.#value, (error) => (error ? reject(error) : resolve()))
       })
-    }
+    await Promise.all(this.#keys.map(set))
   }
 
   start(): void {
