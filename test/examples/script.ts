@@ -15,7 +15,7 @@ export class Script {
   readonly #ended: Promise<number | null>
   #onOutput = (): void => {}
 
-  constructor(command: string, args: readonly string[], env: NodeJS.ProcessEnv = process.env) {
+  constructor(command: string, args: readonly string[], env: NodeJS.ProcessEnv) {
     this.#child = spawn(command, args, { cwd: ROOT, env, stdio: ['ignore', 'pipe', 'pipe'] })
     for (const stream of [this.#child.stdout, this.#child.stderr]) {
       stream?.setEncoding('utf8').on('data', (text) => {
@@ -50,8 +50,4 @@ export class Script {
   stop(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
     return kill(this.#child, signal)
   }
-}
-
-export function runNode(args: readonly string[], env?: NodeJS.ProcessEnv): Script {
-  return new Script(process.execPath, args, env)
 }
