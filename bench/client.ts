@@ -32,7 +32,8 @@ interface Flags {
   readonly seconds: number
   readonly warmUp: number
   readonly inFlight: number
-  readonly only?: string
+  readonly only: string
+  readonly works: string
 }
 
 const flags = new Command('bench:client')
@@ -41,11 +42,13 @@ const flags = new Command('bench:client')
   .option('--seconds <count>', 'of a measurement', Number, 2)
   .option('--warm-up <seconds>', 'before each measurement', Number, 1)
   .option('--in-flight <count>', 'calls at once', parseCount, 50)
-  .option('--only <regex>', 'only libraries whose names match')
+  .option('--only <regex>', 'only libraries whose names match', '')
+  .option('--works <regex>', 'only work whose name matches', '')
   .parse()
   .opts<Flags>()
 
-const names = Object.keys(LIBRARIES).filter((name) => new RegExp(flags.only ?? '').test(name))
+const names = Object.keys(LIBRARIES).filter((name) => new RegExp(flags.only).test(name))
+const works = WORKS.filter((work) => new RegExp(flags.works).test(work))
 
 endOnSignals()
 await runCommand('bench:client', async () => {
@@ -64,7 +67,7 @@ type Seen = ReadonlyMap<string, readonly LibraryResult[]>
 async function measureAll(cluster: TestCluster): Promise<Map<string, LibraryResult[]>> {
   const seen = new Map<string, LibraryResult[]>()
   for (let round = 0; round < flags.rounds; round++) {
-    for (const work of WORKS) {
+    for (const work of works) {
       for (const library of names) {
         const servers = {
           balancer: { host: '127.0.0.1', port: cluster.lbcport },
@@ -95,7 +98,7 @@ function measure(job: LibraryJob): Promise<LibraryResult> {
 }
 
 function describe(seen: Seen): string {
-  const lines = WORKS.flatMap((work) => names.map((name) => cells(seen, work, name)))
+  const lines = works.flatMap((work) => names.map((name) => cells(seen, work, name)))
   return alignRight([['', '', 'calls/s', 'CPU us/call', 'ours is', ''], ...lines])
 }
 
