@@ -16,7 +16,7 @@ const CLIENT_COUNT = 8
 /** Programs that share a client, and so its connection. */
 const AT_ONCE = 3
 /** Of every other client: less than a failover takes, so that calls fail as well. */
-const IMPATIENT_MS = 15
+const IMPATIENT_MS = 40
 /** On average, before each turn of a program. */
 const PAUSE_MS = 5
 const READ_MANY_EVERY = 5
