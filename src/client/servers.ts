@@ -133,8 +133,9 @@ export class Servers {
       onLost: (...loss) => {
         lane.session = null
         lane.failureCount++
-        lane.retryAtMs =
-          this.#io.clock.monotonicMs() + backoffMs(lane.failureCount, this.#io.random)
+        // To connect again can be as quick as ever, and then it says nothing once more.
+        const pauseMs = session.isStalled ? STALL_MS : backoffMs(lane.failureCount, this.#io.random)
+        lane.retryAtMs = this.#io.clock.monotonicMs() + pauseMs
         this.#owner.onLost(session, ...loss)
       },
       onClosed: () => {
