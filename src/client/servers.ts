@@ -62,13 +62,14 @@ export class Servers {
     const before = this.#servers
     this.#servers = new Map()
     for (const address of leader ? [leader, ...servers] : servers) {
-      const name = `${address.host}:${address.port}`
+      const name = nameOf(address)
       const fresh = { address, session: null, failureCount: 0, retryAtMs: 0 }
       this.#servers.set(name, before.get(name) ?? fresh)
     }
-    this.#leader = leader ? (this.#servers.get(`${leader.host}:${leader.port}`) ?? null) : null
-    for (const [name, { session }] of before) {
-      if (session?.isIdle && !this.#servers.has(name)) session.lose('left the cluster')
+    this.#leader = leader ? (this.#servers.get(nameOf(leader)) ?? null) : null
+    // What it has applied last may be all that it ever will.
+    if (this.#local && this.#servers.get(nameOf(this.#local.address)) !== this.#local) {
+      this.#local = null
     }
   }
 
@@ -129,7 +130,8 @@ export class Servers {
   }
 
   /**
-   * Gives up connections that do not open, and those whose answers nobody waits for any more.
+   * Gives up connections that do not open, those to servers that have left, and those whose
+   * answers nobody waits for any more.
    * @param onStalled A server owes answers and says nothing.
    * @returns when to look again.
    */
@@ -137,6 +139,10 @@ export class Servers {
     let nextMs = Number.POSITIVE_INFINITY
     for (const session of this.#sessions) {
       if (session.isLost) continue
+      if (session.isIdle && !this.#servers.has(session.server)) {
+        session.lose('left the cluster')
+        continue
+      }
       const sinceMs = session.isOpen ? session.silentSinceMs : session.startedMs
       if (sinceMs === null) continue
       const dueMs = sinceMs + (session.isOpen ? STALL_MS : CONNECT_MS)
@@ -165,4 +171,8 @@ export class Servers {
   close(): void {
     for (const session of this.#sessions) session.lose('is not needed any more')
   }
+}
+
+function nameOf({ host, port }: Address): string {
+  return `${host}:${port}`
 }
