@@ -227,7 +227,7 @@ describe('the client command', () => {
   test('a key that can be none is refused in one line', async () => {
     const failure = await client('set', 'a b', 'x').catch((error) => error)
     expect(failure.code).toBe(1)
-    expect(failure.stderr).toMatch(/^client: a key has 1 to 250 bytes.*\n$/)
+    expect(failure.stderr).toMatch(/^client: set: a key is 1 to 250 bytes.*\n$/)
   })
 })
 
