@@ -56,7 +56,7 @@ function withClient(flags: ClientFlags, use: (client: Client) => Promise<void>):
     try {
       await use(client)
     } finally {
-      client.close()
+      await client.close()
     }
   })
 }
