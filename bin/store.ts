@@ -32,7 +32,7 @@ import {
   parseVoters,
   runCommand,
 } from './run.ts'
-import { describeStatus, fetchStatus } from './status.ts'
+import { type StatusFlags, showStatus } from './show-status.ts'
 import { type UpOptions, up } from './up.ts'
 import { verifyPath } from './verify.ts'
 
@@ -231,15 +231,23 @@ addClientsFlags(addBalancersFlags(program.command('addsrv'), 5001, 'servers'))
   )
 
 addClusterFlags(program.command('status'))
-  .description('print the members, their roles and positions, and who leads')
-  .option('--json', 'print one JSON object')
-  .addHelpText('after', '\nExample:\n  store status --json')
-  .action((flags: ClusterFlags & { json?: boolean }) =>
-    runCommand('store status', async () => {
-      const cluster = await clusterOf(io, flags)
-      const status = await fetchStatus(cluster.io, cluster.asked, cluster.whom)
-      process.stdout.write(flags.json ? `${JSON.stringify(status)}\n` : describeStatus(status))
-    }),
+  .description('print what is wrong, the members, what they hold and do, and who leads')
+  .option('--json', 'print one JSON object; docs/STATUS.md has its fields')
+  .option('--watch', 'again every second, in place on a terminal, until Ctrl-C')
+  .addHelpText(
+    'after',
+    `
+  behind    entries of the leader's log that a server is not known to have
+  heard     how long ago whom was asked last heard from it
+  log       entries that the keystore file does not have; both are on its disk
+  reads/s   keys read and writes made by the clients of that server
+
+Examples:
+  store status --watch
+  store status --json | jq '.problems[].text'`,
+  )
+  .action((flags: ClusterFlags & StatusFlags) =>
+    runCommand('store status', async () => showStatus(await clusterOf(io, flags), flags)),
   )
 
 addClusterFlags(program.command('remove <id>'))
