@@ -12,7 +12,10 @@ import { CONNECTIONS_MAX, Server } from '../src/server/server.ts'
 import { readAuthFile, usersOf } from './auth-file.ts'
 import { backUp } from './backup.ts'
 import { addClusterFlags, type ClusterFlags, clusterOf } from './cluster.ts'
+import { programOf, wordsOf } from './completion.ts'
+import { completionScript, SHELLS, type Shell } from './completion-scripts.ts'
 import { changeConfig, printConfig, SETTING_NAMES, type SettingName } from './config.ts'
+import { withEnvironment } from './environment.ts'
 import { ESCAPES, printKeystore, printLog } from './inspect.ts'
 import { recoverServer } from './recover.ts'
 import { removeServer } from './remove.ts'
@@ -434,6 +437,28 @@ Example:
   )
   .action((path: string) => runCommand('store verify', () => verifyPath(io, path)))
 
+program
+  .command('completion')
+  .addArgument(new Argument('<shell>', 'for which').choices(SHELLS))
+  .description('print a script that completes store and client in a shell')
+  .addHelpText(
+    'after',
+    `
+To be sourced when the shell starts. It has what this version takes: nothing has to run,
+and no cluster is asked.
+
+Examples:
+  source <(store completion bash)      in ~/.bashrc
+  source <(store completion zsh)       in ~/.zshrc, after compinit
+  store completion fish | source       in ~/.config/fish/config.fish`,
+  )
+  .action((shell: Shell) =>
+    runCommand('store completion', async () => {
+      const client = await programOf(() => import('./client.ts'))
+      process.stdout.write(completionScript(shell, [program, client].map(wordsOf)))
+    }),
+  )
+
 /** The rest is for the log's tail, for connections and for the system. */
 function defaultMemoryLimit(serverCount: number): number {
   return Math.floor(machineMemoryBytes() / 2 / serverCount)
@@ -503,4 +528,4 @@ async function runUntilStopped<T extends Stoppable>(start: () => Promise<T>): Pr
   }
 }
 
-await program.parseAsync()
+await withEnvironment(program).parseAsync()
