@@ -1,11 +1,11 @@
 /**
  * Flags that also come from the environment: `--auth-file` from RAFTCACHED_AUTH_FILE.
  *
- * In: a commander program with all its commands. Out: the same; every command's flags look
- * there, what is typed wins, and `--help` names the variables. A switch is on with 1, true,
- * yes or on, and off with 0, false, no or off; a variable that is empty is none.
+ * Out: a commander program; the flags of all commands that are added to it look there, what
+ * is typed wins, and `--help` names the variables. A switch is on with 1, true, yes or on,
+ * and off with 0, false, no or off; a variable that is empty is none.
  */
-import type { Command, Option } from 'commander'
+import { Command, type Option } from 'commander'
 
 const PREFIX = 'RAFTCACHED_'
 
@@ -18,17 +18,26 @@ const PLACES = [['server'], ['lb'], ['lbip', 'lbport']]
 const ON = ['1', 'true', 'yes', 'on']
 const OFF = ['0', 'false', 'no', 'off']
 
-/** To be called once the program is complete, before it parses. */
-export function withEnvironment(program: Command): Command {
-  for (const command of [program, ...program.commands]) {
-    for (const option of command.options) addVariable(option)
-  }
+export function createProgram(name: string): Command {
+  const program = new EnvironmentCommand(name)
   return program.hook('preAction', (_, command) => {
     for (const one of [program, command]) {
       for (const option of one.options) readSwitch(one, option)
     }
     preferTypedPlace(command)
   })
+}
+
+/** An option has to know its variable when it is added: later commander would only show it. */
+class EnvironmentCommand extends Command {
+  override createCommand(name?: string): Command {
+    return new EnvironmentCommand(name)
+  }
+
+  override addOption(option: Option): this {
+    addVariable(option)
+    return super.addOption(option)
+  }
 }
 
 /** For processes that are told all they need by flags. */

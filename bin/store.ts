@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /** The `store` command: parses flags, calls src, handles signals. */
 import { fileURLToPath } from 'node:url'
-import { Argument, Command, Option } from 'commander'
+import { Argument, type Command, Option } from 'commander'
 import type { Logger } from '../src/io/logger.ts'
 import { createNodeIo, machineMemoryBytes, openFilesMax } from '../src/io/node.ts'
 import { DISCOVER_POLICIES, type DiscoverPolicy } from '../src/lb/coordinator.ts'
@@ -15,7 +15,7 @@ import { addClusterFlags, type ClusterFlags, clusterOf } from './cluster.ts'
 import { programOf, wordsOf } from './completion.ts'
 import { completionScript, SHELLS, type Shell } from './completion-scripts.ts'
 import { changeConfig, printConfig, SETTING_NAMES, type SettingName } from './config.ts'
-import { withEnvironment } from './environment.ts'
+import { createProgram } from './environment.ts'
 import { ESCAPES, printKeystore, printLog } from './inspect.ts'
 import { recoverServer } from './recover.ts'
 import { removeServer } from './remove.ts'
@@ -44,7 +44,7 @@ const io = createNodeIo()
 /** What a server has open besides its clients' connections: logs, peers, backups. */
 const OWN_FILES_MAX = 250
 
-const program = new Command('store')
+const program = createProgram('store')
   .description('A durable, replicated key-value store that any memcached client can use.')
   .showHelpAfterError()
 
@@ -528,4 +528,4 @@ async function runUntilStopped<T extends Stoppable>(start: () => Promise<T>): Pr
   }
 }
 
-await withEnvironment(program).parseAsync()
+await program.parseAsync()
