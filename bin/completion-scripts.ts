@@ -36,7 +36,8 @@ const WITH_VALUE = ({ value }: Flag) => value !== null
 function bash({ name, flags, commands }: ProgramWords): string {
   const valueFlags = [...flags, ...commands.flatMap((command) => command.flags)].filter(WITH_VALUE)
   const takesValue = [...new Set(namesOf(valueFlags))].join('|')
-  const values = commands.flatMap((command) =>
+  const none = { names: [''], flags }
+  const values = [none, ...commands].flatMap((command) =>
     command.flags
       .filter(({ value }) => value !== null && value !== 'anything')
       .map((flag) => `      ${cases(command, flag)}) ${bashValue(flag.value)} ;;`),
@@ -95,7 +96,7 @@ complete -F _${name}_complete ${name}
 `
 }
 
-function cases({ names }: CommandWords, flag: Flag): string {
+function cases({ names }: Pick<CommandWords, 'names'>, flag: Flag): string {
   return names.flatMap((word) => flag.names.map((one) => `${quoted(word)}:${one}`)).join('|')
 }
 

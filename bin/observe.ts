@@ -28,22 +28,35 @@ export async function observe(cluster: Cluster, before?: Samples): Promise<Obser
   if (before) return { status, balancers, ...first, before }
   await delay(SAMPLE_MS)
   const told = status.members.filter(({ id }) => first.samples.has(id))
-  const { samples } = await sampleAll(cluster, told)
-  return { status, balancers, ...first, samples, before: first.samples }
+  const second = await sampleAll(cluster, told)
+  return {
+    ...{ status, balancers, leaderStatus: first.leaderStatus },
+    samples: new Map([...first.samples, ...second.samples]),
+    silences: new Map([...first.silences, ...second.silences]),
+    before: first.samples,
+  }
 }
 
 async function askAll({ asked, whom, io }: Cluster) {
   if (whom === 'server') return { status: await fetchStatus(io, asked, whom), balancers: [] }
-  const [only] = asked
   const patient = asked.length > 1 ? withDeadline(io, PATIENCE_MS) : io
-  const answers = await Promise.allSettled(asked.map((one) => fetchStatus(patient, [one], whom)))
-  const status = answers.find((answer) => answer.status === 'fulfilled')?.value
-  const balancers = answers.map((answer, at): BalancerAnswer => {
-    const { host, port } = asked[at] ?? only ?? { host: '', port: 0 }
-    return { host, port, failure: answer.status === 'fulfilled' ? null : explain(answer.reason) }
-  })
+  const answers = await Promise.all(asked.map((balancer) => askBalancer(patient, balancer)))
+  const status = answers.find((answer) => answer.status !== null)?.status
+  const balancers = answers.map(({ balancer }) => balancer)
   if (status) return { status, balancers }
   throw new Error(balancers.map(({ failure }) => failure).join('; '))
+}
+
+async function askBalancer(io: Io, { host, port }: Address) {
+  const answer = (status: ClusterStatus | null, failure: string | null) => {
+    const balancer: BalancerAnswer = { host, port, failure }
+    return { status, balancer }
+  }
+  try {
+    return answer(await fetchStatus(io, [{ host, port }]), null)
+  } catch (error) {
+    return answer(null, explain(error))
+  }
 }
 
 async function askMembers(cluster: Cluster, status: ClusterStatus) {

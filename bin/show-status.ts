@@ -6,6 +6,7 @@
  * To a file or a pipe it writes one screen, or one JSON line, after the other. A cluster
  * that does not answer for a while is no end: that is what one watches for.
  */
+import { setTimeout as delay } from 'node:timers/promises'
 import { styleText } from 'node:util'
 import { LoginError } from '../src/client/login.ts'
 import type { Cluster } from './cluster.ts'
@@ -44,33 +45,45 @@ function lookOf(): Look {
 
 // ---------------------------------------------------------------- watching
 
-const ENTER = '\x1b[?1049h\x1b[?25l'
-const LEAVE = '\x1b[?1049l\x1b[?25h'
+/** The other screen, without a cursor, and without lines that go on in the next row. */
+const ENTER = '\x1b[?1049h\x1b[?25l\x1b[?7l'
+const LEAVE = '\x1b[?1049l\x1b[?7h\x1b[?25h'
 const HOME = '\x1b[H'
 const ERASE_LINE_END = '\x1b[K'
 const ERASE_BELOW = '\x1b[J'
 
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+
 async function watchStatus(cluster: Cluster, flags: StatusFlags): Promise<void> {
   const isDrawn = process.stdout.isTTY && !flags.json
-  const stopping = new AbortController()
-  const stop = () => stopping.abort()
-  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
-  let observation = await observe(cluster) // whoever mistyped an address learns it here
+  let isStopped = false
+  const stopped = new Promise<null>((resolve) => {
+    for (const signal of SIGNALS) {
+      process.on(signal, () => {
+        isStopped = true
+        resolve(null)
+      })
+    }
+  })
+  // Whoever mistyped an address learns it here; later ones may come back.
+  const first = await Promise.race([observe(cluster), stopped])
+  if (!first) process.exit(0)
+  let observation: Observation = first
   let screen = describe(observation, flags)
-  for (const signal of signals) process.on(signal, stop)
   if (isDrawn) process.stdout.write(ENTER)
   try {
     await printing(async (out) => {
-      for (let isFirst = true; ; isFirst = false) {
+      for (let isFirst = true; !isStopped; isFirst = false) {
         if (isDrawn) process.stdout.write(inPlace(screen, process.stdout.rows))
         else {
           out.line(`${isFirst || flags.json ? '' : '\n'}${screen.trimEnd()}`)
           await out.flush()
         }
-        await pause(stopping.signal)
-        if (stopping.signal.aborted) return
+        await Promise.race([delay(REFRESH_MS), stopped])
+        if (isStopped) return
         try {
-          observation = await observe(cluster, observation.samples)
+          const { samples } = observation
+          observation = (await Promise.race([observe(cluster, samples), stopped])) ?? observation
           screen = describe(observation, flags)
         } catch (error) {
           if (error instanceof LoginError) throw error
@@ -96,18 +109,4 @@ export function inPlace(screen: string, rows: number): string {
   const lines = screen.split('\n').slice(0, -1)
   const shown = rows > 1 ? lines.slice(0, rows - 1) : lines
   return `${HOME}${shown.map((line) => `${line}${ERASE_LINE_END}\r\n`).join('')}${ERASE_BELOW}`
-}
-
-/** Until the next refresh, or the end. */
-function pause(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const end = () => {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', end)
-      resolve()
-    }
-    const timer = setTimeout(end, REFRESH_MS)
-    signal.addEventListener('abort', end)
-    if (signal.aborted) end()
-  })
 }

@@ -9,10 +9,10 @@ import { commandPath, eventually, kill, TestCluster } from './cluster.ts'
 import { TextClient } from './text-client.ts'
 
 const store = commandPath('store')
-const ENTER = '\x1b[?1049h\x1b[?25l'
+const ENTER = '\x1b[?1049h\x1b[?25l\x1b[?7l'
 const HOME = '\x1b[H'
 const LEAVE = '\x1b[?1049l'
-const SHOW_CURSOR = '\x1b[?25h'
+const RESTORE = '\x1b[?7h\x1b[?25h'
 
 /** Whatever a terminal, a user or a machine that runs tests wants. */
 const environment = Object.fromEntries(
@@ -225,7 +225,7 @@ describe.runIf(hasScript())('--watch on a terminal', () => {
     const [before = '', after = ''] = output().split(LEAVE)
     expect(before.startsWith(`${ENTER}${HOME}`)).toBe(true)
     expect(before).toContain('\x1b[32mleader\x1b[39m')
-    expect(after.startsWith(`${SHOW_CURSOR}\x1b[1mcluster `)).toBe(true)
+    expect(after.startsWith(`${RESTORE}\x1b[1mcluster `)).toBe(true)
     expect(after.trimEnd()).toMatch(/ leads, [\s\S]*\nload balancer: 127.0.0.1:\d+$/)
   }, 40_000)
 
