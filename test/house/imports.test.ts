@@ -40,6 +40,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
     'node:stream',
     'node:timers/promises',
     'node:url',
+    'node:util',
     'commander',
     'pino',
     'pino-pretty',
