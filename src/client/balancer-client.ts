@@ -10,22 +10,36 @@ const ANSWER_BYTES_MAX = 1024 * 1024
 
 /**
  * @param command Such as `get-servers` or `status`; or one of memcached's that ends with `END`.
+ * @param signal Nobody wants the answer any more: nothing of the question is left then.
  * @returns the lines of the answer, without the last.
  * @throws Error in one line that says what to look at.
  */
-function ask(io: Io, address: Address, command: string, whom: Whom): Promise<string[]> {
+export function ask(
+  io: Io,
+  address: Address,
+  command: string,
+  whom: Whom,
+  timeoutMs = TIMEOUT_MS,
+  signal?: AbortSignal,
+): Promise<string[]> {
   const where = `${whom} ${address.host}:${address.port}`
   const start = whom === 'server' ? 'addsrv' : 'addlb'
   return new Promise((resolve, reject) => {
     let text = ''
     const fail = (why: string) => end(new Error(why))
-    const end = (error: Error) => {
+    const finish = () => {
       timer.cancel()
+      signal?.removeEventListener('abort', forget)
       stream.destroy()
+    }
+    const end = (error: Error) => {
+      finish()
       reject(error)
     }
-    const timer = io.timers.after(TIMEOUT_MS, () =>
-      fail(`${where} did not answer within ${TIMEOUT_MS} ms`),
+    const forget = () => fail(`${where} was not waited for`)
+    signal?.addEventListener('abort', forget)
+    const timer = io.timers.after(timeoutMs, () =>
+      fail(`${where} did not answer within ${timeoutMs} ms`),
     )
     const stream = io.network.connect(address, {
       onData(chunk) {
@@ -36,13 +50,14 @@ function ask(io: Io, address: Address, command: string, whom: Whom): Promise<str
           if (text.length > ANSWER_BYTES_MAX) fail(`${where} does not speak this protocol`)
           return
         }
-        timer.cancel()
-        stream.destroy()
+        finish()
         resolve(lines.slice(0, end))
       },
       onEnd: () => fail(`${where} closed the connection without an answer`),
       onClose: (error) => {
-        if (error instanceof LoginError) return end(new LoginError(`${where} ${error.message}`))
+        if (error instanceof LoginError) {
+          return end(new LoginError(`${where} ${error.message}`, error.isFinal))
+        }
         const code = error && 'code' in error ? String(error.code) : 'closed'
         fail(`${where} can't be reached (${code}): is it running? start one with: store ${start}`)
       },

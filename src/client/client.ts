@@ -1,165 +1,256 @@
 /**
- * The client library: finds a server through the load balancer and speaks
- * memcached's text protocol to it, over one connection, requests pipelined.
- *
- *     const client = await connect({ host: '127.0.0.1', port: 5002 })
- *     await client.set('greeting', 'hello')
- *     const value = await client.get('greeting') // a Buffer, or null
- *     client.close()
+ * The client library: what programs import. api.ts has the calls, errors.ts how they fail,
+ * caller.ts what is done so that they do not.
  */
-import type { Address, Io, Stream } from '../io/io.ts'
 import { createNodeIo } from '../io/node.ts'
-import { findServer } from './balancer-client.ts'
-import { type Login, LoginError, withLogin } from './login.ts'
+import type {
+  CallOptions,
+  Client,
+  Cluster,
+  ConnectOptions,
+  Item,
+  ReadOptions,
+  Value,
+  WriteOptions,
+} from './api.ts'
+import { Caller } from './caller.ts'
+import { Directory } from './directory.ts'
+import { StoreError } from './errors.ts'
+import { withLogin } from './login.ts'
+import {
+  arithmeticRequest,
+  deleteIfRequest,
+  deleteRequest,
+  flushRequest,
+  getManyRequest,
+  getRequest,
+  type Request,
+  type StoreVerb,
+  statsRequest,
+  storeRequest,
+  touchRequest,
+} from './requests.ts'
+import { Updater } from './updater.ts'
+import { parseCluster } from './where.ts'
+
+export type {
+  Address,
+  CallOptions,
+  Client,
+  Cluster,
+  ConnectOptions,
+  Item,
+  Login,
+  ReadOptions,
+  Value,
+  Where,
+  WriteOptions,
+} from './api.ts'
+export { UPDATE_ATTEMPTS_MAX } from './api.ts'
+export { ERROR_CODES, type ErrorCode, StoreError } from './errors.ts'
 
 const TIMEOUT_MS = 5_000
-const KEY_BYTES_MAX = 250
+const TIMEOUT_MS_MAX = 24 * 3_600 * 1_000
 
-/** The store answered with an error, or not at all. */
-export class StoreError extends Error {
-  /** Whether the request certainly had no effect. */
-  readonly definite: boolean
-
-  constructor(message: string, definite: boolean) {
-    super(message)
-    this.name = 'StoreError'
-    this.definite = definite
+/**
+ * Finds the servers; connections to them are opened when they are needed.
+ *
+ * @param cluster Load balancers, or `{ servers: [...] }`; `host:port` each.
+ * @throws StoreError where none of them can name a server: `unreachable`, `login`, `invalid`.
+ */
+export async function connect(cluster: Cluster, options: ConnectOptions = {}): Promise<Client> {
+  const { balancers, servers } = parseCluster(cluster)
+  const timeoutMs = checkedTimeout('connect', options.timeoutMs, TIMEOUT_MS)
+  const io = options.io ?? createNodeIo()
+  const serversIo = withLogin(io, options.login ?? null)
+  const caller = new Caller(io, serversIo, new Directory(io, serversIo, balancers, servers))
+  try {
+    await caller.start()
+  } catch (error) {
+    await caller.close()
+    throw error
   }
+  return new CallerClient(caller, new Updater(io), timeoutMs, () => io.clock.wallMs())
 }
 
-export interface Client {
-  /** @throws StoreError; `definite` tells whether the value certainly was not stored. */
-  set(key: string, value: Buffer | string): Promise<void>
-  /** @returns the value, or null where there is none. */
-  get(key: string): Promise<Buffer | null>
-  close(): void
-}
+/** `connect`, for those who come from a manager and storage nodes. */
+export const init = connect
 
-export interface ConnectOptions {
-  /** Where the servers were given an --auth-file. */
-  readonly login?: Login | null
-  readonly io?: Io
-}
+class CallerClient implements Client {
+  readonly #caller: Caller
+  readonly #updater: Updater
+  readonly #timeoutMs: number
+  readonly #wallMs: () => number
+  #closing: Promise<void> | null = null
 
-/** @param balancers Where load balancers answer clients: one, or several to ask in turn. */
-export async function connect(
-  balancers: Address | readonly Address[],
-  { login = null, io = createNodeIo() }: ConnectOptions = {},
-): Promise<Client> {
-  const list = 'host' in balancers ? [balancers] : balancers
-  return new LineClient(withLogin(io, login), await findServer(io, list))
-}
+  constructor(caller: Caller, updater: Updater, timeoutMs: number, wallMs: () => number) {
+    this.#caller = caller
+    this.#updater = updater
+    this.#timeoutMs = timeoutMs
+    this.#wallMs = wallMs
+  }
 
-/** A reply: its first line, and for a get the value. */
-interface Reply {
-  readonly line: string
-  readonly value: Buffer | null
-}
+  get(key: string, options?: ReadOptions): Promise<Buffer | null>
+  get(keys: readonly string[], options?: ReadOptions): Promise<Map<string, Buffer>>
+  get(key: string | readonly string[], options?: ReadOptions) {
+    return this.#get<Buffer>('get', key, options)
+  }
 
-interface Waiting {
-  readonly resolve: (reply: Reply) => void
-  readonly reject: (error: StoreError) => void
-  readonly timer: { cancel(): void }
-}
+  gets(key: string, options?: ReadOptions): Promise<Item | null>
+  gets(keys: readonly string[], options?: ReadOptions): Promise<Map<string, Item>>
+  gets(key: string | readonly string[], options?: ReadOptions) {
+    return this.#get<Item>('gets', key, options)
+  }
 
-class LineClient implements Client {
-  readonly #io: Io
-  readonly #server: string
-  readonly #stream: Stream
-  readonly #waiting: Waiting[] = []
-  #bytes = Buffer.alloc(0)
-  #failure: StoreError | null = null
-
-  constructor(io: Io, server: Address) {
-    this.#io = io
-    this.#server = `server ${server.host}:${server.port}`
-    this.#stream = io.network.connect(server, {
-      onData: (chunk) => {
-        this.#bytes = Buffer.concat([this.#bytes, chunk])
-        this.#takeReplies()
-      },
-      onEnd: () => this.#fail('closed the connection'),
-      onClose: (error) =>
-        this.#fail(error ? error.message : 'closed the connection', error instanceof LoginError),
+  #get<T>(
+    verb: 'get' | 'gets',
+    key: string | readonly string[],
+    options: ReadOptions | undefined,
+  ): Promise<(T | null) & Map<string, T>> {
+    if (Array.isArray(key) && key.length === 0) return Promise.resolve(new Map() as never)
+    return this.#call(verb, options, () => {
+      const isLocal = isLocalRead(verb, options)
+      return Array.isArray(key)
+        ? getManyRequest(verb, key, isLocal)
+        : getRequest(verb, key as string, isLocal)
     })
   }
 
-  async set(key: string, value: Buffer | string): Promise<void> {
-    const bytes = Buffer.from(value as string)
-    const line = Buffer.from(`set ${checkedKey(key)} 0 0 ${bytes.length}\r\n`)
-    const reply = await this.#request(Buffer.concat([line, bytes, Buffer.from('\r\n')]))
-    if (reply.line !== 'STORED') throw storeError(reply.line)
+  set(key: string, value: Value, options?: WriteOptions): Promise<void> {
+    return this.#store('set', key, value, options)
   }
 
-  async get(key: string): Promise<Buffer | null> {
-    const reply = await this.#request(Buffer.from(`get ${checkedKey(key)}\r\n`))
-    if (reply.line === 'END') return reply.value
-    throw storeError(reply.line)
+  add(key: string, value: Value, options?: WriteOptions): Promise<boolean> {
+    return this.#store('add', key, value, options)
   }
 
-  close(): void {
-    this.#fail('closed')
+  replace(key: string, value: Value, options?: WriteOptions): Promise<boolean> {
+    return this.#store('replace', key, value, options)
   }
 
-  #request(bytes: Buffer): Promise<Reply> {
-    if (this.#failure) return Promise.reject(new StoreError(this.#failure.message, true))
-    return new Promise((resolve, reject) => {
-      const timer = this.#io.timers.after(TIMEOUT_MS, () =>
-        this.#fail(`did not answer within ${TIMEOUT_MS} ms`),
-      )
-      this.#waiting.push({ resolve, reject, timer })
-      this.#stream.write(bytes)
-    })
+  append(key: string, value: Value, options?: CallOptions): Promise<boolean> {
+    return this.#store('append', key, value, options)
   }
 
-  /** Whoever waits does not learn what became of the request, unless that is definite. */
-  #fail(why: string, definite = false): void {
-    this.#failure ??= new StoreError(`${this.#server}: ${why}`, definite)
-    this.#stream.destroy()
-    for (const { reject, timer } of this.#waiting.splice(0)) {
-      timer.cancel()
-      reject(this.#failure)
-    }
+  prepend(key: string, value: Value, options?: CallOptions): Promise<boolean> {
+    return this.#store('prepend', key, value, options)
   }
 
-  #takeReplies(): void {
-    for (let reply = this.#takeReply(); reply; reply = this.#takeReply()) {
-      const first = this.#waiting.shift()
-      if (!first) return this.#fail('sent a reply that nobody waits for')
-      first.timer.cancel()
-      first.resolve(reply)
-    }
+  cas(
+    key: string,
+    value: Value,
+    casUnique: bigint,
+    options?: WriteOptions,
+  ): Promise<'stored' | 'exists' | 'notFound'> {
+    return this.#store('cas', key, value, options, casUnique)
   }
 
-  #takeReply(): Reply | null {
-    const lineEnd = this.#bytes.indexOf('\r\n')
-    if (lineEnd === -1) return null
-    const line = this.#bytes.toString('latin1', 0, lineEnd)
-    const length = /^VALUE \S+ \d+ (\d+)$/.exec(line)?.[1]
-    if (length === undefined) {
-      this.#bytes = this.#bytes.subarray(lineEnd + 2)
-      return { line, value: null }
-    }
-    const valueEnd = lineEnd + 2 + Number(length)
-    const tail = '\r\nEND\r\n'
-    if (this.#bytes.length < valueEnd + tail.length) return null
-    const value = Buffer.from(this.#bytes.subarray(lineEnd + 2, valueEnd))
-    this.#bytes = this.#bytes.subarray(valueEnd + tail.length)
-    return { line: 'END', value }
-  }
-}
-
-function checkedKey(key: string): string {
-  const bytes = Buffer.byteLength(key)
-  if (bytes < 1 || bytes > KEY_BYTES_MAX || /[ \r\n]/.test(key)) {
-    throw new StoreError(
-      `a key has 1 to ${KEY_BYTES_MAX} bytes, without spaces and line ends: ${JSON.stringify(key)}`,
-      true,
+  #store<T>(
+    verb: StoreVerb,
+    key: string,
+    value: Value,
+    options: WriteOptions | undefined,
+    casUnique?: bigint,
+  ): Promise<T> {
+    return this.#call(verb, options, () =>
+      storeRequest(verb, key, value, options, this.#wallMs, casUnique),
     )
   }
-  return key
+
+  delete(key: string, options?: CallOptions): Promise<boolean> {
+    return this.#call('delete', options, () => deleteRequest(key))
+  }
+
+  incr(key: string, by: number | bigint = 1, options?: CallOptions): Promise<bigint | null> {
+    return this.#call('incr', options, () => arithmeticRequest('incr', key, by))
+  }
+
+  decr(key: string, by: number | bigint = 1, options?: CallOptions): Promise<bigint | null> {
+    return this.#call('decr', options, () => arithmeticRequest('decr', key, by))
+  }
+
+  touch(key: string, expiresInS: number, options?: CallOptions): Promise<boolean> {
+    return this.#call('touch', options, () => touchRequest(key, expiresInS, this.#wallMs))
+  }
+
+  flushAll(options?: CallOptions & { readonly delayS?: number }): Promise<void> {
+    return this.#call('flushAll', options, () => flushRequest(options?.delayS ?? 0, this.#wallMs))
+  }
+
+  stats(about = '', options?: CallOptions): Promise<Map<string, string>> {
+    return this.#call('stats', options, () => statsRequest(about))
+  }
+
+  async update(
+    key: string,
+    change: (value: Buffer | null) => Value | null | undefined,
+    options: WriteOptions = {},
+  ): Promise<Buffer | null> {
+    if (this.#closing) throw closedError('update')
+    const timeoutMs = checkedTimeout('update', options.timeoutMs, this.#timeoutMs)
+    const { signal } = options
+    return this.#updater.update(key, change, timeoutMs, signal, {
+      gets: (leftMs) => this.#caller.call(getRequest('gets', key, false), leftMs, signal),
+      add: (value, leftMs) =>
+        this.#caller.call(storeRequest('add', key, value, options, this.#wallMs), leftMs, signal),
+      cas: (value, casUnique, leftMs) => {
+        const request = storeRequest('cas', key, value, options, this.#wallMs, casUnique)
+        return this.#caller.call(request, leftMs, signal)
+      },
+      deleteIf: (casUnique, leftMs) =>
+        this.#caller.call(deleteIfRequest(key, casUnique), leftMs, signal),
+    })
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
+    await this.#updater.idle()
+    await this.#caller.idle()
+    await this.#caller.close()
+  }
+
+  put(key: string, value: Value, options?: WriteOptions): Promise<void> {
+    return this.set(key, value, options)
+  }
+
+  finalize(): Promise<void> {
+    return this.close()
+  }
+
+  /** @param createRequest May throw a StoreError. */
+  #call<T>(
+    verb: string,
+    options: CallOptions | undefined,
+    createRequest: () => Request,
+  ): Promise<T> {
+    try {
+      if (this.#closing) throw closedError(verb)
+      const timeoutMs = checkedTimeout(verb, options?.timeoutMs, this.#timeoutMs)
+      return this.#caller.call<T>(createRequest(), timeoutMs, options?.signal)
+    } catch (error) {
+      return Promise.reject(error)
+    }
+  }
 }
 
-function storeError(line: string): StoreError {
-  return new StoreError(line, !line.startsWith('SERVER_ERROR outcome unknown'))
+function closedError(verb: string): StoreError {
+  return new StoreError('closed', `${verb}: this client was closed: connect again`)
+}
+
+function isLocalRead(verb: string, options: ReadOptions | undefined): boolean {
+  const read = options?.read ?? 'linearizable'
+  if (read === 'linearizable') return false
+  if (read === 'local') return true
+  throw new StoreError('invalid', `${verb}: a read is linearizable or local: ${String(read)}`)
+}
+
+function checkedTimeout(verb: string, given: number | undefined, otherwise: number): number {
+  if (given === undefined) return otherwise
+  if (typeof given === 'number' && given > 0 && given <= TIMEOUT_MS_MAX) return given
+  const rule = `timeoutMs is a number above 0, at most ${TIMEOUT_MS_MAX}`
+  throw new StoreError('invalid', `${verb}: ${rule}: ${String(given)}`)
 }

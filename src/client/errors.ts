@@ -22,6 +22,8 @@ export const ERROR_CODES = {
   conflict: true,
   /** The client was closed before the call. */
   closed: true,
+  /** Too many calls of this client wait already. */
+  busy: true,
   /** It was sent, and whether it happened, or will, is not known. */
   unknown: false,
   /** The time was over before an answer came; `definite` where nothing was sent. */

@@ -18,7 +18,15 @@ export interface Login {
 }
 
 /** The server did not let this client in; nothing happened. */
-export class LoginError extends Error {}
+export class LoginError extends Error {
+  /** The login is why, and will be the next time; not, for one, too many connections. */
+  readonly isFinal: boolean
+
+  constructor(message: string, isFinal: boolean) {
+    super(message)
+    this.isFinal = isFinal
+  }
+}
 
 const REPLY_BYTES_MAX = 1_024
 
@@ -57,12 +65,12 @@ function greeting(login: Login | null): Buffer {
 function untilIn(handler: StreamHandler, login: Login | null, destroy: () => void): StreamHandler {
   let head: Buffer | null = Buffer.alloc(0)
   let failure: LoginError | null = null
-  const fail = (why: string) => {
-    failure = new LoginError(why)
+  const fail = (why: string, line = '') => {
+    failure = new LoginError(why, line.startsWith('CLIENT_ERROR'))
     destroy()
   }
   return {
-    onOpen: () => handler.onOpen?.(),
+    // Open is what the server has let in: who waits for it knows that nothing was sent before.
     onData(chunk) {
       if (head === null) return handler.onData(chunk)
       head = Buffer.concat([head, chunk])
@@ -71,10 +79,12 @@ function untilIn(handler: StreamHandler, login: Login | null, destroy: () => voi
         if (head.length > REPLY_BYTES_MAX) fail('does not speak this protocol')
         return
       }
-      const why = refusal(head.toString('latin1', 0, lineEnd), login)
-      if (why !== null) return fail(why)
+      const line = head.toString('latin1', 0, lineEnd)
+      const why = refusal(line, login)
+      if (why !== null) return fail(why, line)
       const rest = head.subarray(lineEnd + 2)
       head = null
+      handler.onOpen?.()
       if (rest.length > 0) handler.onData(rest)
     },
     onEnd: () => handler.onEnd(),

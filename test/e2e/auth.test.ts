@@ -89,14 +89,15 @@ describe('the library', () => {
     const client = await connect(balancer(), { login: LOGIN })
     await client.set('library', 'value')
     expect(String(await client.get('library'))).toBe('value')
-    client.close()
+    await client.close()
   })
 
   test('without a login stores nothing, even where a value looks like one', async () => {
     const client = await connect(balancer())
     const token = `${LOGIN.user} ${LOGIN.password}`
-    await expect(client.set('k', token)).rejects.toMatchObject({ definite: true })
+    await expect(client.set('k', token)).rejects.toMatchObject({ code: 'login', definite: true })
     await expect(client.get('k')).rejects.toThrow('wants a login')
+    await client.close()
   })
 })
 
@@ -188,7 +189,7 @@ test('--auth-file to servers that want no login: they are used all the same, and
     await client.set('k', 'value')
     expect(String(await client.get('k'))).toBe('value')
     expect(await client.get('auth')).toBeNull()
-    client.close()
+    await client.close()
   } finally {
     await open.stop()
   }

@@ -658,7 +658,7 @@ async function confuseClients(): Promise<void> {
   expect((await client('get', 'lines')).stdout).toBe(`lines ${value}\n`)
   const library = await connect({ host: '127.0.0.1', port: cluster.lbcport })
   const many = await Promise.all(['lines', 'none', 'lines', 'last'].map((key) => library.get(key)))
-  library.close()
+  await library.close()
   expect(many.map((found) => found?.length ?? null)).toEqual([value.length, null, value.length, 5])
 
   for (const cut of ['VALUE lines 0 5\r\nhel', 'VALUE lines 0 5\r\nhello\r\n', 'VALUE', '']) {
@@ -666,14 +666,18 @@ async function confuseClients(): Promise<void> {
       const { port } = server.address() as net.AddressInfo
       socket.on('error', () => {})
       socket.on('data', (request) => {
-        if (String(request).startsWith('get-servers')) socket.write(`127.0.0.1:${port}\r\nend\r\n`)
-        else socket.end(`VERSION 1.6.45\r\n${cut}`)
+        const members = [{ id: 'one', cip: '127.0.0.1', cport: port, cluster: 'c', alive: true }]
+        const status = JSON.stringify({ leader: 'one', members })
+        if (String(request).startsWith('status')) socket.write(`${status}\r\nend\r\n`)
+        else if (String(request).startsWith('get')) socket.end(cut)
+        else socket.write('VERSION 1.6.45\r\n')
       })
     })
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
     const { port } = server.address() as net.AddressInfo
     const broken = await connect({ host: '127.0.0.1', port })
-    await expect(broken.get('lines')).rejects.toThrow('closed the connection')
+    await expect(broken.get('lines', { timeoutMs: 500 })).rejects.toThrow('closed the connection')
+    await broken.close()
     server.close()
   }
 }
