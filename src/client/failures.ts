@@ -20,7 +20,6 @@ const MEANINGS: readonly (readonly [
 ])[] = [
   ['SERVER_ERROR not stored', 'notStored', true, 'try again later'],
   ['SERVER_ERROR outcome unknown', 'unknown', false, 'read the key before you repeat it'],
-  ['SERVER_ERROR no leader', 'notRead', true, 'try again later'],
   [
     'SERVER_ERROR out of memory storing object',
     'noRoom',
@@ -59,7 +58,10 @@ export function failureOf(line: string, request: Request, server: string): Failu
   // What is not known of a read is only whether there will ever be an answer.
   const isTransient = request.isRead && line.startsWith('SERVER_ERROR ')
   if (isTransient) {
-    return { error: errorOf('notRead', request, `${what}, says server ${server}`), isTransient }
+    return {
+      error: errorOf('notRead', request, `${what}, says server ${server}: try again later`),
+      isTransient,
+    }
   }
   const shown = JSON.stringify(line.slice(0, 100))
   const why = `server ${server} answered ${shown}: is it of another version?`
