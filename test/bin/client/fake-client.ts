@@ -1,5 +1,12 @@
 /** A store in memory, behind the client's interface; what fails, fails as told. */
-import type { CallOptions, Client, Item, Value, WriteOptions } from '../../../src/client/api.ts'
+import type {
+  CallOptions,
+  Client,
+  Item,
+  ReadOptions,
+  Value,
+  WriteOptions,
+} from '../../../src/client/api.ts'
 
 interface Kept extends Item {
   readonly expiresInS: number
@@ -7,13 +14,19 @@ interface Kept extends Item {
 
 export class FakeClient implements Client {
   readonly items = new Map<string, Kept>()
+  /** The options of each read. */
+  readonly reads: ReadOptions[] = []
   /** Called before each write. @throws what the write fails with. */
   onWrite: (key: string, options: CallOptions) => Promise<void> | void = () => {}
   #unique = 0n
 
-  get(key: string): Promise<Buffer | null>
-  get(keys: readonly string[]): Promise<Map<string, Buffer>>
-  async get(asked: string | readonly string[]): Promise<Buffer | null | Map<string, Buffer>> {
+  get(key: string, options?: ReadOptions): Promise<Buffer | null>
+  get(keys: readonly string[], options?: ReadOptions): Promise<Map<string, Buffer>>
+  async get(
+    asked: string | readonly string[],
+    options: ReadOptions = {},
+  ): Promise<Buffer | null | Map<string, Buffer>> {
+    this.reads.push(options)
     if (typeof asked === 'string') return this.items.get(asked)?.value ?? null
     const found = await this.gets(asked)
     return new Map([...found].map(([key, { value }]) => [key, value]))

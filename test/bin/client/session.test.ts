@@ -94,6 +94,13 @@ test('flags and expiry go with what they are given for', async () => {
   expect(client.items.get('a')).toMatchObject({ flags: 7, expiresInS: 90 })
 })
 
+test('reads are linearizable unless told otherwise', async () => {
+  for (const line of ['get k', 'read k', 'get k --local', 'read --local k']) await say(line)
+  expect(client.reads.map(({ read }) => read)).toEqual([
+    ...['linearizable', 'linearizable', 'local', 'local'],
+  ])
+})
+
 test('a value that looks like an option is a value', async () => {
   await conversation(
     ['set k -5', 'STORED'],
