@@ -1,5 +1,6 @@
 /** One call of the program, from its promise to its answer; it may be sent several times. */
 import type { StoreError } from './errors.ts'
+import type { Failure } from './failures.ts'
 import type { Request } from './requests.ts'
 import type { Session } from './session.ts'
 
@@ -18,7 +19,7 @@ export class Call {
   seq = -1
   /** How often it failed in a way that passes, and how the last time. */
   failureCount = 0
-  lastFailure: StoreError | null = null
+  lastFailure: Failure | null = null
   /** After a failure it waits until then. */
   dueMs = 0
 

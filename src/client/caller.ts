@@ -19,7 +19,7 @@ import { backoffMs } from './backoff.ts'
 import { Call } from './call.ts'
 import type { Directory } from './directory.ts'
 import { StoreError } from './errors.ts'
-import { errorOf, failureOf } from './failures.ts'
+import { errorOf, type Failure, refusalOf } from './failures.ts'
 import { LoginError } from './login.ts'
 import type { RawItem } from './reply-parser.ts'
 import { type Request, UNEXPECTED } from './requests.ts'
@@ -29,6 +29,8 @@ import type { Session } from './session.ts'
 /** What may wait at once; more fails with `busy`. */
 export const CALLS_MAX = 100_000
 export const CALL_BYTES_MAX = 256 * 1024 * 1024
+
+const LOOK = 'it may have happened: read the key before you repeat it'
 
 /** So long after an answer the directory is asked anew, at the latest and at the soonest. */
 const LEARN_INTERVAL_MS = 10_000
@@ -83,10 +85,12 @@ export class Caller {
     return new Promise<unknown>((resolve, reject) => {
       const nowMs = this.#io.clock.monotonicMs()
       const call = new Call(request, timeoutMs, nowMs, resolve, reject)
-      if (signal?.aborted) return reject(abortedBefore(request))
+      if (signal?.aborted) {
+        return reject(errorOf(request, { code: 'aborted', why: 'its signal had ended it' }, true))
+      }
       if (this.#calls.size >= CALLS_MAX || this.#bytes + call.bytes > CALL_BYTES_MAX) {
         const why = `${this.#calls.size} calls of ${this.#bytes} bytes wait already: await some first`
-        return reject(errorOf('busy', request, why))
+        return reject(errorOf(request, { code: 'busy', why }))
       }
       this.#calls.add(call)
       this.#bytes += call.bytes
@@ -145,7 +149,7 @@ export class Caller {
   }
 
   /** Tries it again some time later. */
-  #rest(call: Call, failure: StoreError): void {
+  #rest(call: Call, failure: Failure): void {
     const nowMs = this.#io.clock.monotonicMs()
     call.lastFailure = failure
     call.failureCount++
@@ -170,10 +174,10 @@ export class Caller {
       call.resolve(result)
       return true
     }
-    const { error, isTransient } = failureOf(line, call.request, session.server)
-    if (isTransient) this.#rest(call, error)
-    else this.#fail(call, error)
-    return error.code !== 'protocol' || line.startsWith('ERROR')
+    const refusal = refusalOf(line, call.request, session.server)
+    if (refusal.isTransient) this.#rest(call, refusal)
+    else this.#fail(call, refusal)
+    return refusal.code !== 'protocol' || line.startsWith('ERROR')
   }
 
   #takeLoss(
@@ -185,15 +189,17 @@ export class Caller {
   ): void {
     const what = `server ${session.server} ${why}`
     this.#trouble = what
+    const notRead: Failure = { code: 'notRead', why: what }
+    const unknown: Failure = { code: 'unknown', why: `${what} after it was sent: ${LOOK}` }
     for (const call of sent) {
-      const { request } = call
-      if (request.isRead) this.#rest(call, errorOf('notRead', request, what))
-      else this.#fail(call, errorOf('unknown', request, `${what} after it was sent: ${LOOK}`))
+      if (call.request.isRead) this.#rest(call, notRead)
+      else this.#fail(call, unknown)
     }
+    const failure: Failure = { code: isLoginRefused ? 'login' : 'unreachable', why: what }
     for (const call of unsent) {
-      if (isLoginRefused) this.#fail(call, errorOf('login', call.request, what))
+      if (isLoginRefused) this.#fail(call, failure)
       else {
-        call.lastFailure = errorOf('unreachable', call.request, what)
+        call.lastFailure = failure
         this.#unsent.push(call)
       }
     }
@@ -203,11 +209,11 @@ export class Caller {
 
   /** A server owes answers and says nothing: reads go elsewhere, writes may be on their way. */
   #takeStall(session: Session): void {
+    const failure: Failure = { code: 'notRead', why: `server ${session.server} does not answer` }
     for (const call of session.written()) {
-      const { request } = call
-      if (!request.isRead) continue
+      if (!call.request.isRead) continue
       session.leave(call)
-      this.#rest(call, errorOf('notRead', request, `server ${session.server} does not answer`))
+      this.#rest(call, failure)
     }
     this.#learnSoon(this.#io.clock.monotonicMs())
   }
@@ -215,35 +221,30 @@ export class Caller {
   #expire(call: Call): void {
     const { request, session, timeoutMs, lastFailure } = call
     if (session && call.isWritten) {
-      const why = `server ${session.server} did not answer within ${timeoutMs} ms`
-      return this.#fail(call, errorOf('timeout', request, request.isRead ? why : `${why}: ${LOOK}`))
+      const what = `server ${session.server} did not answer within ${timeoutMs} ms`
+      const why = request.isRead ? what : `${what}: ${LOOK}`
+      this.#fail(call, { code: 'timeout', why })
+    } else if (lastFailure) {
+      const why = `${lastFailure.why} (tried for ${timeoutMs} ms)`
+      this.#fail(call, { code: lastFailure.code, why })
+    } else if (session) {
+      const why = `server ${session.server} took no request within ${timeoutMs} ms`
+      this.#fail(call, { code: 'timeout', why }, true)
+    } else {
+      const why = `no server could be reached within ${timeoutMs} ms: ${this.#trouble}`
+      this.#fail(call, { code: 'unreachable', why })
     }
-    if (lastFailure) {
-      const { code, message, definite } = lastFailure
-      return this.#fail(
-        call,
-        new StoreError(code, `${message} (tried for ${timeoutMs} ms)`, definite),
-      )
-    }
-    const why = session
-      ? `server ${session.server} took no request within ${timeoutMs} ms`
-      : `no server could be reached within ${timeoutMs} ms: ${this.#trouble}`
-    this.#fail(call, errorOf(session ? 'timeout' : 'unreachable', request, why, true))
   }
 
   #abort(call: Call): void {
-    const { request } = call
-    const isSent = call.isWritten
-    const why = isSent ? `its signal ended it after it was sent: ${LOOK}` : 'its signal ended it'
-    this.#fail(
-      call,
-      errorOf('aborted', request, request.isRead ? 'its signal ended it' : why, !isSent),
-    )
+    const isUnknown = call.isWritten && !call.request.isRead
+    const why = isUnknown ? `its signal ended it after it was sent: ${LOOK}` : 'its signal ended it'
+    this.#fail(call, { code: 'aborted', why }, !isUnknown)
   }
 
-  #fail(call: Call, error: StoreError): void {
+  #fail(call: Call, failure: Failure, definite?: boolean): void {
     this.#end(call)
-    call.reject(error)
+    call.reject(errorOf(call.request, failure, definite))
   }
 
   #end(call: Call): void {
@@ -317,10 +318,4 @@ export class Caller {
     if (this.#calls.size > 0) this.#alarm.ringAt(this.#learnAtMs, nowMs)
     return learned instanceof Error ? learned : null
   }
-}
-
-const LOOK = 'it may have happened: read the key before you repeat it'
-
-export function abortedBefore(request: Request): StoreError {
-  return errorOf('aborted', request, 'its signal had ended it before', true)
 }

@@ -5,8 +5,14 @@
 import { type ErrorCode, StoreError } from './errors.ts'
 import { type Request, shownKey } from './requests.ts'
 
+/** An error that nobody has seen yet: calls that are repeated fail more often than they say. */
 export interface Failure {
-  readonly error: StoreError
+  readonly code: ErrorCode
+  /** In the words that follow the call and its key. */
+  readonly why: string
+}
+
+export interface Refusal extends Failure {
   /** It did not happen, and may do next time. */
   readonly isTransient: boolean
 }
@@ -45,36 +51,25 @@ const MEANINGS: readonly (readonly [
 ]
 
 /** @param line That no request of its kind expects. */
-export function failureOf(line: string, request: Request, server: string): Failure {
+export function refusalOf(line: string, request: Request, server: string): Refusal {
   const meaning = MEANINGS.find(([start]) => line.startsWith(start))
   const what = line.replace(/^(SERVER|CLIENT)_ERROR /, '')
   if (meaning) {
     const [, code, isTransient, advice] = meaning
-    return {
-      error: errorOf(code, request, `${what}, says server ${server}: ${advice}`),
-      isTransient,
-    }
+    return { code, isTransient, why: `${what}, says server ${server}: ${advice}` }
   }
   // What is not known of a read is only whether there will ever be an answer.
-  const isTransient = request.isRead && line.startsWith('SERVER_ERROR ')
-  if (isTransient) {
-    return {
-      error: errorOf('notRead', request, `${what}, says server ${server}: try again later`),
-      isTransient,
-    }
+  if (request.isRead && line.startsWith('SERVER_ERROR ')) {
+    const why = `${what}, says server ${server}: try again later`
+    return { code: 'notRead', isTransient: true, why }
   }
   const shown = JSON.stringify(line.slice(0, 100))
   const why = `server ${server} answered ${shown}: is it of another version?`
-  return { error: errorOf('protocol', request, why), isTransient }
+  return { code: 'protocol', isTransient: false, why }
 }
 
 /** @param definite Where it differs from what the code says; of reads it always is. */
-export function errorOf(
-  code: ErrorCode,
-  request: Request,
-  why: string,
-  definite?: boolean,
-): StoreError {
+export function errorOf(request: Request, { code, why }: Failure, definite?: boolean): StoreError {
   const what = request.key === '' ? request.verb : `${request.verb} ${shownKey(request.key)}`
   return new StoreError(code, `${what}: ${why}`, request.isRead ? true : definite)
 }

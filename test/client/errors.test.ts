@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { ERROR_CODES, type ErrorCode, StoreError } from '../../src/client/errors.ts'
-import { failureOf } from '../../src/client/failures.ts'
+import { errorOf, refusalOf } from '../../src/client/failures.ts'
 import { getRequest, storeRequest } from '../../src/client/requests.ts'
 
 const DOCS = join(import.meta.dirname, '..', '..', 'docs', 'ERRORS.md')
@@ -37,10 +37,11 @@ describe('what a line of a server means', () => {
     ['SERVER_ERROR some day', 'protocol', false, false],
     ['ERROR', 'protocol', false, false],
   ])('of a write: %s', (line, code, definite, isTransient) => {
-    const failure = failureOf(line, write, 'host:1')
-    expect(failure.isTransient).toBe(isTransient)
-    expect(failure.error).toMatchObject({ code, definite })
-    expect(failure.error.message).toMatch(/^set k: [^\r\n]*server host:1[^\r\n]*$/)
+    const refusal = refusalOf(line, write, 'host:1')
+    expect(refusal.isTransient).toBe(isTransient)
+    const error = errorOf(write, refusal)
+    expect(error).toMatchObject({ code, definite })
+    expect(error.message).toMatch(/^set k: [^\r\n]*server host:1[^\r\n]*$/)
   })
 
   test.each<[string, ErrorCode, boolean]>([
@@ -50,8 +51,8 @@ describe('what a line of a server means', () => {
     ['CLIENT_ERROR line too long', 'invalid', false],
     ['ERROR', 'protocol', false],
   ])('of a read: %s', (line, code, isTransient) => {
-    const failure = failureOf(line, read, 'host:1')
-    expect(failure.isTransient).toBe(isTransient)
-    expect(failure.error).toMatchObject({ code, definite: true })
+    const refusal = refusalOf(line, read, 'host:1')
+    expect(refusal.isTransient).toBe(isTransient)
+    expect(errorOf(read, refusal)).toMatchObject({ code, definite: true })
   })
 })
