@@ -113,10 +113,13 @@ async function check(
   return { header, itemCount }
 }
 
+/** As shells have it. */
+const SIGNAL_EXIT = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const
+
 /** A command that is interrupted leaves nothing half. */
 function removeAtSignal(disk: Disk, path: string): { cancel(): void } {
-  const end = () => {
-    const exit = () => process.exit(1)
+  const end = (signal: keyof typeof SIGNAL_EXIT) => {
+    const exit = () => process.exit(SIGNAL_EXIT[signal])
     disk.remove(path).then(exit, exit)
   }
   const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const

@@ -9,7 +9,7 @@ import { basename, dirname } from 'node:path'
 import { crc32 } from 'node:zlib'
 import type { Disk, DiskFile } from '../../src/io/io.ts'
 import { replaceFile } from '../../src/io/replace-file.ts'
-import { FileError } from './outcome.ts'
+import { cantWrite, FileError } from './outcome.ts'
 
 export interface Checkpoint {
   readonly cluster: string | null
@@ -53,7 +53,8 @@ export class CheckpointFile {
 
   async write(checkpoint: Checkpoint): Promise<void> {
     const text = Buffer.from(`${JSON.stringify(checkpoint)}\n`)
-    await replaceFile(this.#disk, dirname(this.#path), basename(this.#path), [text])
+    const [directory, name] = [dirname(this.#path), basename(this.#path)]
+    await replaceFile(this.#disk, directory, name, [text]).catch(cantWrite(this.#path))
   }
 
   async remove(): Promise<void> {

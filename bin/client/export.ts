@@ -19,7 +19,7 @@ import {
 import { takeBackup } from '../backup.ts'
 import type { Cluster } from '../cluster.ts'
 import { itemLine } from './item-line.ts'
-import { FileError, UsageError } from './outcome.ts'
+import { cantWrite, FileError, UsageError } from './outcome.ts'
 
 export interface ExportTask {
   readonly cluster: Cluster
@@ -61,7 +61,7 @@ export async function exportFile(task: ExportTask): Promise<Exported> {
 async function writeLines(io: Io, backupPath: string, path: string): Promise<Exported> {
   const { disk } = io
   const part = `${path}.tmp`
-  const file = await disk.open(part, { create: true })
+  const file = await disk.open(part, { create: true }).catch(cantWrite(part))
   let items = 0
   let odd = 0
   let lines: string[] = []
@@ -69,7 +69,7 @@ async function writeLines(io: Io, backupPath: string, path: string): Promise<Exp
   const flush = async () => {
     const text = Buffer.from(lines.join(''))
     lines = []
-    await file.write([text], offset)
+    await file.write([text], offset).catch(cantWrite(part))
     offset += text.length
   }
   const onItem = (key: string, item: Item, header: KeystoreHeader) => {
@@ -85,8 +85,8 @@ async function writeLines(io: Io, backupPath: string, path: string): Promise<Exp
     const header = await readKeystore(readOnlyDisk(disk, flush), backupPath, onItem)
     if (!header) throw new FileError(`${backupPath} is gone`)
     await flush()
-    await file.datasync()
-    await disk.rename(part, path)
+    await file.datasync().catch(cantWrite(part))
+    await disk.rename(part, path).catch(cantWrite(path))
     await disk.syncDirectory(dirname(path))
     return { items, odd, index: header.index }
   } catch (error) {

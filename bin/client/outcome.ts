@@ -39,6 +39,13 @@ export class UsageError extends Error {}
 /** A file of this machine. */
 export class FileError extends Error {}
 
+/** For what a disk rejected with. @throws FileError */
+export function cantWrite(path: string): (error: NodeJS.ErrnoException) => never {
+  return (error) => {
+    throw new FileError(`${path} can't be written (${error.code ?? error.message})`)
+  }
+}
+
 export function exitStatusOf(error: unknown): number {
   if (error instanceof UsageError) return EXIT.usage
   if (error instanceof LoginError) return EXIT.unreachable
