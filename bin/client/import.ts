@@ -6,8 +6,8 @@
  * RETRY_MS: to set an item twice is to set it.
  *
  * It may be ended at any line, by a signal, an error or a kill: up to where every line is
- * stored is in a checkpoint, written each CHECKPOINT_MS and at the end, and the same command
- * goes on from there. Lines behind it may have been stored as well; they are set again.
+ * stored is in a checkpoint, written at first, each CHECKPOINT_MS and at the end, and the same
+ * command goes on from there. Lines behind it may have been stored as well; they are set again.
  */
 import { crc32 } from 'node:zlib'
 import type { Client } from '../../src/client/api.ts'
@@ -21,7 +21,7 @@ import { FileError } from './outcome.ts'
 
 const IN_FLIGHT_MAX = 256
 const IN_FLIGHT_BYTES_MAX = 8 * 1024 * 1024
-const CHECKPOINT_MS = 1_000
+const CHECKPOINT_MS = 250
 const RETRY_MS = 30_000
 const RETRY_PAUSE_MS = 200
 /** May be gone a moment later. */
@@ -56,6 +56,7 @@ export async function importFile(task: ImportTask): Promise<Imported> {
     const checkpointFile = new CheckpointFile(io.disk, path)
     const found = await checkpointFile.read(task.cluster, file)
     const from = found ?? { cluster: task.cluster, lines: 0, bytes: 0, crc: 0, expired: 0 }
+    await checkpointFile.write(from) // where that fails, it does before anything is stored
     task.onBegin(from, await file.size())
     return await new Import(task, checkpointFile, from).run(file)
   } finally {
