@@ -45,6 +45,19 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
     'pino',
     'pino-pretty',
   ],
+  'bin/client': [
+    'bin',
+    'src/server',
+    'src/client',
+    'src/protocol',
+    'src/io',
+    'node:fs',
+    'node:os',
+    'node:path',
+    'node:readline',
+    'node:stream',
+    'node:zlib',
+  ],
 }
 
 /** Only an entry point may choose the real implementation of `Io`. */
