@@ -65,8 +65,9 @@ export type Value = Buffer | string
 
 /**
  * Every call may fail with a StoreError, which says whether it certainly did nothing.
- * Calls are sent in the order in which they are made, many at a time; those that are repeated
- * after a failure may be overtaken by later ones, so that who needs an order awaits.
+ * Calls may be made many at a time. Writes are sent in the order in which they are made, and
+ * reads are, but neither waits for the other, and what is repeated after a failure may be
+ * overtaken: who needs an order awaits.
  */
 export interface Client {
   /** @returns the value, or null where there is none. */

@@ -130,7 +130,7 @@ export class Caller {
     const { isLocal } = call.request
     // None that was never sent is overtaken.
     const isNext = isLocal || this.#unsent.length === 0
-    const session = isNext ? this.#servers.choose(isLocal, nowMs) : null
+    const session = isNext ? this.#servers.choose(call.request, nowMs) : null
     if (session) session.send(call)
     else this.#unsent.push(call)
     if (isLocal ? session === null : !this.#servers.isLeader(session)) this.#learnSoon(nowMs)

@@ -1,5 +1,9 @@
 /**
- * The servers that a client knows, with its connection to each, and which of them a call goes to.
+ * The servers that a client knows, with its connections to each, and which of them a call goes to.
+ *
+ * Reads go over one connection and writes over another, each opened when it is needed: on one
+ * connection a server does not overlap reads with writes, so that calls of both kinds in turns
+ * would wait for each other, one round of the servers after the other.
  *
  * In: what the directory learned, and calls. Out: where each call goes; what becomes of
  * connections. A server that could not be reached has some time before it is tried again,
@@ -8,6 +12,7 @@
 import type { Address, Io } from '../io/io.ts'
 import { backoffMs } from './backoff.ts'
 import type { Learned } from './directory.ts'
+import type { Request } from './requests.ts'
 import { Session, type SessionOwner } from './session.ts'
 
 /** What the owner of all sessions hears of each. */
@@ -19,11 +24,18 @@ export interface SessionsOwner {
   onAllClosed(): void
 }
 
-interface Server {
+/** A connection, or the time until the next one. */
+interface Lane {
   readonly address: Address
   session: Session | null
   failureCount: number
   retryAtMs: number
+}
+
+interface Server {
+  readonly address: Address
+  readonly reads: Lane
+  readonly writes: Lane
 }
 
 const CONNECT_MS = 1_000
@@ -55,7 +67,10 @@ export class Servers {
   }
 
   isLeader(session: Session | null): boolean {
-    return session !== null && this.#leader?.session === session
+    const leader = this.#leader
+    return (
+      session !== null && (leader?.reads.session === session || leader?.writes.session === session)
+    )
   }
 
   learn({ servers, leader }: Learned): void {
@@ -63,59 +78,64 @@ export class Servers {
     this.#servers = new Map()
     for (const address of leader ? [leader, ...servers] : servers) {
       const name = `${address.host}:${address.port}`
-      const fresh = { address, session: null, failureCount: 0, retryAtMs: 0 }
-      this.#servers.set(name, before.get(name) ?? fresh)
+      this.#servers.set(name, before.get(name) ?? createServer(address))
     }
     this.#leader = leader ? (this.#servers.get(`${leader.host}:${leader.port}`) ?? null) : null
-    for (const [name, { session }] of before) {
-      if (session?.isIdle && !this.#servers.has(name)) session.lose('left the cluster')
+    for (const [name, { reads, writes }] of before) {
+      if (this.#servers.has(name)) continue
+      for (const { session } of [reads, writes]) {
+        if (session?.isIdle) session.lose('left the cluster')
+      }
     }
   }
 
   /** @returns null where no server may be tried now. */
-  choose(isLocal: boolean, nowMs: number): Session | null {
+  choose({ isRead, isLocal }: Request, nowMs: number): Session | null {
+    const lane = isRead ? 'reads' : 'writes'
     const preferred = isLocal ? this.#local : this.#leader
-    if (preferred?.session?.takesCalls()) return preferred.session
-    const session = (!isLocal && this.#try(preferred, nowMs)) || this.#chooseAny(nowMs)
+    if (preferred?.[lane].session?.takesCalls()) return preferred[lane].session
+    const session =
+      (!isLocal && preferred && this.#try(preferred[lane], nowMs)) || this.#chooseAny(lane, nowMs)
     if (session && isLocal) {
       for (const server of this.#servers.values()) {
-        if (server.session === session) this.#local = server
+        if (server[lane].session === session) this.#local = server
       }
     }
     return session
   }
 
   /** One that is open, else one that opens, else one that has not failed just now. */
-  #chooseAny(nowMs: number): Session | null {
+  #chooseAny(lane: 'reads' | 'writes', nowMs: number): Session | null {
     let opening: Session | null = null
-    for (const { session } of this.#servers.values()) {
+    for (const server of this.#servers.values()) {
+      const { session } = server[lane]
       if (!session?.takesCalls()) continue
       if (session.isOpen) return session
       opening ??= session
     }
     if (opening) return opening
     for (const server of this.#servers.values()) {
-      const session = this.#try(server, nowMs)
+      const session = this.#try(server[lane], nowMs)
       if (session) return session
     }
     return null
   }
 
-  #try(server: Server | null, nowMs: number): Session | null {
-    if (!server) return null
-    if (server.session) return server.session.takesCalls() ? server.session : null
-    if (server.retryAtMs > nowMs) return null
-    const session: Session = new Session(this.#io, server.address, {
+  #try(lane: Lane, nowMs: number): Session | null {
+    if (lane.session) return lane.session.takesCalls() ? lane.session : null
+    if (lane.retryAtMs > nowMs) return null
+    const session: Session = new Session(this.#io, lane.address, {
       onOpen: () => {
-        server.failureCount = 0
+        lane.failureCount = 0
       },
       onReply: (...reply) => this.#owner.onReply(session, ...reply),
       onRoom: () => this.#owner.onRoom(),
       onLost: (...loss) => {
-        server.session = null
-        server.failureCount++
-        server.retryAtMs =
-          this.#io.clock.monotonicMs() + backoffMs(server.failureCount, this.#io.random)
+        lane.session = null
+        lane.failureCount++
+        // To connect again can be as quick as ever, and then it says nothing once more.
+        const pauseMs = session.isStalled ? STALL_MS : backoffMs(lane.failureCount, this.#io.random)
+        lane.retryAtMs = this.#io.clock.monotonicMs() + pauseMs
         this.#owner.onLost(session, ...loss)
       },
       onClosed: () => {
@@ -123,7 +143,7 @@ export class Servers {
         if (this.#sessions.size === 0) this.#owner.onAllClosed()
       },
     })
-    server.session = session
+    lane.session = session
     this.#sessions.add(session)
     return session
   }
@@ -156,8 +176,10 @@ export class Servers {
   /** When a server may be tried again that may not be now. */
   nextRetryMs(nowMs: number): number {
     let nextMs = Number.POSITIVE_INFINITY
-    for (const { session, retryAtMs } of this.#servers.values()) {
-      if (!session && retryAtMs > nowMs) nextMs = Math.min(nextMs, retryAtMs)
+    for (const { reads, writes } of this.#servers.values()) {
+      for (const { session, retryAtMs } of [reads, writes]) {
+        if (!session && retryAtMs > nowMs) nextMs = Math.min(nextMs, retryAtMs)
+      }
     }
     return nextMs
   }
@@ -165,4 +187,9 @@ export class Servers {
   close(): void {
     for (const session of this.#sessions) session.lose('is not needed any more')
   }
+}
+
+function createServer(address: Address): Server {
+  const lane = () => ({ address, session: null, failureCount: 0, retryAtMs: 0 })
+  return { address, reads: lane(), writes: lane() }
 }

@@ -35,7 +35,7 @@ beforeAll(() => {
 
 afterAll(() => rmSync(directory, { recursive: true, force: true }))
 
-function bench(program: 'main' | 'profile', ...args: string[]) {
+function bench(program: 'main' | 'profile' | 'client', ...args: string[]) {
   const path = join(ROOT, 'dist-test', 'bench', `${program}.js`)
   const env = { ...process.env, TMPDIR: temporary }
   return run(process.execPath, ['--enable-source-maps', path, ...args], { cwd: directory, env })
@@ -103,3 +103,18 @@ test('says what it does not know', async () => {
   await expect(bench('main', '--against', 'etcd,mysql')).rejects.toThrow('mysql is not')
   await expect(bench('profile', '--row', 'nonsense')).rejects.toThrow("no row 'nonsense'")
 })
+
+test.runIf(process.env.LONG)(
+  'measures client libraries beside each other (LONG=1)',
+  async () => {
+    const args = ['--rounds', '1', '--seconds', '0.3', '--warm-up', '0.1']
+    const { stdout } = await bench('client', ...args)
+    const rows = stdout.split('\n').map((line) => line.trim().split(/ {2,}/))
+    const sets = rows.findIndex(([work]) => work === 'set')
+    expect(rows[sets]?.slice(1)).toEqual(['raftcached', expect.any(String), expect.any(String)])
+    expect(rows[sets + 1]?.[0]).toBe('memcached, 10 connections')
+    expect(stdout.match(/holds|NOT REACHED/g)).toHaveLength(6)
+    expect(readdirSync(temporary)).toEqual([])
+  },
+  120_000,
+)
