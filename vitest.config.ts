@@ -13,7 +13,7 @@ const ALONE = [
   'test/torture',
 ].map((directory) => `${directory}/**/*.test.ts`)
 
-const TIMEOUTS = { testTimeout: 30_000, hookTimeout: 30_000 }
+const TIMEOUTS = { testTimeout: 60_000, hookTimeout: 60_000 }
 
 export default defineConfig({
   test: {

@@ -3,7 +3,7 @@
  * The `client` command: parses flags, calls bin/client, and ends with a status that says how
  * it went (client/outcome.ts).
  */
-import { Command } from 'commander'
+import type { Command } from 'commander'
 import { createNodeIo } from '../src/io/node.ts'
 import { COMMANDS, OPTIONS, type Command as Word } from './client/commands.ts'
 import { type ClientFlags, withClient } from './client/connection.ts'
@@ -16,6 +16,7 @@ import { Session } from './client/session.ts'
 import { runSingle, type SingleFlags } from './client/single.ts'
 import { runExport, runImport } from './client/transfer.ts'
 import { addClusterFlags } from './cluster.ts'
+import { createProgram } from './environment.ts'
 import { explain, parseCount } from './run.ts'
 
 /** Those that can hand out a value alone. */
@@ -28,7 +29,7 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   process.exit() // whoever read has enough: | head
 })
 
-const program = new Command('client')
+const program = createProgram('client')
   .description('Reads and writes keys of a raftcached cluster, found through its load balancer.')
   .exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? EXIT.done : EXIT.usage))
   .showHelpAfterError()
@@ -60,6 +61,7 @@ that of the gravest failure, 0 where there was none.
 
 Examples:
   client
+  client prompt --lb lb1.example:5002
   printf 'write k "two words"\\nread k\\n' | client`,
   )
   .action((flags: ClientFlags, command: Command) =>
