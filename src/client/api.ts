@@ -24,7 +24,7 @@ export type Cluster = Where | readonly Where[] | { readonly servers: readonly Wh
 export interface ConnectOptions {
   /** Where servers were given an --auth-file. */
   readonly login?: Login | null
-  /** For each call that says nothing else, its retries included. */
+  /** For each call that says nothing else, its retries included: 5,000 unless said. */
   readonly timeoutMs?: number
   /** For tests. */
   readonly io?: Io
@@ -49,7 +49,10 @@ export interface ReadOptions extends CallOptions {
 export interface WriteOptions extends CallOptions {
   /** A number from 0 to 2^32 - 1 that is kept with the value. */
   readonly flags?: number
-  /** Until the item is gone; without it, or with 0, it stays. */
+  /**
+   * Whole seconds until the item is gone; without it, or with 0, it stays. More than thirty days
+   * are counted by this machine's clock.
+   */
   readonly expiresInS?: number
 }
 
@@ -61,6 +64,7 @@ export interface Item {
   readonly casUnique: bigint
 }
 
+/** A Buffer is not copied: leave it as it is until the call has ended. */
 export type Value = Buffer | string
 
 /**
@@ -72,7 +76,7 @@ export type Value = Buffer | string
 export interface Client {
   /** @returns the value, or null where there is none. */
   get(key: string, options?: ReadOptions): Promise<Buffer | null>
-  /** @returns the values that there are, by key. */
+  /** @returns the values that there are, by key; at most 512 KiB of keys at once. */
   get(keys: readonly string[], options?: ReadOptions): Promise<Map<string, Buffer>>
   /** As `get`, with flags and CAS uniques. */
   gets(key: string, options?: ReadOptions): Promise<Item | null>
@@ -123,8 +127,8 @@ export interface Client {
   /** Removes everything, at once or in so many seconds. */
   flushAll(options?: CallOptions & { readonly delayS?: number }): Promise<void>
   /**
-   * Of the server that leads, by name.
-   * @param about memcached's groups, such as `settings`.
+   * Of the server that leads, where it can be reached, by name.
+   * @param about One of memcached's groups, such as `settings`.
    */
   stats(about?: string, options?: CallOptions): Promise<Map<string, string>>
   /** Ends once what was called before has its answer, or its time is over. */

@@ -21,6 +21,7 @@ import type { Directory } from './directory.ts'
 import { StoreError } from './errors.ts'
 import { errorOf, type Failure, refusalOf } from './failures.ts'
 import { LoginError } from './login.ts'
+import { onAbort } from './on-abort.ts'
 import type { RawItem } from './reply-parser.ts'
 import { type Request, UNEXPECTED } from './requests.ts'
 import { Servers } from './servers.ts'
@@ -35,7 +36,7 @@ const LOOK = 'it may have happened: read the key before you repeat it'
 /** So long after an answer the directory is asked anew, at the latest and at the soonest. */
 const LEARN_INTERVAL_MS = 10_000
 const LEARN_PAUSE_MS = 100
-/** Servers that call nothing wrong are looked at this often. */
+/** While there are calls, connections are looked at this often. */
 const WATCH_MS = 1_000
 
 export class Caller {
@@ -94,11 +95,7 @@ export class Caller {
       }
       this.#calls.add(call)
       this.#bytes += call.bytes
-      if (signal) {
-        const onAbort = () => this.#abort(call)
-        signal.addEventListener('abort', onAbort)
-        call.forgetSignal = () => signal.removeEventListener('abort', onAbort)
-      }
+      if (signal) call.forgetSignal = onAbort(signal, () => this.#abort(call))
       this.#alarm.ringAt(Math.min(call.deadlineMs, nowMs + WATCH_MS), nowMs)
       this.#send(call, nowMs)
     }) as Promise<T>
@@ -198,11 +195,10 @@ export class Caller {
     const failure: Failure = { code: isLoginRefused ? 'login' : 'unreachable', why: what }
     for (const call of unsent) {
       if (isLoginRefused) this.#fail(call, failure)
-      else {
-        call.lastFailure = failure
-        this.#unsent.push(call)
-      }
+      else call.lastFailure = failure
     }
+    // They were called before those that wait already.
+    if (!isLoginRefused) this.#unsent = [...unsent, ...this.#unsent]
     if (this.#calls.size > 0) this.#learnSoon(this.#io.clock.monotonicMs())
     this.#sendUnsent()
   }
@@ -215,6 +211,8 @@ export class Caller {
       session.leave(call)
       this.#rest(call, failure)
     }
+    this.#unsent = [...session.takeUnsent(), ...this.#unsent]
+    this.#sendUnsent()
     this.#learnSoon(this.#io.clock.monotonicMs())
   }
 

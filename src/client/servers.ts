@@ -77,15 +77,13 @@ export class Servers {
     const before = this.#servers
     this.#servers = new Map()
     for (const address of leader ? [leader, ...servers] : servers) {
-      const name = `${address.host}:${address.port}`
+      const name = nameOf(address)
       this.#servers.set(name, before.get(name) ?? createServer(address))
     }
-    this.#leader = leader ? (this.#servers.get(`${leader.host}:${leader.port}`) ?? null) : null
-    for (const [name, { reads, writes }] of before) {
-      if (this.#servers.has(name)) continue
-      for (const { session } of [reads, writes]) {
-        if (session?.isIdle) session.lose('left the cluster')
-      }
+    this.#leader = leader ? (this.#servers.get(nameOf(leader)) ?? null) : null
+    // What it has applied last may be all that it ever will.
+    if (this.#local && this.#servers.get(nameOf(this.#local.address)) !== this.#local) {
+      this.#local = null
     }
   }
 
@@ -149,7 +147,8 @@ export class Servers {
   }
 
   /**
-   * Gives up connections that do not open, and those whose answers nobody waits for any more.
+   * Gives up connections that do not open, those to servers that have left, and those whose
+   * answers nobody waits for any more.
    * @param onStalled A server owes answers and says nothing.
    * @returns when to look again.
    */
@@ -157,6 +156,10 @@ export class Servers {
     let nextMs = Number.POSITIVE_INFINITY
     for (const session of this.#sessions) {
       if (session.isLost) continue
+      if (session.isIdle && !this.#servers.has(session.server)) {
+        session.lose('left the cluster')
+        continue
+      }
       const sinceMs = session.isOpen ? session.silentSinceMs : session.startedMs
       if (sinceMs === null) continue
       const dueMs = sinceMs + (session.isOpen ? STALL_MS : CONNECT_MS)
@@ -192,4 +195,8 @@ export class Servers {
 function createServer(address: Address): Server {
   const lane = () => ({ address, session: null, failureCount: 0, retryAtMs: 0 })
   return { address, reads: lane(), writes: lane() }
+}
+
+function nameOf({ host, port }: Address): string {
+  return `${host}:${port}`
 }

@@ -149,16 +149,23 @@ export class Session {
     return calls
   }
 
+  /** Takes back the calls that were not written. */
+  takeUnsent(): Call[] {
+    const calls = this.#queue.filter((call) => call.session === this)
+    for (const call of calls) this.leave(call)
+    this.#queue = []
+    return calls
+  }
+
   /** Gives it up. */
   lose(why: string, isLoginRefused = false): void {
     if (this.#isLost) return
     this.#isLost = true
     const sent = this.written()
-    const unsent = this.#queue.filter((call) => call.session === this)
-    for (const call of [...sent, ...unsent]) this.leave(call)
+    const unsent = this.takeUnsent()
+    for (const call of sent) this.leave(call)
     this.#sent = []
     this.#head = 0
-    this.#queue = []
     this.#stream.destroy()
     this.#owner.onLost(why, isLoginRefused, unsent, sent)
   }

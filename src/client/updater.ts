@@ -8,6 +8,7 @@
 import type { Io } from '../io/io.ts'
 import { type Item, UPDATE_ATTEMPTS_MAX, type Value } from './api.ts'
 import { StoreError } from './errors.ts'
+import { onAbort } from './on-abort.ts'
 import { shownKey } from './requests.ts'
 
 export interface UpdateCalls {
@@ -93,11 +94,11 @@ export class Updater {
     return new Promise((resolve) => {
       const end = () => {
         timer.cancel()
-        signal?.removeEventListener('abort', end)
+        forget?.()
         resolve()
       }
       const timer = this.#io.timers.after(wholeMs * this.#io.random.float(), end)
-      signal?.addEventListener('abort', end)
+      const forget = signal && onAbort(signal, end)
     })
   }
 }

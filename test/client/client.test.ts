@@ -307,6 +307,19 @@ describe('what is repeated', () => {
     await end(played)
   })
 
+  test('what was never sent is sent elsewhere in the order of the calls', async () => {
+    const played = await play()
+    const { cluster, client, leader, follower } = played
+    leader.greeting = ''
+    const calls = ['a', 'b', 'c'].map((key) => client.set(key, ''))
+    await cluster.settle()
+    leader.connection.lose('ECONNRESET')
+    const late = client.set('d', '')
+    await cluster.run(Promise.all([...calls, late]))
+    expect(follower.requests.map((request) => request.split(' ')[1])).toEqual(['a', 'b', 'c', 'd'])
+    await end(played)
+  })
+
   test.each(['lost', 'ended'])('a read on a connection that is %s, elsewhere', async (how) => {
     const played = await play()
     const { cluster, client, leader, follower } = played
@@ -466,18 +479,28 @@ describe('time and signals', () => {
     await end(played)
   })
 
-  test('a signal is listened to no longer than the call lasts', async () => {
+  test('many calls listen to one signal once, and no longer than they last', async () => {
     const played = await play()
-    const listeners = new Set<unknown>()
-    const signal = {
-      aborted: false,
-      addEventListener: (_: string, fn: unknown) => listeners.add(fn),
-      removeEventListener: (_: string, fn: unknown) => listeners.delete(fn),
-    } as unknown as AbortSignal
-    const call = played.client.set('k', 'v', { signal })
-    expect(listeners.size).toBe(1)
-    await played.cluster.run(call)
-    expect(listeners.size).toBe(0)
+    const { cluster, client, leader } = played
+    let listenerCount = 0
+    class CountedSignal extends EventTarget {
+      aborted = false
+      override addEventListener(...args: Parameters<EventTarget['addEventListener']>) {
+        listenerCount++
+        super.addEventListener(...args)
+      }
+    }
+    const signal = new CountedSignal() as unknown as AbortSignal
+    const first = client.set('k', 'v', { signal })
+    await cluster.run(first)
+    leader.answer = () => null
+    const late = Array.from({ length: 20 }, () => watch(client.set('k', 'v', { signal })))
+    await cluster.settle()
+    signal.dispatchEvent(new Event('abort'))
+    await cluster.settle()
+    for (const { error } of late) expect(error).toMatchObject({ code: 'aborted' })
+    expect(listenerCount).toBe(1)
+    await expect(first).resolves.toBeUndefined()
     await end(played)
   })
 
@@ -498,6 +521,24 @@ describe('time and signals', () => {
     leader.answer = answerOf
     await cluster.run(client.set('again', ''))
     expect(leader.requests.at(-1)).toContain('again')
+    await end(played)
+  })
+
+  test('what was not written yet when the server stalled goes elsewhere, writes as well', async () => {
+    const played = await play()
+    const { cluster, client, leader, follower } = played
+    await cluster.run(client.get('first'))
+    leader.answer = () => null
+    leader.connection.isRoomy = false
+    const sent = watch(client.set('sent', ''))
+    await cluster.settle()
+    const unsent = watch(client.set('unsent', ''))
+    await cluster.advance(1_000)
+    expect([sent.isOver, unsent.isOver]).toEqual([false, true])
+    expect(unsent.error).toBeUndefined()
+    expect(follower.requests).toEqual(['set unsent 0 0 0\r\n'])
+    await cluster.advance(4_000)
+    expect(sent.error).toMatchObject({ code: 'timeout', definite: false })
     await end(played)
   })
 
@@ -564,6 +605,21 @@ describe('the list of servers', () => {
     follower.answer = answerOf
     await cluster.advance(1_000)
     expect(call).toEqual({ isOver: true, value: undefined })
+    await end(played)
+  })
+
+  test('drops connections to servers that have left', async () => {
+    const played = await play()
+    const { cluster, client, balancer, leader, follower } = played
+    await cluster.run(client.get('k', { read: 'local' }))
+    expect(leader.connection.isClosed).toBe(false)
+    balancer.answer = statusAnswer([FOLLOWER], FOLLOWER)
+    await cluster.advance(10_000)
+    await cluster.run(client.set('k', 'v'))
+    await cluster.run(client.get('k', { read: 'local' }))
+    await cluster.advance(1_000)
+    expect(() => leader.connection).toThrow('0 connections are open')
+    expect(follower.requests.at(-1)).toBe('get-local k')
     await end(played)
   })
 
