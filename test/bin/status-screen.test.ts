@@ -141,5 +141,7 @@ test('texts go on in the next line', () => {
 
 test('in place nothing scrolls: what has no room is left out', () => {
   expect(inPlace('a\nb\nc\n', 3)).toBe('\x1b[Ha\x1b[K\r\nb\x1b[K\r\n\x1b[J')
+  expect(inPlace('a\n\nb\n', 3)).toBe('\x1b[Ha\x1b[K\r\nb\x1b[K\r\n\x1b[J')
+  expect(inPlace('a\n\nb\n', 4)).toBe('\x1b[Ha\x1b[K\r\n\x1b[K\r\nb\x1b[K\r\n\x1b[J')
   expect(inPlace('a\nb\nc\n', 0)).toBe('\x1b[Ha\x1b[K\r\nb\x1b[K\r\nc\x1b[K\r\n\x1b[J')
 })
