@@ -69,9 +69,7 @@ test('no leader, and nobody known', () => {
   const nothing = { cluster: null, leader: null, membership: null, reads: null, members: [] }
   const whyNoLeader = 'no server has registered'
   expect(screen({ status: { ...nothing, whyNoLeader }, balancers: [] })).toBe(`\
-cluster (none yet): no leader
-
-! no leader: no server has registered
+cluster (none yet): no leader: no server has registered
 `)
 })
 
