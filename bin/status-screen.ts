@@ -60,9 +60,11 @@ export function drawScreen(overview: Overview, look: Look = PLAIN): string {
 function headline(overview: Overview, { columns, paint }: Look): string[] {
   const { cluster, leader, whyNoLeader, members } = overview
   const member = members.find(({ id }) => id === leader)
-  const who = member
-    ? `server ${member.id} leads, ${clientsOf(member)}`
-    : `no leader: ${whyNoLeader ?? 'nobody says why'}`
+  const where = member ? `, ${clientsOf(member)}` : ''
+  const who =
+    leader === null
+      ? `no leader: ${whyNoLeader ?? 'nobody says why'}`
+      : `server ${leader} leads${where}`
   const term = member?.term ? `, term ${member.term}` : ''
   const lines = wrapped(`cluster ${cluster ?? '(none yet)'}: ${who}${term}`, columns)
   return lines.map((line) => paint(leader === null ? 'red' : 'bold', line))
