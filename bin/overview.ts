@@ -105,10 +105,11 @@ export function overviewOf(observation: Observation): Overview {
     const lag = isMeant ? Math.max(0, lastIndex - position) : null
     return { ...member, lastIndex: position, lag, ...figuresOf(observation, member.id) }
   })
-  const { cluster, leader, whyNoLeader, reads } = status
+  const { cluster, leader, whyNoLeader } = status
   return {
-    ...{ cluster, leader, whyNoLeader, reads },
+    ...{ cluster, leader, whyNoLeader },
     membership: status.membership ?? leaderStatus?.membership ?? null,
+    reads: status.reads ?? leaderStatus?.reads ?? null, // older versions have one
     problems: problemsOf(observation, members),
     balancers,
     readsPerSecond: sum(members.map((member) => member.readsPerSecond)),

@@ -102,11 +102,14 @@ function unanswered(why: string, { json }: StatusFlags): string {
 }
 
 /**
- * Drawn over what is there, without clearing it first: nothing flickers.
+ * Drawn over what is there, without clearing it first: nothing flickers. Where not all has room
+ * empty lines go first, then the last ones: what is wrong stands above.
  * @param rows Of the terminal; 0 where it does not know.
  */
 export function inPlace(screen: string, rows: number): string {
   const lines = screen.split('\n').slice(0, -1)
-  const shown = rows > 1 ? lines.slice(0, rows - 1) : lines
+  const most = rows > 1 ? rows - 1 : lines.length
+  const kept = lines.length > most ? lines.filter((line) => line !== '') : lines
+  const shown = kept.slice(0, most)
   return `${HOME}${shown.map((line) => `${line}${ERASE_LINE_END}\r\n`).join('')}${ERASE_BELOW}`
 }

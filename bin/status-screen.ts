@@ -45,6 +45,7 @@ export function drawScreen(overview: Overview, look: Look = PLAIN): string {
   const parts = [
     headline(overview, look),
     problems.flatMap(({ text, kind }) => {
+      if (kind === 'noLeader') return [] // the headline
       const style = kind === 'figures' ? 'yellow' : 'red'
       return wrapped(text, look.columns, '! ').map((line) => look.paint(style, line))
     }),
@@ -56,12 +57,17 @@ export function drawScreen(overview: Overview, look: Look = PLAIN): string {
   return blocks.map((lines) => lines.map((line) => `${line}\n`).join('')).join('\n')
 }
 
-function headline({ cluster, leader, members }: Overview, { columns, paint }: Look): string[] {
+function headline(overview: Overview, { columns, paint }: Look): string[] {
+  const { cluster, leader, whyNoLeader, members } = overview
   const member = members.find(({ id }) => id === leader)
-  const who = member ? `server ${member.id} leads, ${clientsOf(member)}` : 'no leader'
+  const where = member ? `, ${clientsOf(member)}` : ''
+  const who =
+    leader === null
+      ? `no leader: ${whyNoLeader ?? 'nobody says why'}`
+      : `server ${leader} leads${where}`
   const term = member?.term ? `, term ${member.term}` : ''
   const lines = wrapped(`cluster ${cluster ?? '(none yet)'}: ${who}${term}`, columns)
-  return lines.map((line) => paint('bold', line))
+  return lines.map((line) => paint(leader === null ? 'red' : 'bold', line))
 }
 
 function summary(overview: Overview, look: Look): string[] {

@@ -23,6 +23,9 @@ test('both programs are here', () => {
   expect(client.commands.map((command) => command.name())).toContain('get')
 })
 
+/** Meant where no command is typed. */
+const DEFAULT = 'client prompt'
+
 const commands = [store, client].flatMap((program) =>
   program.commands.map((command) => [`${program.name()} ${command.name()}`, command] as const),
 )
@@ -32,7 +35,7 @@ describe.each(commands)('%s', (name, command) => {
 
   test('has an example of itself', () => {
     const [, examples = ''] = /\nExamples?:\n((?: {2}.*\n)+)/.exec(help) ?? []
-    expect(examples).toContain(name)
+    expect(examples).toContain(name === DEFAULT ? 'client' : name)
   })
 
   test('says what it is for', () => {

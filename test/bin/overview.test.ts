@@ -85,6 +85,12 @@ describe('requests a second', () => {
   })
 })
 
+test('a load balancer of an older version tells less', () => {
+  const { reads: _, ...older } = status()
+  const given = observation({ status: older as ReturnType<typeof status> })
+  expect(overviewOf(given).reads).toBe(null)
+})
+
 test('a server of an older version tells less', () => {
   const samples = new Map([['00000001', sample(1, { curr_items: 5, bytes: 320 })]])
   expect(shown(1, observation({ samples }))).toMatchObject({

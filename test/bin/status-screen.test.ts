@@ -69,9 +69,7 @@ test('no leader, and nobody known', () => {
   const nothing = { cluster: null, leader: null, membership: null, reads: null, members: [] }
   const whyNoLeader = 'no server has registered'
   expect(screen({ status: { ...nothing, whyNoLeader }, balancers: [] })).toBe(`\
-cluster (none yet): no leader
-
-! no leader: no server has registered
+cluster (none yet): no leader: no server has registered
 `)
 })
 
@@ -141,5 +139,7 @@ test('texts go on in the next line', () => {
 
 test('in place nothing scrolls: what has no room is left out', () => {
   expect(inPlace('a\nb\nc\n', 3)).toBe('\x1b[Ha\x1b[K\r\nb\x1b[K\r\n\x1b[J')
+  expect(inPlace('a\n\nb\n', 3)).toBe('\x1b[Ha\x1b[K\r\nb\x1b[K\r\n\x1b[J')
+  expect(inPlace('a\n\nb\n', 4)).toBe('\x1b[Ha\x1b[K\r\n\x1b[K\r\nb\x1b[K\r\n\x1b[J')
   expect(inPlace('a\nb\nc\n', 0)).toBe('\x1b[Ha\x1b[K\r\nb\x1b[K\r\nc\x1b[K\r\n\x1b[J')
 })

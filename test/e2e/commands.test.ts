@@ -33,8 +33,13 @@ interface Running {
 }
 
 function start(...args: (string | number)[]): Running {
+  return startIn({}, ...args)
+}
+
+function startIn(environment: NodeJS.ProcessEnv, ...args: (string | number)[]): Running {
   const child = spawn(process.execPath, [store, ...args.map(String)], {
     cwd: directory,
+    env: { ...process.env, ...environment },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   started.push(child)
@@ -48,9 +53,12 @@ function start(...args: (string | number)[]): Running {
 }
 
 async function up(...flags: string[]): Promise<Running> {
-  const running = start(
+  // What it takes from there is for itself: its members know their load balancer.
+  const environment = { RAFTCACHED_LB: '127.0.0.1:1', RAFTCACHED_CPORT: String(firstPort) }
+  const running = startIn(
+    environment,
     'up',
-    ...['--cport', firstPort, '--sport', firstPort + 5],
+    ...['--sport', firstPort + 5],
     ...['--lbcport', firstPort + 10, '--lbsport', firstPort + 11],
     ...flags,
   )

