@@ -1,26 +1,24 @@
 /**
  * The client library beside others, on the same cluster's leader.
  *
- *     npm run bench:client -- --rounds 3 --seconds 2 --in-flight 50
+ *     npm run bench:client -- --rounds 15 --seconds 0.5 --in-flight 50
  *
- * Three servers (real processes, on loopback); in each round every library does every kind of
- * work, each time in a process of its own, so that none has the other's garbage and compiled
- * code. What is printed are medians over the rounds, and the rate in that of each other
- * library, of which both were measured one after the other.
+ * Three servers (real processes, on loopback), and for each kind of work a program for each
+ * library, so that none has the other's garbage and compiled code. They work one after the
+ * other, each for a short while, again and again: what else the machine has to do meets all
+ * alike. What is printed are medians over the rounds, of ratios too.
  */
-import { fork } from 'node:child_process'
-import { join } from 'node:path'
 import { Command } from 'commander'
 import { parseCount, runCommand } from '../bin/run.ts'
 import { type ServerProcess, TestCluster } from '../test/e2e/cluster.ts'
 import { atEnd, endOnSignals } from './ending.ts'
 import { LIBRARIES, type LibraryJob, type LibraryResult, WORKS } from './libraries/library.ts'
+import { LibraryProgram } from './libraries/program.ts'
 import type { Endpoint } from './load/job.ts'
 import { say } from './measure.ts'
 import { median } from './results.ts'
 import { alignRight } from './table.ts'
 
-const PROGRAM = join(import.meta.dirname, 'libraries', 'load.js')
 const KEY_COUNT = 1_000
 const VALUE_BYTES = 100
 const OURS = 'raftcached'
@@ -38,9 +36,9 @@ interface Flags {
 
 const flags = new Command('bench:client')
   .description('Measures the client library against others.')
-  .option('--rounds <count>', 'measurements of each library in each work', parseCount, 3)
-  .option('--seconds <count>', 'of a measurement', Number, 2)
-  .option('--warm-up <seconds>', 'before each measurement', Number, 1)
+  .option('--rounds <count>', 'measurements of each library in each work', parseCount, 15)
+  .option('--seconds <count>', 'of a measurement', Number, 0.5)
+  .option('--warm-up <seconds>', 'of each library in each work', Number, 1)
   .option('--in-flight <count>', 'calls at once', parseCount, 50)
   .option('--only <regex>', 'only libraries whose names match', '')
   .option('--works <regex>', 'only work whose name matches', '')
@@ -55,8 +53,7 @@ await runCommand('bench:client', async () => {
   const cluster = await TestCluster.start(3)
   const stop = atEnd(() => cluster.stop())
   try {
-    const seen = await measureAll(cluster)
-    say(describe(seen))
+    say(describe(await measureAll(cluster)))
   } finally {
     await stop()
   }
@@ -66,34 +63,31 @@ type Seen = ReadonlyMap<string, readonly LibraryResult[]>
 
 async function measureAll(cluster: TestCluster): Promise<Map<string, LibraryResult[]>> {
   const seen = new Map<string, LibraryResult[]>()
-  for (let round = 0; round < flags.rounds; round++) {
-    for (const work of works) {
-      for (const library of names) {
-        const servers = {
-          balancer: { host: '127.0.0.1', port: cluster.lbcport },
-          leader: endpointOf(await cluster.leader()),
+  const servers = {
+    balancer: { host: '127.0.0.1', port: cluster.lbcport },
+    leader: endpointOf(await cluster.leader()),
+  }
+  for (const work of works) {
+    const programs = new Map<string, LibraryProgram>()
+    try {
+      for (const library of names) programs.set(library, await start({ library, work, servers }))
+      for (let round = 0; round < flags.rounds; round++) {
+        for (const [library, program] of programs) {
+          const name = `${work} ${library}`
+          seen.set(name, [...(seen.get(name) ?? []), await program.measure()])
         }
-        const result = await measure({
-          ...{ library, work, servers, inFlight: flags.inFlight, keyCount: KEY_COUNT },
-          ...{ valueBytes: VALUE_BYTES, warmUpMs: 1_000 * flags.warmUp },
-          measureMs: 1_000 * flags.seconds,
-        })
-        if (result.error) throw new Error(`${library}, ${work}: ${result.error}`)
-        seen.set(`${work} ${library}`, [...(seen.get(`${work} ${library}`) ?? []), result])
       }
+    } finally {
+      for (const program of programs.values()) program.end()
     }
-    say(`round ${round + 1} of ${flags.rounds} done`)
   }
   return seen
 }
 
-function measure(job: LibraryJob): Promise<LibraryResult> {
-  return new Promise((resolve, reject) => {
-    const child = fork(PROGRAM)
-    child.once('message', (result) => resolve(result as LibraryResult))
-    child.once('error', reject)
-    child.once('exit', (code) => reject(new Error(`a program ended early (${code})`)))
-    child.send(job)
+function start(job: Pick<LibraryJob, 'library' | 'work' | 'servers'>): Promise<LibraryProgram> {
+  return LibraryProgram.start({
+    ...{ ...job, inFlight: flags.inFlight, keyCount: KEY_COUNT, valueBytes: VALUE_BYTES },
+    ...{ warmUpMs: 1_000 * flags.warmUp, measureMs: 1_000 * flags.seconds },
   })
 }
 

@@ -12,7 +12,6 @@ export interface Library {
   set(key: string, value: string, done: Done): void
   /** Fails where there is no value. */
   get(key: string, done: Done): void
-  close(): Promise<void> | void
 }
 
 export type Done = (error?: unknown) => void
@@ -48,5 +47,9 @@ export interface LibraryResult {
   readonly rate: number
   /** Processor time of the program for each call. */
   readonly cpuUs: number
-  readonly error: string | null
 }
+
+export type LibraryMessage =
+  | { readonly type: 'ready' }
+  | { readonly type: 'result'; readonly result: LibraryResult }
+  | { readonly type: 'failed'; readonly why: string }

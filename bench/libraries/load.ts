@@ -1,6 +1,7 @@
 /**
- * The program that uses a library: forked by bench/client.ts, one job as a message in, one
- * result as a message out. A closed loop: each call that ends makes room for the next.
+ * The program that uses a library: forked by bench/client.ts. Its job comes as the first
+ * message, and it says when it is ready; each message after that has it measure once. A closed
+ * loop: each call that ends makes room for the next.
  */
 import { setTimeout as delay } from 'node:timers/promises'
 import {
@@ -8,6 +9,7 @@ import {
   LIBRARIES,
   type Library,
   type LibraryJob,
+  type LibraryMessage,
   type LibraryResult,
 } from './library.ts'
 
@@ -16,8 +18,8 @@ class Load {
   readonly #job: LibraryJob
   readonly #keys: readonly string[]
   readonly #value: string
-  count = 0
-  isOver = false
+  #count = 0
+  #isOver = false
   #error: unknown = null
   /** Calls made so far: they take the keys in turn. */
   #begun = 0
@@ -39,20 +41,26 @@ class Load {
     await Promise.all(this.#keys.map(set))
   }
 
-  start(): void {
+  /** @throws what any call failed with. */
+  async runFor(ms: number): Promise<LibraryResult> {
+    const [startMs, before, countBefore] = [performance.now(), process.cpuUsage(), this.#count]
+    this.#isOver = false
     for (let k = 0; k < this.#job.inFlight; k++) {
       this.#inFlight++
       this.#next()
     }
-  }
-
-  /** Waits for the calls that are under way. @throws what any call failed with. */
-  async end(): Promise<void> {
+    await delay(ms)
+    const { user, system } = process.cpuUsage(before)
+    const count = this.#count - countBefore
+    const rate = (1_000 * count) / (performance.now() - startMs)
+    // Those under way end while nobody measures.
     await new Promise<void>((resolve) => {
       this.#finish = resolve
-      this.isOver = true
+      this.#isOver = true
+      if (this.#inFlight === 0) resolve()
     })
     if (this.#error) throw this.#error
+    return { rate, cpuUs: (user + system) / count }
   }
 
   #next(): void {
@@ -69,33 +77,32 @@ class Load {
 
   readonly #done: Done = (error) => {
     this.#error ??= error
-    this.count++
-    if (!this.isOver && !this.#error) return this.#next()
+    this.#count++
+    if (!this.#isOver && !this.#error) return this.#next()
     if (--this.#inFlight === 0) this.#finish()
   }
 }
 
-async function run(job: LibraryJob): Promise<LibraryResult> {
+async function prepare(job: LibraryJob): Promise<() => Promise<LibraryResult>> {
   const connect = LIBRARIES[job.library]
   if (!connect) throw new Error(`no library ${job.library}`)
-  const library = await connect(job.servers)
-  const load = new Load(library, job)
+  const load = new Load(await connect(job.servers), job)
   await load.fill()
-  load.start()
-  await delay(job.warmUpMs)
-  const [startMs, before, countBefore] = [performance.now(), process.cpuUsage(), load.count]
-  await delay(job.measureMs)
-  const { user, system } = process.cpuUsage(before)
-  const count = load.count - countBefore
-  const rate = (1_000 * count) / (performance.now() - startMs)
-  await load.end()
-  await library.close()
-  return { rate, cpuUs: (user + system) / count, error: null }
+  await load.runFor(job.warmUpMs)
+  return () => load.runFor(job.measureMs)
 }
 
 process.once('message', async (job: LibraryJob) => {
-  const result = await run(job).catch(
-    (error): LibraryResult => ({ rate: 0, cpuUs: 0, error: String(error) }),
-  )
-  process.send?.(result, () => process.exit())
+  const say = (message: LibraryMessage) => void process.send?.(message)
+  const fail = (error: unknown) => say({ type: 'failed', why: String(error) })
+  try {
+    const measure = await prepare(job)
+    process.on('message', () => {
+      measure().then((result) => say({ type: 'result', result }), fail)
+    })
+    say({ type: 'ready' })
+  } catch (error) {
+    fail(error)
+  }
 })
+process.once('disconnect', () => process.exit())

@@ -12,6 +12,5 @@ export async function connectMemcacheClient({ leader }: Servers): Promise<Librar
     set: (key, value, done) => void client.set(key, value, LIFETIME).then(() => done(), done),
     get: (key, done) =>
       void client.get(key).then((found) => done(found === undefined ? MISSING : undefined), done),
-    close: () => client.shutdown(),
   }
 }

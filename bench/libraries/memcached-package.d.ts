@@ -4,6 +4,5 @@ declare module 'memcached' {
     constructor(server: string, options: { poolSize: number })
     set(key: string, value: string, expiryS: number, done: (error?: Error) => void): void
     get(key: string, done: (error: Error | undefined, value: unknown) => void): void
-    end(): void
   }
 }

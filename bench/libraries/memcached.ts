@@ -10,6 +10,5 @@ export async function connectMemcached({ leader }: Servers, poolSize: number): P
     set: (key, value, done) => client.set(key, value, 0, (error) => done(error)),
     get: (key, done) =>
       client.get(key, (error, value) => done(error ?? (value === undefined ? MISSING : undefined))),
-    close: () => client.end(),
   }
 }

@@ -10,6 +10,5 @@ export async function connectRaftcached({ balancer }: Servers): Promise<Library>
     set: (key, value, done) => void client.set(key, value).then(() => done(), done),
     get: (key, done) =>
       void client.get(key).then((value) => done(value === null ? MISSING : undefined), done),
-    close: () => client.close(),
   }
 }

@@ -527,7 +527,7 @@ describe('time and signals', () => {
   test('what was not written yet when the server stalled goes elsewhere, writes as well', async () => {
     const played = await play()
     const { cluster, client, leader, follower } = played
-    await cluster.run(client.get('first'))
+    await cluster.run(client.set('first', ''))
     leader.answer = () => null
     leader.connection.isRoomy = false
     const sent = watch(client.set('sent', ''))
