@@ -9,6 +9,7 @@ import { type Cluster, type ClusterFlags, clusterOf, loginOf } from '../cluster.
 import { balancersOf } from '../run.ts'
 import { fetchStatus } from '../status.ts'
 import type { Context } from './commands.ts'
+import { FileError } from './outcome.ts'
 
 export interface ClientFlags extends ClusterFlags {
   readonly json?: boolean
@@ -20,7 +21,9 @@ export async function withClient<T>(
   flags: ClientFlags,
   use: (context: Context, cluster: Cluster) => Promise<T>,
 ): Promise<T> {
-  const login = await loginOf(io.disk, flags.authFile)
+  const login = await loginOf(io.disk, flags.authFile).catch((error: Error) => {
+    throw new FileError(error.message)
+  })
   const timeoutMs = flags.timeout
   const cluster = await clusterOf(io, flags)
   const client: Client = await connect(

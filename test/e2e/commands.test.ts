@@ -5,6 +5,7 @@ import net from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { EXIT } from '../../bin/client/outcome.ts'
 import { fetchStatus } from '../../bin/status.ts'
 import { commandPath, eventually, freePorts, io, kill, makeDirectory } from './cluster.ts'
 import { TextClient } from './text-client.ts'
@@ -258,8 +259,8 @@ describe('refusals are one clear line and exit status 1', () => {
       '--lbport',
       String(firstPort),
     ]).catch((error) => error)
-    expect(client.code).toBe(1)
-    expect(client.stderr).toMatch(/^client: load balancer .* can't be reached .*\n$/)
+    expect(client.code).toBe(EXIT.unreachable)
+    expect(client.stderr).toMatch(/^client: connect: load balancer .* can't be reached .*\n$/)
   })
 
   test('an address that others could not use', async () => {
