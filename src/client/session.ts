@@ -171,7 +171,7 @@ export class Session {
   }
 
   #scheduleFlush(): void {
-    if (this.#isFlushDue || !this.#isOpen || !this.#hasRoom) return
+    if (this.#isFlushDue || !this.#isOpen) return
     this.#isFlushDue = true
     this.#io.timers.soon(() => {
       this.#isFlushDue = false
@@ -180,7 +180,7 @@ export class Session {
   }
 
   #flush(): void {
-    if (!this.#isOpen || this.#isLost || !this.#hasRoom || this.#queue.length === 0) return
+    if (this.#isLost || !this.#hasRoom || this.#queue.length === 0) return
     if (this.#sent.length === this.#head) this.#progressMs = this.#io.clock.monotonicMs()
     const queue = this.#queue
     let at = 0

@@ -1,7 +1,7 @@
 /** The library against servers that the test plays: what is sent where, and what of it again. */
 import { describe, expect, test } from 'vitest'
 import { CALLS_MAX } from '../../src/client/caller.ts'
-import { type Client, StoreError } from '../../src/client/client.ts'
+import { type Client, connect, StoreError } from '../../src/client/client.ts'
 import { FakeCluster, type FakeNode, statusAnswer, watch } from './fake-cluster.ts'
 
 const LB = 'host:1'
@@ -63,11 +63,14 @@ describe('connect', () => {
     const cluster = new FakeCluster()
     const silent = cluster.node(2, () => null)
     cluster.balancer(3, [LEADER], LEADER)
-    const connecting = cluster.connect(['host:1', 'host:2', { host: 'host', port: 3 }])
-    await expect(connecting).rejects.toThrow('it waits')
+    const options = { io: cluster.io }
+    const connecting = watch(connect(['host:1', 'host:2', { host: 'host', port: 3 }], options))
+    await cluster.advance(149)
     expect(silent.requests).toEqual(['status'])
-    await cluster.advance(150)
-    expect(cluster.openCount).toBe(0)
+    expect(connecting.isOver).toBe(false)
+    await cluster.advance(1)
+    expect(connecting.error).toBeUndefined()
+    await end({ cluster, client: connecting.value as Client })
   })
 
   test('asks servers where only those are named', async () => {
@@ -206,6 +209,28 @@ describe('requests', () => {
     expect(calls.every(({ isOver }) => isOver)).toBe(true)
     await end(played)
   })
+})
+
+test('values that wait are bounded as well, and count until their call has ended', async () => {
+  const played = await play()
+  const { cluster, client, leader, follower } = played
+  const value = Buffer.alloc(16 * 1024 * 1024)
+  const abort = new AbortController()
+  await cluster.run(client.set('k', value, { signal: abort.signal }))
+  abort.abort() // that is over, and counts for nothing any more
+  leader.connection.lose('ECONNRESET')
+  leader.door = 'refuses'
+  follower.door = 'refuses'
+  for (let round = 0; round < 2; round++) {
+    const calls = Array.from({ length: 15 }, () => watch(client.set('k', value)))
+    await expect(client.set('k', value)).rejects.toMatchObject({ code: 'busy', definite: true })
+    const small = watch(client.set('k', 'v'))
+    await cluster.advance(5_000)
+    expect([...calls, small].map(({ error }) => (error as StoreError).code)).toEqual(
+      Array(16).fill('unreachable'),
+    )
+  }
+  await end(played)
 })
 
 /** What becomes of one call, in a cluster where something happens to it once. */
@@ -479,6 +504,24 @@ describe('time and signals', () => {
     await end(played)
   })
 
+  test('what its signal ended while no server could be reached is never sent', async () => {
+    const played = await play()
+    const { cluster, client, leader, follower } = played
+    leader.door = 'refuses'
+    follower.door = 'refuses'
+    const abort = new AbortController()
+    const call = watch(client.set('ended', '', { signal: abort.signal }))
+    const kept = watch(client.set('kept', ''))
+    await cluster.advance(5)
+    abort.abort()
+    leader.door = 'open'
+    await cluster.advance(1_000)
+    expect(call.error).toMatchObject({ code: 'aborted', definite: true })
+    expect(kept).toEqual({ isOver: true, value: undefined })
+    expect([...leader.requests, ...follower.requests]).toEqual(['set kept 0 0 0\r\n'])
+    await end(played)
+  })
+
   test('many calls listen to one signal once, and no longer than they last', async () => {
     const played = await play()
     const { cluster, client, leader } = played
@@ -521,6 +564,28 @@ describe('time and signals', () => {
     leader.answer = answerOf
     await cluster.run(client.set('again', ''))
     expect(leader.requests.at(-1)).toContain('again')
+    await end(played)
+  })
+
+  test('a read that comes back to the server that stalled is answered once, and anew', async () => {
+    const played = await play()
+    const { cluster, client, leader, follower } = played
+    follower.door = 'refuses'
+    leader.answer = () => null
+    const calls = [watch(client.get('a')), watch(client.get('b'))]
+    const write = watch(client.set('write', ''))
+    await cluster.advance(1_100)
+    for (const key of ['a', 'b']) {
+      leader.connection.send(`VALUE ${key} 0 3\r\nold\r\nEND\r\n`)
+      await cluster.settle()
+    }
+    // Both were sent again; those were the answers to the first time.
+    expect(leader.requests).toEqual(['get a', 'get b', 'set write 0 0 0\r\n', 'get a', 'get b'])
+    expect(calls.map(({ isOver }) => isOver)).toEqual([false, false])
+    leader.connection.send(`STORED\r\n${answerOf('get a')}${answerOf('get b')}`)
+    await cluster.settle()
+    expect(calls.map(({ value }) => String(value))).toEqual(['a', 'b'])
+    expect(write).toEqual({ isOver: true, value: undefined })
     await end(played)
   })
 
