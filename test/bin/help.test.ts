@@ -43,8 +43,10 @@ describe.each(commands)('%s', (name, command) => {
   })
 })
 
-test('every flag of store names its variable, but for those that have to be typed', () => {
-  const flags = store.commands.flatMap((command) => command.options)
+test('every flag names its variable, but for those that have to be typed', () => {
+  const flags = [store, client].flatMap(({ commands }) =>
+    commands.flatMap(({ options }) => options),
+  )
   const without = flags.filter(({ envVar }) => envVar === undefined).map(({ long }) => long)
   expect(new Set(without)).toEqual(new Set(['--force']))
   const status = store.commands.find((command) => command.name() === 'status')
