@@ -6,6 +6,8 @@ import type { Cluster } from './cluster.ts'
 import { fetchStatus } from './status.ts'
 
 const RETRY_MS = 300
+/** What is done sooner is not worth a line. */
+const SILENT_MS = 1_000
 /** What an answer begins with once the change is there to stay. */
 const DONE = ['done', 'removed']
 
@@ -19,7 +21,7 @@ export async function changeThroughLeader(
   timeoutMs: number,
 ): Promise<void> {
   const { clock } = cluster.io
-  const deadlineMs = clock.monotonicMs() + timeoutMs
+  const startMs = clock.monotonicMs()
   let said = ''
   for (;;) {
     const why = await askLeader(cluster, request, whyNotDone).catch((error: Error) => {
@@ -27,9 +29,12 @@ export async function changeThroughLeader(
       return error.message
     })
     if (why === null) return
-    if (clock.monotonicMs() > deadlineMs) throw new Error(`${why} (given up)`)
-    if (why !== said) process.stderr.write(`waiting: ${why}\n`)
-    said = why
+    const passedMs = clock.monotonicMs() - startMs
+    if (passedMs > timeoutMs) throw new Error(`${why} (given up)`)
+    if (passedMs > SILENT_MS && why !== said) {
+      process.stderr.write(`waiting: ${why}\n`)
+      said = why
+    }
     await delay(RETRY_MS)
   }
 }

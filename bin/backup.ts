@@ -13,21 +13,34 @@ import { fetchStatus } from './status.ts'
  * @param isForced Whether a file that is there may be replaced.
  */
 export async function backUp(cluster: Cluster, path: string, isForced: boolean): Promise<void> {
-  const { io, asked, whom } = cluster
-  const directory = dirname(path)
-  const isThere = (await io.disk.list(directory)).includes(basename(path))
+  const { disk } = cluster.io
+  const isThere = (await disk.list(dirname(path))).includes(basename(path))
   if (isThere && !isForced) throw new Error(`${path} is there already: add --force to replace it`)
+  const { from, header, itemCount, bytes } = await takeBackup(cluster, path)
+  const asOf = `as of entry ${header.index}, ${itemCount} item${itemCount === 1 ? '' : 's'}`
+  process.stdout.write(`server ${from.host}:${from.port}, ${asOf}, ${bytes} bytes\n`)
+}
+
+export interface Backup extends Fetched {
+  readonly header: KeystoreHeader
+  readonly itemCount: number
+}
+
+/** Replaces what is at `path`, once all is there and checked. */
+export async function takeBackup(
+  { io, asked, whom, servers: serversIo }: Cluster,
+  path: string,
+): Promise<Backup> {
+  const directory = dirname(path)
   const servers = whom === 'server' ? asked : serversOf(await fetchStatus(io, asked))
   const part = `${path}.tmp`
   const removal = removeAtSignal(io.disk, part)
   try {
-    const fetched = await fetchFromAny(cluster.servers, servers, part)
-    const { header, itemCount } = await check(io.disk, part, path)
+    const fetched = await fetchFromAny(serversIo, servers, part)
+    const checked = await check(io.disk, part, path)
     await io.disk.rename(part, path)
     await io.disk.syncDirectory(directory)
-    const { host, port } = fetched.from
-    const asOf = `as of entry ${header.index}, ${itemCount} item${itemCount === 1 ? '' : 's'}`
-    process.stdout.write(`server ${host}:${port}, ${asOf}, ${fetched.bytes} bytes\n`)
+    return { ...fetched, ...checked }
   } catch (error) {
     await io.disk.remove(part).catch(() => {})
     throw error
@@ -100,10 +113,13 @@ async function check(
   return { header, itemCount }
 }
 
+/** As shells have it. */
+const SIGNAL_EXIT = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const
+
 /** A command that is interrupted leaves nothing half. */
 function removeAtSignal(disk: Disk, path: string): { cancel(): void } {
-  const end = () => {
-    const exit = () => process.exit(1)
+  const end = (signal: keyof typeof SIGNAL_EXIT) => {
+    const exit = () => process.exit(SIGNAL_EXIT[signal])
     disk.remove(path).then(exit, exit)
   }
   const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const

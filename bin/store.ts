@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /** The `store` command: parses flags, calls src, handles signals. */
 import { fileURLToPath } from 'node:url'
-import { Argument, Command, Option } from 'commander'
+import { Argument, type Command, Option } from 'commander'
 import type { Logger } from '../src/io/logger.ts'
 import { createNodeIo, machineMemoryBytes, openFilesMax } from '../src/io/node.ts'
 import { DISCOVER_POLICIES, type DiscoverPolicy } from '../src/lb/coordinator.ts'
@@ -12,7 +12,10 @@ import { CONNECTIONS_MAX, Server } from '../src/server/server.ts'
 import { readAuthFile, usersOf } from './auth-file.ts'
 import { backUp } from './backup.ts'
 import { addClusterFlags, type ClusterFlags, clusterOf } from './cluster.ts'
+import { programOf, wordsOf } from './completion.ts'
+import { completionScript, SHELLS, type Shell } from './completion-scripts.ts'
 import { changeConfig, printConfig, SETTING_NAMES, type SettingName } from './config.ts'
+import { createProgram } from './environment.ts'
 import { ESCAPES, printKeystore, printLog } from './inspect.ts'
 import { recoverServer } from './recover.ts'
 import { removeServer } from './remove.ts'
@@ -32,7 +35,7 @@ import {
   parseVoters,
   runCommand,
 } from './run.ts'
-import { describeStatus, fetchStatus } from './status.ts'
+import { type StatusFlags, showStatus } from './show-status.ts'
 import { type UpOptions, up } from './up.ts'
 import { verifyPath } from './verify.ts'
 
@@ -41,7 +44,7 @@ const io = createNodeIo()
 /** What a server has open besides its clients' connections: logs, peers, backups. */
 const OWN_FILES_MAX = 250
 
-const program = new Command('store')
+const program = createProgram('store')
   .description('A durable, replicated key-value store that any memcached client can use.')
   .showHelpAfterError()
 
@@ -231,15 +234,23 @@ addClientsFlags(addBalancersFlags(program.command('addsrv'), 5001, 'servers'))
   )
 
 addClusterFlags(program.command('status'))
-  .description('print the members, their roles and positions, and who leads')
-  .option('--json', 'print one JSON object')
-  .addHelpText('after', '\nExample:\n  store status --json')
-  .action((flags: ClusterFlags & { json?: boolean }) =>
-    runCommand('store status', async () => {
-      const cluster = await clusterOf(io, flags)
-      const status = await fetchStatus(cluster.io, cluster.asked, cluster.whom)
-      process.stdout.write(flags.json ? `${JSON.stringify(status)}\n` : describeStatus(status))
-    }),
+  .description('print what is wrong, the members, what they hold and do, and who leads')
+  .option('--json', 'print one JSON object; docs/STATUS.md has its fields')
+  .option('--watch', 'again every second, in place on a terminal, until Ctrl-C')
+  .addHelpText(
+    'after',
+    `
+  behind    entries of the leader's log that a server is not known to have
+  heard     how long ago whom was asked last heard from it
+  log       entries that the keystore file does not have; both are on its disk
+  reads/s   keys read and writes made by the clients of that server
+
+Examples:
+  store status --watch
+  store status --json | jq '.problems[].text'`,
+  )
+  .action((flags: ClusterFlags & StatusFlags) =>
+    runCommand('store status', async () => showStatus(await clusterOf(io, flags), flags)),
   )
 
 addClusterFlags(program.command('remove <id>'))
@@ -425,6 +436,28 @@ Example:
   store verify ./data/srv-7001`,
   )
   .action((path: string) => runCommand('store verify', () => verifyPath(io, path)))
+
+program
+  .command('completion')
+  .addArgument(new Argument('<shell>', 'for which').choices(SHELLS))
+  .description('print a script that completes store and client in a shell')
+  .addHelpText(
+    'after',
+    `
+To be sourced when the shell starts. It has what this version takes: nothing has to run,
+and no cluster is asked.
+
+Examples:
+  source <(store completion bash)      in ~/.bashrc
+  source <(store completion zsh)       in ~/.zshrc, after compinit
+  store completion fish | source       in ~/.config/fish/config.fish`,
+  )
+  .action((shell: Shell) =>
+    runCommand('store completion', async () => {
+      const client = await programOf(() => import('./client.ts'))
+      process.stdout.write(completionScript(shell, [program, client].map(wordsOf)))
+    }),
+  )
 
 /** The rest is for the log's tail, for connections and for the system. */
 function defaultMemoryLimit(serverCount: number): number {

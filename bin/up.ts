@@ -9,6 +9,7 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Io } from '../src/io/io.ts'
 import type { ClusterStatus } from '../src/protocol/status.ts'
+import { environmentWithout } from './environment.ts'
 import { describeStatus, fetchStatus } from './status.ts'
 
 const RESTART_MS = 1_000
@@ -56,7 +57,11 @@ export async function up(io: Io, command: string, options: UpOptions): Promise<v
   }
   const run = (member: Member): void => {
     const startedMs = io.clock.monotonicMs()
-    const child = fork(command, member.args, { detached: true, stdio: ['ignore', 1, 2, 'ipc'] })
+    const child = fork(command, member.args, {
+      detached: true,
+      env: environmentWithout(process.env), // or RAFTCACHED_LB would tie it to another cluster
+      stdio: ['ignore', 1, 2, 'ipc'],
+    })
     member.process = child
     child.on('error', (error) => say(`${member.name}: ${error.message}`))
     child.on('exit', (code, signal) => {

@@ -5,6 +5,7 @@ set -eu
 packages="
   default-jdk-headless
   etcd-server
+  fish
   libcache-memcached-fast-perl
   libcache-memcached-perl
   libmemcached-tools
@@ -16,6 +17,7 @@ packages="
   python3-pylibmc
   python3-pymemcache
   redis-server
+  zsh
 "
 if dpkg -s $packages >/dev/null 2>&1; then
   exit 0

@@ -27,6 +27,8 @@ export const PROTOCOL_VERSION = '1.6.45'
 
 export type Request =
   | { readonly kind: 'get'; readonly keys: readonly string[]; readonly withCas: boolean }
+  /** Not memcached's: what this server has applied. */
+  | { readonly kind: 'getLocal'; readonly keys: readonly string[] }
   /** Get and touch. */
   | {
       readonly kind: 'gat'
@@ -77,6 +79,10 @@ export function parseLine(words: readonly string[]): Request | null {
     case 'get':
     case 'gets':
       return parseGet(words)
+    case 'get-local': {
+      const keys = words.slice(1)
+      return areKeys(keys) ? { kind: 'getLocal', keys } : answer(FORMAT_ERROR)
+    }
     case 'gat':
     case 'gats':
       return parseGat(words)

@@ -111,6 +111,11 @@ interface ReadBatch {
   askCount: number
 }
 
+/** Nobody was asked, and nobody has to be. */
+function isLocal({ isConfirmed, askCount }: ReadBatch): boolean {
+  return isConfirmed && askCount === 0
+}
+
 /** One key of a read that may change something. */
 interface Part {
   readonly key: string
@@ -275,6 +280,7 @@ export class Connection {
   #mustWait(request: Request): boolean {
     switch (request.kind) {
       case 'get':
+      case 'getLocal':
       case 'gat':
       case 'metaGet':
       case 'metaDebug':
@@ -294,6 +300,8 @@ export class Connection {
     switch (request.kind) {
       case 'get':
         return this.#read(request.keys.length, () => this.#values(request.keys, request.withCas))
+      case 'getLocal':
+        return this.#readLocally(request.keys.length, () => this.#values(request.keys, true))
       case 'gat':
         return this.#gat(request.keys, request.options, request.withCas)
       case 'metaGet':
@@ -372,11 +380,23 @@ export class Connection {
 
   // ---------------------------------------------------------------- reads
 
-  #read(keyCount: number, make: (slot: Slot) => Reply | null): void {
+  #openSlot(keyCount: number): Slot {
     const slot: Slot = { reply: null, bytes: this.#decoder.lineBytes + keyCount * KEY_BYTES }
     this.#bytesInFlight += slot.bytes
     this.#slots.push(slot)
     this.#store.stats.requestCount++
+    return slot
+  }
+
+  /** A read that nobody has to confirm; it only waits for the reads in front of it. */
+  #readLocally(keyCount: number, make: (slot: Slot) => Reply | null): void {
+    const reads = [{ slot: this.#openSlot(keyCount), make }]
+    this.#batches.push({ reads, madeCount: 0, isConfirmed: true, failure: null, askCount: 0 })
+    this.#makeReads()
+  }
+
+  #read(keyCount: number, make: (slot: Slot) => Reply | null): void {
+    const slot = this.#openSlot(keyCount)
     const isFirst = this.#batches.length === 0 && !this.#isChanging && this.#hasRoomForReply
     if (isFirst) this.#canReadNow ??= this.#store.canReadNow()
     if (isFirst && this.#canReadNow) {
@@ -510,7 +530,8 @@ export class Connection {
         const failure = failureOf(outcomes)
         this.#setReply(slot, failure === null ? make() : `${failure}\r\n`)
         // What waits may have been confirmed before this took effect.
-        for (const batch of this.#batches) this.#confirm(batch)
+        for (const batch of this.#batches) if (!isLocal(batch)) this.#confirm(batch)
+        this.#makeReads()
         this.#scheduleFlush()
       })
     }

@@ -66,6 +66,7 @@ import {
   SnapshotReceiver,
   SnapshotSender,
 } from './snapshots.ts'
+import type { DiskFacts } from './stats-reply.ts'
 
 /** Sending refused writes again. */
 const RETRY_MS = 20
@@ -633,6 +634,16 @@ export class Node {
   /** See LogStore. */
   get logSyncCount(): number {
     return this.#store.syncCount
+  }
+
+  get diskFacts(): DiskFacts {
+    const { freeBytes, keptBytes } = this.#disk
+    return {
+      freeBytes: keptBytes === 0 ? null : freeBytes,
+      keptBytes,
+      logBytes: this.#grownBytes,
+      keystoreBytes: this.#keystoreBytes,
+    }
   }
 
   get memoryLimitBytes(): number {

@@ -304,6 +304,7 @@ export class Server implements Store {
       ...{ uptimeS: Math.floor((nowMs - this.#startedMs) / 1000), wallMs: io.clock.wallMs() },
       ...{ itemCount: items?.count ?? 0, itemBytes: items?.bytes ?? 0 },
       logSyncCount: this.#node?.logSyncCount ?? 0,
+      disk: this.#node?.diskFacts ?? null,
       ...{ memoryLimitBytes: this.#memoryLimitBytes, itemSizeMax: this.itemSizeMax },
       readMode: this.#readMode,
       ...{ connectionsMax, idleTimeoutS: idleTimeoutMs / 1000, verbosity: this.#verbosity },

@@ -3,7 +3,8 @@
  *
  * Names and spelling are memcached's, so that its tools and libraries find what
  * they look for. What a store that evicts nothing does not have is absent, or 0
- * where tools add it up. What memcached does not have comes last: `log_syncs`.
+ * where tools add it up. What memcached does not have comes last: `log_syncs`, and
+ * what there is on the disk, which `store status` shows.
  *
  * Source: memcached's doc/protocol.txt and the replies of 1.6.45.
  */
@@ -24,6 +25,8 @@ export interface ServerFacts {
   readonly itemCount: number
   readonly itemBytes: number
   readonly logSyncCount: number
+  /** null before the server belongs to a cluster. */
+  readonly disk: DiskFacts | null
   /** Infinity where there is none. */
   readonly memoryLimitBytes: number
   readonly itemSizeMax: number
@@ -37,6 +40,16 @@ export interface ServerFacts {
   readonly connections: readonly ConnectionFacts[]
   /** Items that are there now, in no particular order. */
   readonly items: () => Iterable<ItemFacts>
+}
+
+export interface DiskFacts {
+  /** null where nobody watches: without a reserve nothing is kept free. */
+  readonly freeBytes: number | null
+  /** Writes end rather than that less is left free. */
+  readonly keptBytes: number
+  /** Entries of the log that the keystore file does not have. */
+  readonly logBytes: number
+  readonly keystoreBytes: number
 }
 
 export interface ItemFacts {
@@ -151,6 +164,18 @@ function general(stats: Stats, facts: ServerFacts): Line[] {
     ['reclaimed', 0],
     ['lrutail_reflocked', 0],
     ['log_syncs', facts.logSyncCount],
+    ...disk(facts.disk),
+  ]
+}
+
+function disk(facts: DiskFacts | null): Line[] {
+  if (!facts) return []
+  const { freeBytes, keptBytes, logBytes, keystoreBytes } = facts
+  return [
+    ...(freeBytes === null ? [] : ([['disk_free', freeBytes]] as const)),
+    ['disk_kept_free', keptBytes],
+    ['log_bytes', logBytes],
+    ['keystore_bytes', keystoreBytes],
   ]
 }
 

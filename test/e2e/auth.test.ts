@@ -4,6 +4,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { EXIT } from '../../bin/client/outcome.ts'
 import { connect } from '../../src/client/client.ts'
 import { withLogin } from '../../src/client/login.ts'
 import { commandPath, io, type ServerProcess, TestCluster } from './cluster.ts'
@@ -108,15 +109,16 @@ describe('our commands', () => {
     run(process.execPath, [commandPath('client'), ...args, '--lbport', `${cluster.lbcport}`])
   const atServer = ({ cport }: ServerProcess) => ['--server', `127.0.0.1:${cport}`]
 
-  async function expectRefusals(command: (...flags: string[]) => Promise<unknown>) {
+  /** @param code The exit status. */
+  async function expectRefusals(command: (...flags: string[]) => Promise<unknown>, code = 1) {
     await expect(command()).rejects.toMatchObject({
-      code: 1,
+      code,
       stderr: expect.stringMatching(
         /^[^\n]*server 127\.0\.0\.1:\d+:? wants a login: add --auth-file/,
       ),
     })
     await expect(command('--auth-file', wrongFile)).rejects.toMatchObject({
-      code: 1,
+      code,
       stderr: expect.stringMatching(
         /^[^\n]*server 127\.0\.0\.1:\d+:? refused user anna: check --auth-file/,
       ),
@@ -124,8 +126,8 @@ describe('our commands', () => {
   }
 
   test('client set and get', async () => {
-    await expectRefusals((...flags) => client('set', 'mine', 'value', ...flags))
-    await expectRefusals((...flags) => client('get', 'mine', ...flags))
+    await expectRefusals((...flags) => client('set', 'mine', 'value', ...flags), EXIT.unreachable)
+    await expectRefusals((...flags) => client('get', 'mine', ...flags), EXIT.unreachable)
     const login = ['--auth-file', authFile]
     await expect(client('get', 'mine', ...login)).rejects.toMatchObject({
       stderr: 'client: no such key: mine\n',
@@ -136,7 +138,7 @@ describe('our commands', () => {
 
   test('a file that is not there', async () => {
     await expect(client('get', 'mine', '--auth-file', `${authFile}.none`)).rejects.toMatchObject({
-      code: 1,
+      code: EXIT.file,
       stderr: `client: ${authFile}.none is not there: check --auth-file\n`,
     })
   })

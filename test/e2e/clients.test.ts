@@ -6,6 +6,7 @@ import net from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { EXIT } from '../../bin/client/outcome.ts'
 import { commandPath, eventually, type ServerProcess, TestCluster } from './cluster.ts'
 
 const run = promisify(execFile)
@@ -226,8 +227,8 @@ describe('the client command', () => {
 
   test('a key that can be none is refused in one line', async () => {
     const failure = await client('set', 'a b', 'x').catch((error) => error)
-    expect(failure.code).toBe(1)
-    expect(failure.stderr).toMatch(/^client: set: a key is 1 to 250 bytes.*\n$/)
+    expect(failure.code).toBe(EXIT.usage)
+    expect(failure.stderr).toMatch(/^client: set: a key is 1 to 250 bytes of text.*: "a b"\n$/)
   })
 })
 

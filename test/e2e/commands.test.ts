@@ -5,6 +5,7 @@ import net from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { EXIT } from '../../bin/client/outcome.ts'
 import { fetchStatus } from '../../bin/status.ts'
 import { commandPath, eventually, freePorts, io, kill, makeDirectory } from './cluster.ts'
 import { TextClient } from './text-client.ts'
@@ -33,8 +34,13 @@ interface Running {
 }
 
 function start(...args: (string | number)[]): Running {
+  return startIn({}, ...args)
+}
+
+function startIn(environment: NodeJS.ProcessEnv, ...args: (string | number)[]): Running {
   const child = spawn(process.execPath, [store, ...args.map(String)], {
     cwd: directory,
+    env: { ...process.env, ...environment },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   started.push(child)
@@ -48,9 +54,12 @@ function start(...args: (string | number)[]): Running {
 }
 
 async function up(...flags: string[]): Promise<Running> {
-  const running = start(
+  // What it takes from there is for itself: its members know their load balancer.
+  const environment = { RAFTCACHED_LB: '127.0.0.1:1', RAFTCACHED_CPORT: String(firstPort) }
+  const running = startIn(
+    environment,
     'up',
-    ...['--cport', firstPort, '--sport', firstPort + 5],
+    ...['--sport', firstPort + 5],
     ...['--lbcport', firstPort + 10, '--lbsport', firstPort + 11],
     ...flags,
   )
@@ -250,8 +259,8 @@ describe('refusals are one clear line and exit status 1', () => {
       '--lbport',
       String(firstPort),
     ]).catch((error) => error)
-    expect(client.code).toBe(1)
-    expect(client.stderr).toMatch(/^client: load balancer .* can't be reached .*\n$/)
+    expect(client.code).toBe(EXIT.unreachable)
+    expect(client.stderr).toMatch(/^client: connect: load balancer .* can't be reached .*\n$/)
   })
 
   test('an address that others could not use', async () => {

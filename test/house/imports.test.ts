@@ -40,9 +40,23 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
     'node:stream',
     'node:timers/promises',
     'node:url',
+    'node:util',
     'commander',
     'pino',
     'pino-pretty',
+  ],
+  'bin/client': [
+    'bin',
+    'src/server',
+    'src/client',
+    'src/protocol',
+    'src/io',
+    'node:fs',
+    'node:os',
+    'node:path',
+    'node:readline',
+    'node:stream',
+    'node:zlib',
   ],
 }
 

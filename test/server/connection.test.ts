@@ -87,6 +87,46 @@ describe('where reads need no confirmation', () => {
   })
 })
 
+describe('reads of this server alone', () => {
+  test('are confirmed by nobody', () => {
+    const client = clientWith('set k 3 0 1\r\nv\r\n')
+    client.receive('get-local k j\r\nget-local j\r\n')
+    expect(client.store.barriers).toHaveLength(0)
+    expect(client.replies()).toBe('VALUE k 3 1 1\r\nv\r\nEND\r\nEND\r\n')
+  })
+
+  test('wait for the reads and writes in front of them', () => {
+    const client = clientWith('set k 0 0 1\r\nv\r\n')
+    client.receive('get k\r\nget-local k\r\nget j\r\nset k 0 0 1\r\nw\r\nget-local k\r\n')
+    expect(client.store.barriers).toHaveLength(1)
+    expect(client.replies()).toBe('')
+    client.store.confirm()
+    const [before, after] = ['v', 'w'].map((value) => `\r\n${value}\r\nEND\r\n`)
+    expect(client.replies()).toBe(`VALUE k 0 1${before}VALUE k 0 1 1${before}END\r\n`)
+    client.store.finishWrite()
+    expect(client.replies()).toBe(`STORED\r\nVALUE k 0 1 2${after}`)
+  })
+
+  test('see what a read in front of them changes', () => {
+    const client = clientWith('set k 0 0 1\r\nv\r\n')
+    client.receive('mg k v T100 t\r\nget-local k\r\n')
+    client.store.confirm()
+    expect(client.replies()).toBe('')
+    client.store.finishWrite()
+    expect(client.replies()).toBe('VA 1 t100\r\nv\r\nVALUE k 0 1 1\r\nv\r\nEND\r\n')
+    expect(client.store.barriers).toHaveLength(0)
+  })
+
+  test('of a client that takes no replies are not made', () => {
+    const client = clientWith(`set k 0 0 600000\r\n${'v'.repeat(600_000)}\r\n`)
+    client.isReading = false
+    client.receive('get-local k\r\n'.repeat(100))
+    expect(client.bufferedBytes).toBeLessThan(2_000_000)
+    client.drain()
+    expect(client.settle().length).toBeGreaterThan(1_000_000)
+  })
+})
+
 test.each<[WriteOutcome, string]>([
   [{ kind: 'applied', reply: 'STORED', index: 1 }, 'STORED'],
   [{ kind: 'notStored', why: 'no' }, 'SERVER_ERROR not stored: no'],

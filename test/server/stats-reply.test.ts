@@ -6,6 +6,7 @@ const FACTS: ServerFacts = {
   ...{ pid: 42, uptimeS: 100, wallMs: 1_700_000_000_999, userCpuMs: 1_500, systemCpuMs: 0.25 },
   ...{ itemCount: 3, itemBytes: 240, memoryLimitBytes: 2 ** 30, itemSizeMax: 2 ** 20 },
   logSyncCount: 7,
+  disk: { freeBytes: 5e9, keptBytes: 3e8, logBytes: 1_000, keystoreBytes: 2_000 },
   readMode: 'lease',
   ...{ connectionsMax: 10_000, idleTimeoutS: 0, verbosity: 1 },
   client: { host: '127.0.0.1', port: 11_211 },
@@ -59,8 +60,16 @@ describe('stats', () => {
       ...{ rusage_user: '1.500000', rusage_system: '0.000250', limit_maxbytes: `${2 ** 30}` },
       ...{ curr_items: '3', bytes: '240', curr_connections: '2', max_connections: '10000' },
       ...{ cmd_get: '1', get_hits: '1', bytes_read: '77', accepting_conns: '1' },
-      log_syncs: '7',
+      ...{ log_syncs: '7', disk_free: '5000000000', disk_kept_free: '300000000' },
+      ...{ log_bytes: '1000', keystore_bytes: '2000' },
     })
+  })
+
+  test('of a server that watches no disk, or has none yet', () => {
+    const disk = { freeBytes: null, keptBytes: 0, logBytes: 1, keystoreBytes: 2 }
+    expect(listOf(reply('', { disk })).get('disk_free')).toBe(undefined)
+    expect(listOf(reply('', { disk })).get('log_bytes')).toBe('1')
+    expect(listOf(reply('', { disk: null })).get('log_bytes')).toBe(undefined)
   })
 
   test('of no limit', () => {
