@@ -8,7 +8,12 @@
  */
 import type { Client, Item } from '../../src/client/api.ts'
 import { type ErrorCode, StoreError } from '../../src/client/errors.ts'
-import { byKey, findViolation, type HistoryEntry } from '../simulation/linearizability.ts'
+import {
+  byKey,
+  findViolation,
+  type HistoryEntry,
+  UndecidedError,
+} from '../simulation/linearizability.ts'
 import type { Operation, Reply } from '../simulation/model.ts'
 import { describe, describeReply } from '../simulation/operation.ts'
 
@@ -17,14 +22,23 @@ export class ClientHistory {
   /** Failed calls, by code. */
   readonly failures = new Map<ErrorCode, number>()
 
-  /** @returns one line for each key whose history no single copy of the data can explain. */
-  violations(): string[] {
-    return [...byKey([...this.entries])].flatMap(([key, history]) => {
-      const unplaced = findViolation(history)
-      if (!unplaced) return []
-      const lines = history.map((entry) => (unplaced.includes(entry) ? '> ' : '  ') + line(entry))
-      return [`${key}:\n${lines.join('\n')}`]
-    })
+  /** @returns of each key whose history no single copy of the data can explain, that history. */
+  check(): { violations: string[]; decidedCount: number; undecidedCount: number } {
+    const violations: string[] = []
+    let [decidedCount, undecidedCount] = [0, 0]
+    for (const [key, history] of byKey([...this.entries])) {
+      try {
+        const unplaced = findViolation(history)
+        decidedCount++
+        if (!unplaced) continue
+        const lines = history.map((entry) => (unplaced.includes(entry) ? '> ' : '  ') + line(entry))
+        violations.push(`${key}:\n${lines.join('\n')}`)
+      } catch (error) {
+        if (!(error instanceof UndecidedError)) throw error
+        undecidedCount++
+      }
+    }
+    return { violations, decidedCount, undecidedCount }
   }
 
   countFailure(error: unknown): StoreError {
