@@ -1,17 +1,19 @@
 import { defineConfig } from 'vitest/config'
 
-/** They start processes, and measure time: one file after the other keeps two cores honest. */
-const ALONE = [
-  'test/bench',
-  'test/clients',
-  'test/differential',
-  'test/e2e',
-  'test/examples',
-  'test/fuzz',
-  'test/io',
-  'test/memcached-suite',
-  'test/torture',
-].map((directory) => `${directory}/**/*.test.ts`)
+const WORKERS = 2
+
+/** They start clusters and wait for what these do; two files at a time keep both cores busy. */
+const CLUSTERS = [
+  ...['auth', 'backup', 'client', 'clients', 'commands', 'completion', 'config', 'connections'],
+  ...['inspect', 'status'],
+]
+  .map((name) => `test/e2e/${name}.test.ts`)
+  .concat('test/clients/**/*.test.ts', 'test/examples/**/*.test.ts')
+
+/** They measure time, or take both cores themselves. */
+const ALONE = ['bench', 'differential', 'e2e', 'fuzz', 'io', 'memcached-suite', 'torture'].map(
+  (directory) => `test/${directory}/**/*.test.ts`,
+)
 
 const TIMEOUTS = { testTimeout: 60_000, hookTimeout: 60_000 }
 
@@ -21,11 +23,20 @@ export default defineConfig({
       {
         test: {
           ...TIMEOUTS,
-          name: 'together',
+          name: 'pure',
           include: ['test/**/*.test.ts'],
-          exclude: ALONE,
-          maxWorkers: 2,
+          exclude: [...CLUSTERS, ...ALONE],
+          maxWorkers: WORKERS,
           sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        test: {
+          ...TIMEOUTS,
+          name: 'clusters',
+          include: CLUSTERS,
+          maxWorkers: WORKERS,
+          sequence: { groupOrder: 2 },
         },
       },
       {
@@ -33,8 +44,9 @@ export default defineConfig({
           ...TIMEOUTS,
           name: 'alone',
           include: ALONE,
+          exclude: CLUSTERS,
           fileParallelism: false,
-          sequence: { groupOrder: 2 },
+          sequence: { groupOrder: 3 },
         },
       },
     ],

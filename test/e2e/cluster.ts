@@ -40,10 +40,15 @@ export function makeDirectory(): string {
   return mkdtempSync(join(tmpdir(), 'raftcached-test-'))
 }
 
+/** Test files that run at the same time have ports of their own: those of a server that is down look free. */
+const PORT_RANGES = 2
+const PORT_RANGE = 10_000
+const FIRST_PORT = 10_000 + PORT_RANGE * (Number(process.env.VITEST_POOL_ID ?? 1) % PORT_RANGES)
+
 /** First of `count` ports in a row that are free now, below the range the system hands out itself. */
 export async function freePorts(count: number): Promise<number> {
   for (;;) {
-    const first = 10_000 + Math.floor(Math.random() * 20_000)
+    const first = FIRST_PORT + Math.floor(Math.random() * (PORT_RANGE - count))
     const ports = Array.from({ length: count }, (_, at) => first + at)
     const free = await Promise.all(ports.map(isFree))
     if (free.every(Boolean)) return first
