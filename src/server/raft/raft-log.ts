@@ -19,7 +19,7 @@ import type { Config, Entry, EntryId } from './types.ts'
  * Each entry of the tail is an object that the collector has to copy while it is young: where
  * entries are small, more of them than followers that lag a little need cost more than a read.
  */
-const TAIL_ENTRIES_MAX = 16_384
+const TAIL_ENTRIES_MAX = 4_096
 
 export interface RaftLogState<E extends Entry> {
   /** The last entry that is not in the log any more; where it is missing, nothing is. */

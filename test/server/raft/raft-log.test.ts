@@ -181,10 +181,10 @@ describe('trim', () => {
   })
 
   test.each([
-    { count: 16_384, applied: 16_384, tailFirst: 1 },
-    { count: 16_385, applied: 16_385, tailFirst: 8_194 },
-    { count: 20_000, applied: 20_000, tailFirst: 11_809 },
-    { count: 20_000, applied: 7, tailFirst: 8 },
+    { count: 4_096, applied: 4_096, tailFirst: 1 },
+    { count: 4_097, applied: 4_097, tailFirst: 2_050 },
+    { count: 6_000, applied: 6_000, tailFirst: 3_953 },
+    { count: 6_000, applied: 7, tailFirst: 8 },
   ])('of $count entries, $applied applied: from $tailFirst on', ({ count, applied, tailFirst }) => {
     const log = createLog('', 0)
     for (let index = 1; index <= count; index++) log.append({ ...parseEntry('1/1 "a"'), index })
