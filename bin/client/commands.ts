@@ -120,54 +120,26 @@ export const COMMANDS: readonly Command[] = [
     example: 'write greeting "hello world"',
     run: setItem,
   },
-  {
-    name: 'add',
-    params: '<key> <value>',
+  storeWhere('add', 'it has a value', {
     options: WRITE,
     help: 'store a value where the key has none',
     example: 'add lock me --expires 30',
-    run: async (context, args, options) => {
-      const [key, value] = keyAndValue(args)
-      const isStored = await context.client.add(key, value, writeOptions(context, options))
-      return [stored(key, isStored, 'it has a value')]
-    },
-  },
-  {
-    name: 'replace',
-    params: '<key> <value>',
+  }),
+  storeWhere('replace', 'it has no value', {
     options: WRITE,
     help: 'store a value where the key has one',
     example: 'replace greeting hi',
-    run: async (context, args, options) => {
-      const [key, value] = keyAndValue(args)
-      const isStored = await context.client.replace(key, value, writeOptions(context, options))
-      return [stored(key, isStored, 'it has no value')]
-    },
-  },
-  {
-    name: 'append',
-    params: '<key> <value>',
+  }),
+  storeWhere('append', 'it has no value', {
     options: [],
     help: 'put this behind the value that is there',
     example: 'append greeting ", and goodbye"',
-    run: async (context, args) => {
-      const [key, value] = keyAndValue(args)
-      const isStored = await context.client.append(key, value, callOptions(context))
-      return [stored(key, isStored, 'it has no value')]
-    },
-  },
-  {
-    name: 'prepend',
-    params: '<key> <value>',
+  }),
+  storeWhere('prepend', 'it has no value', {
     options: [],
     help: 'put this before the value that is there',
     example: 'prepend greeting "well: "',
-    run: async (context, args) => {
-      const [key, value] = keyAndValue(args)
-      const isStored = await context.client.prepend(key, value, callOptions(context))
-      return [stored(key, isStored, 'it has no value')]
-    },
-  },
+  }),
   {
     name: 'cas',
     params: '<key> <expected> <value>',
@@ -176,28 +148,14 @@ export const COMMANDS: readonly Command[] = [
     example: 'cas greeting hello hi',
     run: compareAndSwap,
   },
-  {
-    name: 'incr',
-    params: '<key> [by]',
-    options: [],
+  count('incr', {
     help: 'add to a number, 1 if not told otherwise; prints the sum',
     example: 'incr visits 5',
-    run: async (context, args) => {
-      const [key, by] = keyAndAmount(args)
-      return [counted(key, await context.client.incr(key, by, callOptions(context)))]
-    },
-  },
-  {
-    name: 'decr',
-    params: '<key> [by]',
-    options: [],
+  }),
+  count('decr', {
     help: 'take from a number, down to 0; prints what is left',
     example: 'decr stock',
-    run: async (context, args) => {
-      const [key, by] = keyAndAmount(args)
-      return [counted(key, await context.client.decr(key, by, callOptions(context)))]
-    },
-  },
+  }),
   {
     name: 'delete',
     params: '<key>',
@@ -287,6 +245,36 @@ export const COMMANDS: readonly Command[] = [
     },
   },
 ]
+
+function storeWhere(
+  name: 'add' | 'replace' | 'append' | 'prepend',
+  whyNot: string,
+  about: Pick<Command, 'options' | 'help' | 'example'>,
+): Command {
+  return {
+    name,
+    params: '<key> <value>',
+    ...about,
+    run: async (context, args, options) => {
+      const [key, value] = keyAndValue(args)
+      const isStored = await context.client[name](key, value, writeOptions(context, options))
+      return [stored(key, isStored, whyNot)]
+    },
+  }
+}
+
+function count(name: 'incr' | 'decr', about: Pick<Command, 'help' | 'example'>): Command {
+  return {
+    name,
+    params: '<key> [by]',
+    options: [],
+    ...about,
+    run: async (context, args) => {
+      const [key, by] = keyAndAmount(args)
+      return [counted(key, await context.client[name](key, by, callOptions(context)))]
+    },
+  }
+}
 
 async function setItem(
   context: Context,
