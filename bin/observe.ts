@@ -39,21 +39,21 @@ export async function observe(cluster: Cluster, before?: Samples): Promise<Obser
 
 async function askAll({ asked, whom, io }: Cluster) {
   if (whom === 'server') return { status: await fetchStatus(io, asked, whom), balancers: [] }
-  const patient = asked.length > 1 ? withDeadline(io, PATIENCE_MS) : io
-  const answers = await Promise.all(asked.map((balancer) => askBalancer(patient, balancer)))
+  const patienceMs = asked.length > 1 ? PATIENCE_MS : undefined
+  const answers = await Promise.all(asked.map((balancer) => askBalancer(io, balancer, patienceMs)))
   const status = answers.find((answer) => answer.status !== null)?.status
   const balancers = answers.map(({ balancer }) => balancer)
   if (status) return { status, balancers }
   throw new Error(balancers.map(({ failure }) => failure).join('; '))
 }
 
-async function askBalancer(io: Io, { host, port }: Address) {
+async function askBalancer(io: Io, { host, port }: Address, patienceMs?: number) {
   const answer = (status: ClusterStatus | null, failure: string | null) => {
     const balancer: BalancerAnswer = { host, port, failure }
     return { status, balancer }
   }
   try {
-    return answer(await fetchStatus(io, [{ host, port }]), null)
+    return answer(await fetchStatus(io, [{ host, port }], 'load balancer', patienceMs), null)
   } catch (error) {
     return answer(null, explain(error))
   }
@@ -71,20 +71,18 @@ async function askMembers(cluster: Cluster, status: ClusterStatus) {
 
 /** What is missing without it the overview says by itself; why, `stats` of the same server does. */
 function askLeader({ servers }: Cluster, leader: MemberStatus): Promise<ClusterStatus | null> {
-  const io = withDeadline(servers, PATIENCE_MS)
-  return fetchStatus(io, [addressOf(leader)], 'server').catch(() => null)
+  return fetchStatus(servers, [addressOf(leader)], 'server', PATIENCE_MS).catch(() => null)
 }
 
 async function sampleAll({ servers }: Cluster, members: readonly MemberStatus[]) {
-  const io = withDeadline(servers, PATIENCE_MS)
   const samples = new Map<string, Sample>()
   const silences = new Map<string, string>()
   await Promise.all(
     members.map(async (member) => {
       const address = addressOf(member)
       try {
-        const stats = await askBalancers(io, [address], 'stats', readStats, 'server')
-        samples.set(member.id, { atMs: io.clock.monotonicMs(), stats })
+        const stats = await askStats(servers, address)
+        samples.set(member.id, { atMs: servers.clock.monotonicMs(), stats })
       } catch (error) {
         // The reason is the same for all that want a login: their names stand beside it.
         const why = explain(error)
@@ -95,6 +93,10 @@ async function sampleAll({ servers }: Cluster, members: readonly MemberStatus[])
     }),
   )
   return { samples, silences }
+}
+
+function askStats(io: Io, address: Address): Promise<ReadonlyMap<string, string>> {
+  return askBalancers(io, [address], 'stats', readStats, 'server', PATIENCE_MS)
 }
 
 function readStats(lines: readonly string[]): ReadonlyMap<string, string> {
@@ -113,31 +115,4 @@ function addressOf({ cip, cport }: MemberStatus): Address {
 
 function explain(error: unknown): string {
   return error instanceof Error ? error.message : String(error)
-}
-
-/** An Io whose connections are closed when they have taken so long. */
-function withDeadline(io: Io, timeoutMs: number): Io {
-  const timedOut = Object.assign(new Error('timed out'), { code: 'ETIMEDOUT' })
-  return {
-    ...io,
-    network: {
-      ...io.network,
-      connect(remote, handler) {
-        let isLate = false
-        const stream = io.network.connect(remote, {
-          ...{ onOpen: () => handler.onOpen?.(), onDrain: () => handler.onDrain?.() },
-          ...{ onData: (chunk) => handler.onData(chunk), onEnd: () => handler.onEnd() },
-          onClose(error) {
-            timer.cancel()
-            handler.onClose(isLate ? timedOut : error)
-          },
-        })
-        const timer = io.timers.after(timeoutMs, () => {
-          isLate = true
-          stream.destroy()
-        })
-        return stream
-      },
-    },
-  }
 }

@@ -9,9 +9,10 @@ export async function fetchStatus(
   io: Io,
   addresses: readonly Address[],
   whom: Whom = 'load balancer',
+  timeoutMs?: number,
 ): Promise<ClusterStatus> {
   const read = ([line = '']: string[]) => JSON.parse(line) as ClusterStatus
-  return askBalancers(io, addresses, 'status', read, whom)
+  return askBalancers(io, addresses, 'status', read, whom, timeoutMs)
 }
 
 /** Without what only the members tell. */

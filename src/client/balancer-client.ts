@@ -19,7 +19,7 @@ export function ask(
   address: Address,
   command: string,
   whom: Whom,
-  timeoutMs = TIMEOUT_MS,
+  timeoutMs: number,
   signal?: AbortSignal,
 ): Promise<string[]> {
   const where = `${whom} ${address.host}:${address.port}`
@@ -69,6 +69,7 @@ export function ask(
 /**
  * Asks one load balancer after the other until one can tell.
  * @param read What the lines say. @throws where they do not say it.
+ * @param timeoutMs For each.
  * @throws LoginError at once; else Error with what each of them said.
  */
 export async function askBalancers<T>(
@@ -77,26 +78,16 @@ export async function askBalancers<T>(
   command: string,
   read: (lines: string[]) => T,
   whom: Whom = 'load balancer',
+  timeoutMs = TIMEOUT_MS,
 ): Promise<T> {
   const failures: string[] = []
   for (const address of addresses) {
     try {
-      return read(await ask(io, address, command, whom))
+      return read(await ask(io, address, command, whom, timeoutMs))
     } catch (error) {
       if (error instanceof LoginError) throw error
       failures.push(error instanceof Error ? error.message : String(error))
     }
   }
   throw new Error(failures.join('; ') || 'no load balancer was named')
-}
-
-/** @returns the address of a server that takes requests. */
-export async function findServer(io: Io, balancers: readonly Address[]): Promise<Address> {
-  return askBalancers(io, balancers, 'get-servers', ([line = '']) => {
-    const match = /^(.+):(\d+)$/.exec(line)
-    if (!match?.[1] || line.startsWith('SERVER_ERROR')) {
-      throw new Error(line.replace(/^SERVER_ERROR /, '') || 'the load balancer knows no server')
-    }
-    return { host: match[1], port: Number(match[2]) }
-  })
 }

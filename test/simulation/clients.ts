@@ -3,7 +3,7 @@
  * connection at a time, sometimes several requests in one write. Everything
  * they send and hear goes into the history.
  */
-import { findServer } from '../../src/client/balancer-client.ts'
+import { askBalancers } from '../../src/client/balancer-client.ts'
 import type { Address, Stream } from '../../src/io/io.ts'
 import {
   BALANCER_CLIENT_PORT,
@@ -112,14 +112,16 @@ export class SimClient {
     this.#ask()
   }
 
-  /** As the library does; where no balancer can tell, it tries any server. */
+  /** Asks which server to use; where no balancer can tell, it tries any. */
   #askBalancers(): void {
     const go = (server: Address) => {
       if (this.isStopped || this.#waiting.length > 0) return
       this.#connect(server)
       this.#ask()
     }
-    findServer(this.#io, this.#balancers).then(go, () => go(this.#chooseServer()))
+    askBalancers(this.#io, this.#balancers, 'get-servers', readServer).then(go, () =>
+      go(this.#chooseServer()),
+    )
   }
 
   #ask(): void {
@@ -248,4 +250,11 @@ export class SimClient {
 
 function forTrace(bytes: string): string {
   return bytes.trimEnd().replace('\r\n', ' ')
+}
+
+/** The first that a load balancer names. */
+function readServer([line = '']: readonly string[]): Address {
+  const [, host, port] = /^(.+):(\d+)$/.exec(line) ?? []
+  if (!host || line.startsWith('SERVER_ERROR')) throw new Error(line)
+  return { host, port: Number(port) }
 }
