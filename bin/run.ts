@@ -2,6 +2,7 @@
 import { type Command, InvalidArgumentError } from 'commander'
 import { type Logger, pino } from 'pino'
 import pretty from 'pino-pretty'
+import { splitAddress } from '../src/client/where.ts'
 import type { Address } from '../src/io/io.ts'
 import { ITEM_SIZE_BOUNDS } from '../src/protocol/commands.ts'
 
@@ -15,10 +16,9 @@ export function parsePort(text: string): number {
 
 /** `host:port`; an IPv6 address stands in brackets. */
 export function parseAddress(text: string): Address {
-  const match = /^(?:\[([^\]]+)\]|([^:[\]]+)):(\d+)$/.exec(text.trim())
-  const host = match?.[1] ?? match?.[2]
-  if (!host) throw new InvalidArgumentError('an address is like 10.0.0.8:5001.')
-  return { host, port: parsePort(match?.[3] ?? '') }
+  const address = splitAddress(text)
+  if (!address) throw new InvalidArgumentError('an address is like 10.0.0.8:5001.')
+  return { host: address.host, port: parsePort(address.port) }
 }
 
 export function parseAddresses(text: string): Address[] {

@@ -25,7 +25,7 @@ function parseList(list: readonly Where[], whom: string): Address[] {
 }
 
 function parseWhere(where: Where): Address {
-  const address = typeof where === 'string' ? split(where) : where
+  const address = typeof where === 'string' ? parseText(where) : where
   const { host, port } = address ?? {}
   const isPort = typeof port === 'number' && Number.isInteger(port) && port >= 1 && port <= 65_535
   if (typeof host !== 'string' || host === '' || !isPort) {
@@ -35,8 +35,16 @@ function parseWhere(where: Where): Address {
   return { host, port }
 }
 
-function split(text: string): Address | null {
-  const match = /^(?:\[([^\]]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text.trim())
+function parseText(text: string): Address | null {
+  const address = splitAddress(text)
+  return address && { host: address.host, port: Number(address.port) }
+}
+
+/** `host:port`; an IPv6 address stands in brackets. */
+export function splitAddress(
+  text: string,
+): { readonly host: string; readonly port: string } | null {
+  const match = /^(?:\[([^\]]+)\]|([^:[\]]+)):(\d+)$/.exec(text.trim())
   const host = match?.[1] ?? match?.[2]
-  return host === undefined ? null : { host, port: Number(match?.[3]) }
+  return host === undefined ? null : { host, port: match?.[3] ?? '' }
 }
