@@ -4,19 +4,18 @@
  */
 import { join } from 'node:path'
 import { freePorts } from '../../test/e2e/cluster.ts'
-import type { Endpoint } from '../load/job.ts'
 import { memcachedProtocol } from '../load/memcached.ts'
 import { keyOf, valueFor } from '../load/script.ts'
+import { FixedSystem, SyncingSystem } from './fixed-system.ts'
 import { ask, Programs } from './programs.ts'
-import { SingleProcess } from './single-process.ts'
-import { traceSyncs } from './strace.ts'
-import type { NamedProcess, StartOptions, System } from './system.ts'
+import type { StartOptions, System } from './system.ts'
 
 const HOST = '127.0.0.1'
 const SERVER = join(import.meta.dirname, 'bare-server.js')
 const LOG = join(import.meta.dirname, 'bare-log.js')
 const FOLLOWERS = ['follower-1', 'follower-2'] as const
 const FILE = 'log'
+const NAMES = { name: 'bare', protocol: 'memcached' } as const
 
 export async function startBare(options: StartOptions): Promise<System> {
   const programs = new Programs()
@@ -33,7 +32,8 @@ async function startReads(programs: Programs, { valueBytes }: StartOptions): Pro
   programs.start('bare', process.execPath, () => [SERVER, port, valueBytes])
   const answers = () => ask({ host: HOST, port }, 'get k\r\n', /END\r\n$/)
   await programs.ready('the bare server answers', answers)
-  return new SingleProcess('bare', programs, { host: HOST, port })
+  const endpoints = [{ host: HOST, port }] as const
+  return new FixedSystem({ ...NAMES, programs, endpoints, roles: { bare: 'server' } })
 }
 
 async function startWrites(programs: Programs, { valueBytes }: StartOptions): Promise<System> {
@@ -52,45 +52,7 @@ async function startWrites(programs: Programs, { valueBytes }: StartOptions): Pr
   const leader = { host: HOST, port }
   const answers = () => ask(leader, request.toString('latin1'), /STORED\r\n$/)
   await programs.ready('the bare log answers', answers)
-  return new BareLog(programs, leader)
-}
-
-class BareLog implements System {
-  readonly name = 'bare'
-  readonly protocol = 'memcached'
-  readonly #programs: Programs
-  readonly #leader: Endpoint
-
-  constructor(programs: Programs, leader: Endpoint) {
-    this.#programs = programs
-    this.#leader = leader
-  }
-
-  async leader(): Promise<Endpoint> {
-    return this.#leader
-  }
-
-  everyone(): readonly Endpoint[] {
-    return [this.#leader]
-  }
-
-  async processes(): Promise<readonly NamedProcess[]> {
-    const followers = FOLLOWERS.map((name) => ({
-      role: 'follower',
-      pid: this.#programs.pidOf(name),
-    }))
-    return [{ role: 'leader', pid: this.#programs.pidOf('leader') }, ...followers]
-  }
-
-  async syncCount(): Promise<number | null> {
-    return null
-  }
-
-  async traceSyncs(): Promise<() => Promise<number | null>> {
-    return traceSyncs((await this.processes()).map(({ pid }) => pid))
-  }
-
-  stop(): Promise<void> {
-    return this.#programs.stop()
-  }
+  const followers = Object.fromEntries(FOLLOWERS.map((name) => [name, 'follower']))
+  const roles = { leader: 'leader', ...followers }
+  return new SyncingSystem({ ...NAMES, programs, endpoints: [leader], roles })
 }

@@ -1,7 +1,7 @@
 /** memcached with its default settings (four threads) and memory enough for every row. */
 import { freePorts } from '../../test/e2e/cluster.ts'
+import { FixedSystem } from './fixed-system.ts'
 import { ask, findProgram, Programs } from './programs.ts'
-import { SingleProcess } from './single-process.ts'
 import { type System, UnavailableError } from './system.ts'
 
 export async function startMemcached(): Promise<System> {
@@ -17,7 +17,10 @@ export async function startMemcached(): Promise<System> {
     await programs.ready('memcached answers', () =>
       ask(endpoint, 'version\r\n', /^VERSION .*\r\n$/),
     )
-    return new SingleProcess('memcached', programs, endpoint)
+    return new FixedSystem({
+      ...{ name: 'memcached', protocol: 'memcached', programs, endpoints: [endpoint] },
+      roles: { memcached: 'server' },
+    })
   } catch (error) {
     await programs.stop()
     throw error

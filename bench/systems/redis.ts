@@ -5,12 +5,13 @@
  */
 import { freePorts } from '../../test/e2e/cluster.ts'
 import type { Endpoint } from '../load/job.ts'
+import { SyncingSystem } from './fixed-system.ts'
 import { ask, findProgram, Programs } from './programs.ts'
-import { traceSyncs } from './strace.ts'
-import { type NamedProcess, type System, UnavailableError } from './system.ts'
+import { type System, UnavailableError } from './system.ts'
 
 const HOST = '127.0.0.1'
-const NAMES = ['master', 'replica-1', 'replica-2']
+const ROLES = { master: 'master', 'replica-1': 'replica', 'replica-2': 'replica' }
+const NAMES = Object.keys(ROLES)
 
 export async function startRedis(): Promise<System> {
   const path = findProgram('redis-server')
@@ -25,59 +26,23 @@ export async function startRedis(): Promise<System> {
         ...(k === 0 ? [] : ['--replicaof', `${HOST} ${firstPort}`]),
       ])
     }
-    const redis = new Redis(programs, firstPort)
-    await programs.ready('Redis and two replicas', () => redis.isReady())
-    return redis
+    const master = { host: HOST, port: firstPort }
+    const replicas = [1, 2].map((k) => ({ host: HOST, port: firstPort + k }))
+    await programs.ready('Redis and two replicas', () => areFollowing(replicas))
+    return new SyncingSystem({
+      ...{ name: 'redis', protocol: 'redis', programs, endpoints: [master, ...replicas] },
+      roles: ROLES,
+    })
   } catch (error) {
     await programs.stop()
     throw error
   }
 }
 
-class Redis implements System {
-  readonly name = 'redis'
-  readonly protocol = 'redis'
-  readonly #programs: Programs
-  readonly #firstPort: number
-
-  constructor(programs: Programs, firstPort: number) {
-    this.#programs = programs
-    this.#firstPort = firstPort
-  }
-
-  async isReady(): Promise<boolean> {
-    const replicas = this.everyone().slice(1)
-    const info = 'INFO replication\r\n'
-    const answers = await Promise.all(
-      replicas.map((replica) => ask(replica, info, /histlen:\d+\r\n/)),
-    )
-    return answers.every((answer) => answer.includes('master_link_status:up'))
-  }
-
-  async leader(): Promise<Endpoint> {
-    return { host: HOST, port: this.#firstPort }
-  }
-
-  everyone(): readonly Endpoint[] {
-    return NAMES.map((_, k) => ({ host: HOST, port: this.#firstPort + k }))
-  }
-
-  async processes(): Promise<readonly NamedProcess[]> {
-    return NAMES.map((name, k) => ({
-      role: k === 0 ? 'master' : 'replica',
-      pid: this.#programs.pidOf(name),
-    }))
-  }
-
-  async syncCount(): Promise<number | null> {
-    return null
-  }
-
-  async traceSyncs(): Promise<() => Promise<number | null>> {
-    return traceSyncs((await this.processes()).map(({ pid }) => pid))
-  }
-
-  stop(): Promise<void> {
-    return this.#programs.stop()
-  }
+async function areFollowing(replicas: readonly Endpoint[]): Promise<boolean> {
+  const info = 'INFO replication\r\n'
+  const answers = await Promise.all(
+    replicas.map((replica) => ask(replica, info, /histlen:\d+\r\n/)),
+  )
+  return answers.every((answer) => answer.includes('master_link_status:up'))
 }
