@@ -160,3 +160,15 @@ test(`${KILLS} leaders killed: calls happen once or not at all, and say which`, 
   // A search that takes too long is given up.
   expect.soft(decidedCount).toBeGreaterThan(9 * undecidedCount)
 })
+
+test('a number that became shorter keeps its length, and the model knows', async () => {
+  const history = new ClientHistory()
+  const recorded = new RecordedClient(clients[0] as Client, history, 'c')
+  await recorded.do('number', { kind: 'set', value: '1000' })
+  await recorded.do('number', { kind: 'decr', delta: 1 })
+  await recorded.do('number', { kind: 'get' })
+  await recorded.do('number', { kind: 'gets' })
+  await recorded.getMany(['number'])
+  expect(String(await clients[0]?.get('number'))).toBe('999 ')
+  expect(history.check()).toEqual({ violations: [], decidedCount: 1, undecidedCount: 0 })
+})

@@ -16,6 +16,7 @@ import {
 } from '../simulation/linearizability.ts'
 import type { Operation, Reply } from '../simulation/model.ts'
 import { describe, describeReply } from '../simulation/operation.ts'
+import { unpadded } from '../simulation/replies.ts'
 
 export class ClientHistory {
   readonly entries = new Set<HistoryEntry>()
@@ -147,11 +148,11 @@ async function call(client: Client, key: string, operation: Operation): Promise<
 }
 
 function read(value: Buffer | null): Reply {
-  return value === null ? { status: 'END' } : { status: 'VALUE', value: String(value) }
+  return value === null ? { status: 'END' } : { status: 'VALUE', value: unpadded(String(value)) }
 }
 
 function readItem(item: Item | null): Reply {
   if (item === null) return { status: 'END' }
   const { value, flags, casUnique } = item
-  return { status: 'VALUE', value: String(value), flags, unique: String(casUnique) }
+  return { status: 'VALUE', value: unpadded(String(value)), flags, unique: String(casUnique) }
 }

@@ -118,7 +118,7 @@ export function settle(entries: readonly HistoryEntry[], wire: WireReply, atMs: 
 }
 
 function readReply({ flags, value, unique }: Hit): Reply {
-  const read = { status: 'VALUE', flags, value: shown(value) }
+  const read = { status: 'VALUE', flags, value: unpadded(value) }
   return unique === undefined ? read : { ...read, unique }
 }
 
@@ -133,13 +133,13 @@ function lineReply(status: string, { line, value }: WireReply): Reply {
     if (flag[0] === 't') told.isMortal = token !== '-1'
   }
   if (value !== undefined) {
-    told.value = shown(value)
+    told.value = unpadded(value)
     told.marks = flags.filter((flag) => /^[ZXW]$/.test(flag)).join('')
   }
   return told
 }
 
-/** A number that became shorter may be filled up with spaces. */
-function shown(value: string): string {
+/** A number that became shorter may be filled up with spaces: the model has none. */
+export function unpadded(value: string): string {
   return /^\d+ +$/.test(value) ? value.trimEnd() : value
 }
