@@ -56,6 +56,7 @@ import {
   type WriteOutcome,
 } from './peer-messages.ts'
 import { configProtocol, memberOf, quorumValue, voterIds } from './raft/config.ts'
+import { IndexRing } from './raft/index-ring.ts'
 import { DEFAULT_TIMING, Raft, type RaftTiming, type Refusal } from './raft/raft.ts'
 import type { Config, EntryId, HardState, LogRead, ServerId, Snapshot } from './raft/types.ts'
 import { adoptSnapshot, KEYSTORE, type Restored, restore, SNAPSHOT } from './restore.ts'
@@ -249,7 +250,7 @@ export class Node {
   /** Those that are with the leader, or will be with the next frame. */
   readonly #forwarded = new Map<number, Write>()
   /** What this server proposed, by index. */
-  readonly #proposals = new Map<number, Write | RemoteWrite>()
+  readonly #proposals = new IndexRing<Write | RemoteWrite>()
   readonly #results = new Map<ServerId, { id: number; outcome: WriteOutcome }[]>()
   /** Gets that are with the leader, and the values of all gets applied meanwhile, by index. */
   #forwardedGetCount = 0
@@ -1557,8 +1558,9 @@ export class Node {
     this.#grownBytes = 0
     this.#store.commitIndex = last.index
     this.#addValues()
-    for (const [index, proposal] of this.#proposals) {
-      if (index > last.index) continue
+    while (this.#proposals.count > 0 && this.#proposals.first <= last.index) {
+      const index = this.#proposals.first
+      const proposal = this.#proposals.get(index) as Write | RemoteWrite
       this.#proposals.delete(index)
       this.#settle(proposal, { kind: 'unknown', why: 'leadership changed before it was confirmed' })
     }

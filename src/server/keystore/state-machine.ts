@@ -170,8 +170,10 @@ export class StateMachine {
     const expiresAtMs = expiryOf(exptime, this.#timeMs)
     if (isExpired(expiresAtMs, this.#timeMs)) this.#items.deleteAt(command)
     else {
-      const use = { isFetched: false, accessedS: this.#timeS }
-      this.#items.setAt(command, { flags, expiresAtMs, casUnique: index, marks: 0, ...use })
+      const accessedS = this.#timeS
+      const casUnique = index
+      const isFetched = false
+      this.#items.setAt(command, { flags, expiresAtMs, casUnique, marks: 0, isFetched, accessedS })
     }
     return STORED
   }

@@ -14,6 +14,12 @@ export function voterIds(config: Config): ServerId[] {
   return config.members.filter((member) => member.voter).map((member) => member.id)
 }
 
+export function voterCount({ members }: Config): number {
+  let count = 0
+  for (const { voter } of members) if (voter) count++
+  return count
+}
+
 export function memberOf(config: Config, id: ServerId): Member | undefined {
   return config.members.find((member) => member.id === id)
 }
@@ -24,16 +30,24 @@ export function quorumSize(voterCount: number): number {
 
 /** The largest value that a quorum of the voters has reached. */
 export function quorumValue(config: Config, reachedBy: (id: ServerId) => number): number {
-  const values = voterIds(config)
-    .map(reachedBy)
-    .sort((a, b) => b - a)
-  return values[quorumSize(values.length) - 1] ?? 0
+  // There are few voters and many calls: to compare all with all takes no memory.
+  let largest = 0
+  let hasOne = false
+  for (const { id, voter } of config.members) {
+    const value = voter ? reachedBy(id) : 0
+    if (!voter || (hasOne && value <= largest)) continue
+    if (!isQuorum(config, (other) => reachedBy(other) >= value)) continue
+    largest = value
+    hasOne = true
+  }
+  return largest
 }
 
 /** Whether the voters for whom `test` holds are a quorum. */
 export function isQuorum(config: Config, test: (id: ServerId) => boolean): boolean {
-  const voters = voterIds(config)
-  return voters.length > 0 && voters.filter(test).length >= quorumSize(voters.length)
+  let count = 0
+  for (const { id, voter } of config.members) if (voter && test(id)) count++
+  return count > 0 && count >= quorumSize(voterCount(config))
 }
 
 /**

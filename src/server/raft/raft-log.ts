@@ -12,6 +12,7 @@
  * stableIndex <= lastIndex, tailFirst <= appliedIndex + 1.
  */
 import { EMPTY_CONFIG } from './config.ts'
+import { IndexRing } from './index-ring.ts'
 import { furthest, isUpToDate, NO_ENTRY, TermRuns } from './term-runs.ts'
 import type { Config, Entry, EntryId } from './types.ts'
 
@@ -45,9 +46,10 @@ export class RaftLog<E extends Entry> {
   /** What the log once had durably; it may have it again by now. */
   readonly owed: EntryId
   #terms: TermRuns
-  #tail: E[]
+  readonly #tail = new IndexRing<E>()
   /** Index of the first entry in the tail; lastIndex + 1 when it is empty. */
   #tailFirst: number
+  #lastIndex: number
   #tailBytes: number
   #configs: { readonly index: number; readonly config: Config }[]
   #lastTimeMs: number
@@ -55,8 +57,9 @@ export class RaftLog<E extends Entry> {
   constructor(state: RaftLogState<E>) {
     this.owed = state.owed ?? NO_ENTRY
     this.#terms = new TermRuns(state.base, state.termRuns)
-    this.#tail = [...state.tail]
+    for (const entry of state.tail) this.#tail.set(entry.index, entry)
     this.#tailFirst = state.lastIndex + 1 - state.tail.length
+    this.#lastIndex = state.lastIndex
     this.#tailBytes = state.tail.reduce((sum, entry) => sum + entry.bytes, 0)
     this.#configs = [...state.configs]
     this.#lastTimeMs = state.lastTimeMs
@@ -66,7 +69,7 @@ export class RaftLog<E extends Entry> {
   }
 
   get lastIndex(): number {
-    return this.#tailFirst + this.#tail.length - 1
+    return this.#lastIndex
   }
 
   /** The entry before the first that the log still has. */
@@ -142,7 +145,8 @@ export class RaftLog<E extends Entry> {
     }
     this.#terms.add(entry)
     if (entry.config) this.#configs.push({ index: entry.index, config: entry.config })
-    this.#tail.push(entry)
+    this.#tail.set(entry.index, entry)
+    this.#lastIndex = entry.index
     this.#tailBytes += entry.bytes
     this.#lastTimeMs = entry.timeMs
   }
@@ -154,22 +158,22 @@ export class RaftLog<E extends Entry> {
         `truncation from ${index} would drop committed entries to ${this.commitIndex}`,
       )
     }
-    const kept = index - this.#tailFirst
-    for (const entry of this.#tail.splice(kept)) this.#tailBytes -= entry.bytes
+    for (let at = this.#lastIndex; at >= index; at--) this.#forget(at)
+    this.#lastIndex = index - 1
     this.#terms.truncateFrom(index)
     while ((this.#configs.at(-1)?.index ?? 0) >= index) this.#configs.pop()
     this.stableIndex = Math.min(this.stableIndex, index - 1)
     // Without an entry at hand the time stays: it may only be too late, never go back.
-    this.#lastTimeMs = this.#tail.at(-1)?.timeMs ?? this.#lastTimeMs
+    this.#lastTimeMs = this.#tail.get(this.#lastIndex)?.timeMs ?? this.#lastTimeMs
   }
 
   /** Entries from `firstIndex` on, of at most `bytesMax` together but at least one. */
   slice(firstIndex: number, lastIndex: number, bytesMax: number): E[] {
     const entries: E[] = []
     let bytes = 0
-    for (let at = firstIndex - this.#tailFirst; at < this.#tail.length; at++) {
-      const entry = this.#tail[at]
-      if (!entry || entry.index > lastIndex) break
+    for (let index = firstIndex; index <= lastIndex; index++) {
+      const entry = this.#tail.get(index)
+      if (!entry) break
       bytes += entry.bytes
       if (entries.length > 0 && bytes > bytesMax) break
       entries.push(entry)
@@ -184,15 +188,15 @@ export class RaftLog<E extends Entry> {
       throw new Error(`compaction to ${index} of a log applied to ${this.appliedIndex}`)
     }
     this.#terms.cutTo(index)
-    this.#forgetTail(index - this.#tailFirst + 1)
+    this.#forgetTo(index)
   }
 
   /** Everything up to `base` is in a snapshot, and nothing after it is known. */
   reset(base: EntryId, config: Config, timeMs: number): void {
     this.#terms = new TermRuns(base)
-    this.#tail = []
+    for (let at = this.#tailFirst; at <= this.#lastIndex; at++) this.#forget(at)
     this.#tailFirst = base.index + 1
-    this.#tailBytes = 0
+    this.#lastIndex = base.index
     this.#configs = [{ index: base.index, config }]
     this.#lastTimeMs = timeMs
     this.stableIndex = base.index
@@ -205,25 +209,30 @@ export class RaftLog<E extends Entry> {
    * applied, down to half.
    */
   trim(bytesMax: number): void {
-    const { length } = this.#tail
-    if (this.#tailBytes <= bytesMax && length <= TAIL_ENTRIES_MAX) return
+    const count = this.#lastIndex - this.#tailFirst + 1
+    if (this.#tailBytes <= bytesMax && count <= TAIL_ENTRIES_MAX) return
     const done = Math.min(this.appliedIndex, this.stableIndex)
     let bytes = this.#tailBytes
-    let count = 0
-    while (bytes > bytesMax / 2 || length - count > TAIL_ENTRIES_MAX / 2) {
-      const entry = this.#tail[count]
+    let last = this.#tailFirst - 1
+    while (bytes > bytesMax / 2 || this.#lastIndex - last > TAIL_ENTRIES_MAX / 2) {
+      const entry = this.#tail.get(last + 1)
       if (!entry || entry.index > done) break
       bytes -= entry.bytes
-      count++
+      last++
     }
-    this.#forgetTail(count)
+    this.#forgetTo(last)
   }
 
-  #forgetTail(count: number): void {
-    if (count <= 0) return
-    for (const entry of this.#tail.splice(0, count)) this.#tailBytes -= entry.bytes
-    this.#tailFirst += count
+  #forgetTo(index: number): void {
+    if (index < this.#tailFirst) return
+    for (let at = this.#tailFirst; at <= index; at++) this.#forget(at)
+    this.#tailFirst = index + 1
     // The configuration in force at the tail's start must stay, all before it may go.
     while ((this.#configs[1]?.index ?? Infinity) <= this.appliedIndex) this.#configs.shift()
+  }
+
+  #forget(index: number): void {
+    this.#tailBytes -= this.#tail.get(index)?.bytes ?? 0
+    this.#tail.delete(index)
   }
 }

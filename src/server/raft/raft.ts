@@ -31,6 +31,7 @@ import {
   memberOf,
   quorumSize,
   quorumValue,
+  voterCount,
   voterIds,
 } from './config.ts'
 import { Lease } from './lease.ts'
@@ -296,7 +297,7 @@ export class Raft<E extends Entry> {
   propose(payload: Payload): EntryId | Refusal {
     if (this.#role !== 'leader') return { refused: 'notLeader' }
     if (this.#handover) return { refused: 'handingOver' }
-    if (payload.kind === 'command' && voterIds(this.config).length < this.#votersMin) {
+    if (payload.kind === 'command' && voterCount(this.config) < this.#votersMin) {
       return { refused: 'tooFewVoters' }
     }
     if (this.#unappliedBytes > UNAPPLIED_BYTES_MAX) return { refused: 'busy' }
