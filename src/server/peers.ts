@@ -117,7 +117,11 @@ export class Peers {
     this.#socket = await this.#io.network.bindDatagrams(this.#bind, (bytes, from) =>
       this.#onDatagram(bytes, from),
     )
-    this.#listener = await this.#io.network.listen(this.#bind, (stream) => this.#accept(stream))
+    this.#listener = await this.#io.network.listen(
+      this.#bind,
+      (stream) => this.#accept(stream),
+      true,
+    )
   }
 
   /** From now on this server speaks and hears as a member of this cluster. */

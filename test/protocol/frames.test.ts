@@ -124,3 +124,21 @@ function decode(chunks: readonly Buffer[]): Plain[] {
 function* take(decoder: FrameDecoder) {
   for (let frame = decoder.next(); frame; frame = decoder.next()) yield frame
 }
+
+test('the memory of a chunk may be used again at once', () => {
+  const decoder = new FrameDecoder()
+  const [first, second] = ['one', 'two'].map((text) =>
+    Buffer.concat(encodeFrame(text, [Buffer.from(text.repeat(2_000))])),
+  ) as [Buffer, Buffer]
+  const memory = Buffer.alloc(1_000)
+  const frames: string[] = []
+  for (let at = 0; at < first.length + second.length; at += memory.length) {
+    const count = Buffer.concat([first, second]).copy(memory, 0, at, at + memory.length)
+    decoder.push(memory.subarray(0, count))
+    memory.fill('x')
+    for (let frame = decoder.next(); frame; frame = decoder.next()) {
+      frames.push(frame.header, frame.payload.toString())
+    }
+  }
+  expect(frames).toEqual(['one', 'one'.repeat(2_000), 'two', 'two'.repeat(2_000)])
+})
