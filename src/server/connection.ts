@@ -26,9 +26,9 @@ import type { FlushQueue, Piece } from './flush-queue.ts'
 import type { Item, StoredItem } from './keystore/arena.ts'
 import type { GetResult } from './keystore/get.ts'
 import { itemBytes } from './keystore/item-store.ts'
-import { createLane, type Lane } from './node.ts'
+import { createLane, type Lane, type Waiter } from './node.ts'
 import type { WriteOutcome } from './peer-messages.ts'
-import type { Stats } from './stats.ts'
+import type { Stats, WriteKind } from './stats.ts'
 import type { ConnectionFacts } from './stats-reply.ts'
 
 /** What a connection needs of the server. */
@@ -37,7 +37,7 @@ export interface Store {
   /** The length above which a value is refused. */
   readonly itemSizeMax: number
   /** @param command Good for as long as the call. */
-  write(lane: Lane, command: Buffer, done: (outcome: WriteOutcome) => void): void
+  write(lane: Lane, command: Buffer, waiter: Waiter): void
   /** Calls back when reads here are linearizable, or with the reason why not. */
   barrier(done: (failure: string | null) => void): void
   /** Whether they are already, until more input is taken in. */
@@ -91,6 +91,34 @@ type Reply = string | readonly Piece[]
 interface Slot {
   reply: Reply | null
   readonly bytes: number
+}
+
+/** That of a write, which hears of its outcome: the one object that a write takes here. */
+class WriteSlot implements Slot, Waiter {
+  reply: Reply | null = null
+  readonly bytes: number
+  readonly kind: WriteKind
+  readonly noreply: boolean
+  readonly meta: MetaRequest | undefined
+  readonly #connection: Connection
+
+  constructor(
+    connection: Connection,
+    bytes: number,
+    kind: WriteKind,
+    noreply: boolean,
+    meta: MetaRequest | undefined,
+  ) {
+    this.#connection = connection
+    this.bytes = bytes
+    this.kind = kind
+    this.noreply = noreply
+    this.meta = meta
+  }
+
+  done(outcome: WriteOutcome): void {
+    this.#connection.settle(this, outcome)
+  }
 }
 
 /** A read that is to be made once it and those before it may be. */
@@ -522,7 +550,7 @@ export class Connection {
     this.#isChanging = true
     this.#writesInFlight++
     for (const part of changed) {
-      this.#store.write(this.#lane, part.change as Buffer, (outcome) => {
+      const done = (outcome: WriteOutcome) => {
         if (outcome.kind === 'applied') part.reply = outcome.item ?? null
         if (outcomes.push(outcome) < changed.length) return
         this.#isChanging = false
@@ -533,7 +561,8 @@ export class Connection {
         for (const batch of this.#batches) if (!isLocal(batch)) this.#confirm(batch)
         this.#makeReads()
         this.#scheduleFlush()
-      })
+      }
+      this.#store.write(this.#lane, part.change as Buffer, { done })
     }
     return null
   }
@@ -549,25 +578,30 @@ export class Connection {
   // ---------------------------------------------------------------- writes
 
   #write(command: Buffer, noreply: boolean, meta: MetaRequest | undefined): void {
-    const slot: Slot = { reply: null, bytes: this.#decoder.lineBytes + command.length }
-    this.#slots.push(slot)
-    this.#bytesInFlight += slot.bytes
-    this.#writesInFlight++
     const { stats } = this.#store
+    const bytes = this.#decoder.lineBytes + command.length
+    const slot = new WriteSlot(this, bytes, stats.kindOf(command), noreply, meta)
+    this.#slots.push(slot)
+    this.#bytesInFlight += bytes
+    this.#writesInFlight++
     stats.requestCount++
-    const kind = stats.kindOf(command)
-    this.#store.write(this.#lane, command, (outcome) => {
-      this.#writesInFlight--
-      const line = replyLine(outcome)
-      if (outcome.kind === 'applied') stats.wrote(kind, line)
-      if (line === 'TOUCHED') this.#store.get(kind.key, this.#nowS) // counts as an access
-      if (outcome.kind === 'notStored' && outcome.lacks) stats.add('store_no_memory')
-      if (meta && outcome.kind === 'applied') {
-        slot.reply = metaWriteReply(meta, line, outcome.item, outcome.index)
-      } else if (noreply) slot.reply = ''
-      else slot.reply = line === 'STORED' ? STORED_REPLY : `${line}\r\n`
-      this.#scheduleFlush()
-    })
+    this.#store.write(this.#lane, command, slot)
+  }
+
+  /** What became of a write. */
+  settle(slot: WriteSlot, outcome: WriteOutcome): void {
+    const { kind, noreply, meta } = slot
+    const { stats } = this.#store
+    this.#writesInFlight--
+    const line = replyLine(outcome)
+    if (outcome.kind === 'applied') stats.wrote(kind, line)
+    if (line === 'TOUCHED') this.#store.get(kind.key, this.#nowS) // counts as an access
+    if (outcome.kind === 'notStored' && outcome.lacks) stats.add('store_no_memory')
+    if (meta && outcome.kind === 'applied') {
+      slot.reply = metaWriteReply(meta, line, outcome.item, outcome.index)
+    } else if (noreply) slot.reply = ''
+    else slot.reply = line === 'STORED' ? STORED_REPLY : `${line}\r\n`
+    this.#scheduleFlush()
   }
 
   /** Replies that are known by then leave in one write. */

@@ -153,13 +153,21 @@ export function createLane(): Lane {
   return { waitingCount: 0, forwardedCount: 0, term: 0 }
 }
 
+/** Hears what became of a write: an object, as a function for each would be one more. */
+export interface Waiter {
+  done(outcome: WriteOutcome): void
+}
+
 interface Write {
-  readonly id: number
+  /** They are counted, from the start of this server. */
+  readonly number: number
+  /** Under which it is forwarded, each time anew. */
+  id: number
   readonly lane: Lane
   /** Its bytes may be somebody else's until it is proposed or kept. */
   command: Buffer
   readonly deadlineMs: number
-  readonly done: (outcome: WriteOutcome) => void
+  readonly waiter: Waiter
   /** Why it waits, where it was not proposed yet. */
   waitsFor: string | null
   /** Whether the leader has it, or will with the next frame. */
@@ -234,8 +242,9 @@ export class Node {
   #timer: Timer | null = null
   #timerAtMs = Number.POSITIVE_INFINITY
 
-  /** Starts anywhere, so that a late answer to an earlier life of this server matches nothing. */
+  /** Of what others are asked for: starts anywhere, so that a late answer to an earlier life of this server matches nothing. */
   #nextId: number
+  #writeCount = 0
   /** Every write without an outcome, oldest first, and among them some that have theirs. */
   readonly #writes = new Fifo<Write>()
   /** Those that wait to be proposed or forwarded. */
@@ -442,14 +451,16 @@ export class Node {
   // ---------------------------------------------------------------- clients
 
   /** @param command A canonical command; good for as long as the call. */
-  write(lane: Lane, command: Buffer, done: (outcome: WriteOutcome) => void): void {
-    const deadlineMs = this.#nowMs + this.#options.requestTimeoutMs
+  write(lane: Lane, command: Buffer, waiter: Waiter): void {
+    // Whole numbers are not objects of their own.
+    const deadlineMs = Math.ceil(this.#nowMs) + this.#options.requestTimeoutMs
     const write: Write = {
-      id: this.#nextId++,
+      number: this.#writeCount++,
+      id: 0,
       lane,
       command,
       deadlineMs,
-      done,
+      waiter,
       waitsFor: null,
       isForwarded: false,
       sentTo: null,
@@ -982,6 +993,7 @@ export class Node {
       lane.forwardedCount++
       lane.term = term
       write.isForwarded = true
+      write.id = this.#nextId++
       this.#forwarded.set(write.id, write)
       if (write.isGet) this.#forwardedGetCount++
       const queue = this.#forwards.get(leaderId)
@@ -1029,7 +1041,7 @@ export class Node {
     const waiting = this.#waiting.filter(({ isDone }) => !isDone)
     this.#waiting = []
     for (const write of waiting) this.#leaveLane(write)
-    for (const write of waiting.sort((a, b) => a.id - b.id)) this.#dispatch(write)
+    for (const write of waiting.sort((a, b) => a.number - b.number)) this.#dispatch(write)
   }
 
   #sent(write: Write, to: ServerId, stream: number): void {
@@ -1062,7 +1074,7 @@ export class Node {
     write.isDone = true
     this.#activity++
     this.#leaveLane(write)
-    write.done(outcome)
+    write.waiter.done(outcome)
   }
 
   get #oldestWrite(): Write | undefined {

@@ -20,8 +20,8 @@ import type { Item } from './keystore/arena.ts'
 import { type Identity, loadIdentity, saveIdentity } from './log/identity.ts'
 import { VoteDamagedError, VoteFile } from './log/vote-file.ts'
 import type { MembershipRules } from './membership.ts'
-import { type Lane, Node } from './node.ts'
-import { PROTOCOL, type WriteOutcome } from './peer-messages.ts'
+import { type Lane, Node, type Waiter } from './node.ts'
+import { PROTOCOL } from './peer-messages.ts'
 import { Peers } from './peers.ts'
 import { memberOf } from './raft/config.ts'
 import type { RaftTiming } from './raft/raft.ts'
@@ -207,12 +207,12 @@ export class Server implements Store {
 
   // ---------------------------------------------------------------- requests
 
-  write(lane: Lane, command: Buffer, done: (outcome: WriteOutcome) => void): void {
-    if (this.#node) return this.#node.write(lane, command, done)
+  write(lane: Lane, command: Buffer, waiter: Waiter): void {
+    if (this.#node) return this.#node.write(lane, command, waiter)
     const kept = Buffer.from(command)
     this.#whenJoined(
-      (node) => node.write(lane, kept, done),
-      (why) => done({ kind: 'notStored', why }),
+      (node) => node.write(lane, kept, waiter),
+      (why) => waiter.done({ kind: 'notStored', why }),
     )
   }
 

@@ -4,8 +4,7 @@ import type { Stream, StreamHandler } from '../../src/io/io.ts'
 import { type Backup, Backups } from '../../src/server/backup.ts'
 import { Connection } from '../../src/server/connection.ts'
 import { FlushQueue } from '../../src/server/flush-queue.ts'
-import type { Lane } from '../../src/server/node.ts'
-import type { WriteOutcome } from '../../src/server/peer-messages.ts'
+import type { Lane, Waiter } from '../../src/server/node.ts'
 import { ManualTimers, settle } from '../io/manual-timers.ts'
 import { MemoryDisk } from '../io/memory-disk.ts'
 import { ReplicaStore } from './client.ts'
@@ -52,8 +51,8 @@ function connect(open: () => Promise<Backup>, timers = new ManualTimers()) {
     destroy: close,
   }
   const store = Object.assign(new ReplicaStore(), {
-    write: (_lane: Lane, _command: Buffer, done: (outcome: WriteOutcome) => void) =>
-      done({ kind: 'applied', reply: 'STORED', index: 1 }),
+    write: (_lane: Lane, _command: Buffer, waiter: Waiter) =>
+      waiter.done({ kind: 'applied', reply: 'STORED', index: 1 }),
     answer: () => 'x 1\r\nend\r\n',
     barrier: (done: (failure: null) => void) => done(null),
     openBackup: open,

@@ -10,7 +10,7 @@ import { Connection, type Store } from '../../src/server/connection.ts'
 import { FlushQueue } from '../../src/server/flush-queue.ts'
 import type { Item } from '../../src/server/keystore/item-store.ts'
 import { StateMachine } from '../../src/server/keystore/state-machine.ts'
-import type { Lane } from '../../src/server/node.ts'
+import type { Lane, Waiter } from '../../src/server/node.ts'
 import type { WriteOutcome } from '../../src/server/peer-messages.ts'
 import { Stats } from '../../src/server/stats.ts'
 import { appliedEntry } from './keystore/applied-entry.ts'
@@ -41,8 +41,8 @@ export class ReplicaStore implements Store {
   isLeased = false
   users: ReadonlyMap<string, string> | null = null
 
-  write(_lane: Lane, command: Buffer, done: (outcome: WriteOutcome) => void): void {
-    this.writes.push({ command: Buffer.from(command), done })
+  write(_lane: Lane, command: Buffer, waiter: Waiter): void {
+    this.writes.push({ command: Buffer.from(command), done: (outcome) => waiter.done(outcome) })
   }
 
   barrier(done: (failure: string | null) => void): void {

@@ -218,7 +218,7 @@ export class Member {
   }
 
   write(lane: Lane, name: string): void {
-    this.node.write(lane, commandOf(name), () => {})
+    this.node.write(lane, commandOf(name), { done: () => {} })
   }
 
   async hearLeader(from: string, term: number): Promise<void> {

@@ -66,9 +66,10 @@ class Leading {
   /** Null where nothing is known yet. */
   async outcomeOf(command: string): Promise<WriteOutcome | null> {
     let found: WriteOutcome | null = null
-    this.member.node.write(createLane(), Buffer.from(command), (outcome) => {
+    const done = (outcome: WriteOutcome) => {
       found = outcome
-    })
+    }
+    this.member.node.write(createLane(), Buffer.from(command), { done })
     await this.pass(1)
     return found
   }
@@ -270,7 +271,8 @@ test('what is in flight counts', async () => {
   const value = 'x'.repeat(200)
   for (const key of ['a', 'b', 'c', 'd', 'e', 'f']) {
     const command = Buffer.from(`set ${key} 0 0 200\r\n${value}\r\n`)
-    leading.member.node.write(createLane(), command, (outcome) => void outcomes.push(outcome))
+    const done = (outcome: WriteOutcome) => void outcomes.push(outcome)
+    leading.member.node.write(createLane(), command, { done })
   }
   await leading.pass(50)
   expect(outcomes.filter(({ kind }) => kind === 'applied')).toHaveLength(3)

@@ -206,7 +206,8 @@ export class World {
 /** How a write at this server ends. */
 export async function write(world: World, id: string, command: string): Promise<WriteOutcome> {
   const outcomes: WriteOutcome[] = []
-  world.node(id).write(createLane(), Buffer.from(command), (outcome) => outcomes.push(outcome))
+  const done = (outcome: WriteOutcome) => void outcomes.push(outcome)
+  world.node(id).write(createLane(), Buffer.from(command), { done })
   await world.until(() => outcomes.length > 0)
   return outcomes[0] as WriteOutcome
 }
@@ -221,9 +222,10 @@ export class Client {
   async write(world: World, id: string, count: number): Promise<void> {
     for (let at = 0; at < count; at++) {
       this.issuedCount++
-      world.node(id).write(this.#lane, commandOf(this.issuedCount), ({ kind }) => {
+      const done = ({ kind }: WriteOutcome) => {
         if (kind === 'applied') this.ackedCount++
-      })
+      }
+      world.node(id).write(this.#lane, commandOf(this.issuedCount), { done })
     }
     await world.until(() => this.ackedCount === this.issuedCount)
   }

@@ -238,16 +238,18 @@ export const CANARIES: readonly Canary[] = [
     edits: [
       [
         'server/connection.js',
-        `this.#store.write(this.#lane, command, (outcome) => {
-            this.#writesInFlight--;
-            const line = replyLine(outcome);`,
+        'this.#store.write(this.#lane, command, slot);',
         `const [verb, key, delta] = command.toString('latin1').trimEnd().split(' ');
         const held = verb === 'incr' && !meta ? this.#store.get(key) : undefined;
         const sum = held && String(BigInt(String(held.value).trim()) + BigInt(delta));
         const set = held && Buffer.from(\`set \${key} \${held.flags} 0 \${sum.length}\\r\\n\${sum}\\r\\n\`);
-        this.#store.write(this.#lane, set ?? command, (outcome) => {
-            this.#writesInFlight--;
-            const line = set && outcome.kind === 'applied' ? sum : replyLine(outcome);`,
+        slot.sum = sum;
+        this.#store.write(this.#lane, set ?? command, slot);`,
+      ],
+      [
+        'server/connection.js',
+        'const line = replyLine(outcome);',
+        "const line = slot.sum && outcome.kind === 'applied' ? slot.sum : replyLine(outcome);",
       ],
     ],
   },

@@ -86,7 +86,7 @@ export const DEFAULT_TIMING: RaftTiming = {
   closedLeaderDelayMs: 50,
   roundPatienceMs: 5,
   commitDelayMs: 2,
-  gatherBytes: 256 * 1024,
+  gatherBytes: 32 * 1024,
 }
 
 const APPEND_BYTES_MAX = 1024 * 1024
