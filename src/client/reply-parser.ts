@@ -5,8 +5,8 @@
  * statistics (`STAT`) that came before it. It need not know what was asked: memcached's text
  * protocol says itself where a reply ends. Values are copies; the chunk may go.
  *
- * Lines are found byte by byte here, because they are short: for those a loop is cheaper than
- * a call into Node.
+ * A chunk becomes one text, of which lines are parts: that is cheaper than a call into Node for
+ * each of them.
  */
 import { ITEM_SIZE_BOUNDS } from '../protocol/bounds.ts'
 
@@ -57,23 +57,29 @@ export class ReplyParser {
     } else if (this.#partial) {
       at = this.#fillPartial(chunk)
     }
+    if (at === bytes.length) return
+    // One byte a character, so that places are the same in both.
+    const text = bytes.toString('latin1')
     while (at < bytes.length) {
-      let end = at
-      while (end < bytes.length && bytes[end] !== LF) end++
-      if (end - at > LINE_BYTES_MAX) throw new ProtocolError('a line is too long')
-      if (end === bytes.length) {
+      const end = text.indexOf('\n', at)
+      if ((end === -1 ? bytes.length : end) - at > LINE_BYTES_MAX) {
+        throw new ProtocolError('a line is too long')
+      }
+      if (end === -1) {
         this.#rest = bytes.subarray(at)
         return
       }
-      if (end === at || bytes[end - 1] !== CR) throw new ProtocolError('a line ends early')
-      at = this.#takeLine(bytes, at, end - 1)
+      if (end === at || text.charCodeAt(end - 1) !== CR) {
+        throw new ProtocolError('a line ends early')
+      }
+      at = this.#takeLine(bytes, text, at, end - 1)
     }
   }
 
   /** @returns where the next line begins. */
-  #takeLine(bytes: Buffer, at: number, end: number): number {
-    const line = lineOf(bytes, at, end)
-    if (line.startsWith('VALUE ')) return this.#takeValue(line, bytes, end + 2)
+  #takeLine(bytes: Buffer, text: string, at: number, end: number): number {
+    if (text.startsWith('VALUE ', at)) return this.#takeValue(text.slice(at, end), bytes, end + 2)
+    const line = lineOf(text, at, end)
     if (line.startsWith('STAT ')) {
       this.#statistics ??= []
       this.#statistics.push(line)
@@ -90,18 +96,23 @@ export class ReplyParser {
   #takeValue(line: string, bytes: Buffer, at: number): number {
     const { key, flags, length, casUnique } = parseValueLine(line)
     const end = at + length
-    this.#items ??= []
     if (end + 2 <= bytes.length) {
       if (bytes[end] !== CR || bytes[end + 1] !== LF) throw new ProtocolError('a value ends late')
       const value = Buffer.allocUnsafe(length)
       bytes.copy(value, 0, at, end)
-      this.#items.push({ key, flags, value, casUnique })
+      this.#add({ key, flags, value, casUnique })
       return end + 2
     }
     const whole = Buffer.allocUnsafe(length + 2)
     const item = { key, flags, value: whole.subarray(0, length), casUnique }
     this.#partial = { item, bytes: whole, filled: bytes.copy(whole, 0, at) }
     return bytes.length
+  }
+
+  /** Most replies have one: an array that begins with it takes no room for more. */
+  #add(item: RawItem): void {
+    if (this.#items) this.#items.push(item)
+    else this.#items = [item]
   }
 
   /** @returns how many bytes of the chunk it took. */
@@ -115,22 +126,18 @@ export class ReplyParser {
       if (bytes[bytes.length - 2] !== CR || bytes[bytes.length - 1] !== LF) {
         throw new ProtocolError('a value ends late')
       }
-      this.#items?.push(item)
+      this.#add(item)
       this.#partial = null
     }
     return taken
   }
 }
 
-/** The two that are nearly all are told by their bytes. */
-function lineOf(bytes: Buffer, at: number, end: number): string {
-  if (end - at === 3 && bytes[at] === 0x45 && bytes[at + 1] === 0x4e && bytes[at + 2] === 0x44) {
-    return 'END'
-  }
-  if (end - at === 6 && bytes[at] === 0x53 && bytes[at + 1] === 0x54 && bytes[at + 2] === 0x4f) {
-    return 'STORED'
-  }
-  return bytes.toString('latin1', at, end)
+/** The two that are nearly all need no text of their own. */
+function lineOf(text: string, at: number, end: number): string {
+  if (end - at === 3 && text.startsWith('END', at)) return 'END'
+  if (end - at === 6 && text.startsWith('STORED', at)) return 'STORED'
+  return text.slice(at, end)
 }
 
 /** `VALUE <key> <flags> <length> [<cas unique>]` */
