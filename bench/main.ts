@@ -2,7 +2,7 @@
  * npm run bench                                    everything; about half an hour
  *   --rows '^write'                                only rows whose names match
  *   --against etcd,redis,memcached,bare            only these beside this store; none: ''
- *   --rounds 3 --seconds 5 --warm-up 1.5           of each measurement
+ *   --rounds 3 --seconds 5 --warm-up 3             of each measurement
  *   --others 10                                    again where others took more per cent
  *   --generators 2                                 load generators at once
  *   --json FILE --svg FILE                         all measurements; - for standard output
@@ -46,7 +46,7 @@ const flags = new Command('bench')
   .option('--against <names>', `of ${PEERS.join(', ')}, where installed`, PEERS.join(','))
   .option('--rounds <count>', 'measurements of each system in each row', parseCount, 3)
   .option('--seconds <count>', 'of a measurement', Number, 5)
-  .option('--warm-up <seconds>', 'before each measurement', Number, 1.5)
+  .option('--warm-up <seconds>', 'before each measurement', Number, 3)
   .option('--generators <count>', 'processes that make the load', parseCount, 1)
   .option('--others <percent>', 'measure again where others took more of the machine', Number, 100)
   .option('--json <file>', 'write all that was measured to this file; - for standard output')
