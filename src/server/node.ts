@@ -32,7 +32,6 @@ import {
   surelyFits,
 } from './admission.ts'
 import { DiskWatch } from './disk-watch.ts'
-import { Fifo } from './fifo.ts'
 import { itemBytes } from './keystore/item-store.ts'
 import { formatFor, type KeystoreHeader, writeKeystore } from './keystore/keystore-file.ts'
 import type { StateMachine } from './keystore/state-machine.ts'
@@ -242,11 +241,14 @@ export class Node {
   #timer: Timer | null = null
   #timerAtMs = Number.POSITIVE_INFINITY
 
-  /** Of what others are asked for: starts anywhere, so that a late answer to an earlier life of this server matches nothing. */
+  /**
+   * Of what others are asked for: starts anywhere, so that a late answer to an earlier life of
+   * this server matches nothing.
+   */
   #nextId: number
   #writeCount = 0
-  /** Every write without an outcome, oldest first, and among them some that have theirs. */
-  readonly #writes = new Fifo<Write>()
+  /** Every write without an outcome, by its number. */
+  readonly #writes = new IndexRing<Write>()
   /** Those that wait to be proposed or forwarded. */
   #waiting: Write[] = []
   #waitingBytes = 0
@@ -469,7 +471,7 @@ export class Node {
       term: 0,
       isDone: false,
     }
-    this.#writes.push(write)
+    this.#writes.set(write.number, write)
     this.#dispatch(write)
     // What was proposed is in the log's memory; what was not is sent from here, later.
     write.command = write.term > 0 ? NOTHING : Buffer.from(command)
@@ -763,7 +765,7 @@ export class Node {
     this.#disk.stop()
     await this.#pumping
     const why = 'this server is stopping'
-    for (const write of this.#writes) {
+    for (let write = this.#oldestWrite; write; write = this.#oldestWrite) {
       this.#finish(write, { kind: write.waitsFor === null ? 'unknown' : 'notStored', why })
     }
     for (const read of this.#takeReads()) read.done(why)
@@ -1072,14 +1074,14 @@ export class Node {
   #finish(write: Write, outcome: WriteOutcome): void {
     if (write.isDone) return
     write.isDone = true
+    this.#writes.delete(write.number)
     this.#activity++
     this.#leaveLane(write)
     write.waiter.done(outcome)
   }
 
   get #oldestWrite(): Write | undefined {
-    while (this.#writes.first?.isDone) this.#writes.shift()
-    return this.#writes.first
+    return this.#writes.get(this.#writes.first)
   }
 
   #sendForwards(): void {

@@ -170,10 +170,15 @@ export class StateMachine {
     const expiresAtMs = expiryOf(exptime, this.#timeMs)
     if (isExpired(expiresAtMs, this.#timeMs)) this.#items.deleteAt(command)
     else {
-      const accessedS = this.#timeS
-      const casUnique = index
-      const isFetched = false
-      this.#items.setAt(command, { flags, expiresAtMs, casUnique, marks: 0, isFetched, accessedS })
+      // No part of it is spread: V8 may copy that by name, which took a fifth of a follower's time.
+      this.#items.setAt(command, {
+        flags,
+        expiresAtMs,
+        casUnique: index,
+        marks: 0,
+        isFetched: false,
+        accessedS: this.#timeS,
+      })
     }
     return STORED
   }

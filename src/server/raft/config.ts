@@ -30,24 +30,26 @@ export function quorumSize(voterCount: number): number {
 
 /** The largest value that a quorum of the voters has reached. */
 export function quorumValue(config: Config, reachedBy: (id: ServerId) => number): number {
-  // There are few voters and many calls: to compare all with all takes no memory.
-  let largest = 0
-  let hasOne = false
-  for (const { id, voter } of config.members) {
-    const value = voter ? reachedBy(id) : 0
-    if (!voter || (hasOne && value <= largest)) continue
-    if (!isQuorum(config, (other) => reachedBy(other) >= value)) continue
-    largest = value
-    hasOne = true
+  const { members } = config
+  const needed = quorumSize(voterCount(config))
+  // There are few voters and many calls: to compare all with all takes no arrays.
+  let largest: number | null = null
+  for (const { id, voter } of members) {
+    if (!voter) continue
+    const value = reachedBy(id)
+    if (largest !== null && value <= largest) continue
+    let count = 0
+    for (const other of members) if (other.voter && reachedBy(other.id) >= value) count++
+    if (count >= needed) largest = value
   }
-  return largest
+  return largest ?? 0
 }
 
 /** Whether the voters for whom `test` holds are a quorum. */
 export function isQuorum(config: Config, test: (id: ServerId) => boolean): boolean {
   let count = 0
   for (const { id, voter } of config.members) if (voter && test(id)) count++
-  return count > 0 && count >= quorumSize(voterCount(config))
+  return count >= quorumSize(voterCount(config))
 }
 
 /**

@@ -1,5 +1,6 @@
 /**
- * Values by log index, of which those that are there lie close together: a ring.
+ * Values by log index, or by any other count, of which those that are there lie close together:
+ * a ring.
  *
  * In: values at indexes. Out: the value at an index, in constant time and without an object
  * for it. A map would do, but in the rate of writes it is made anew all the time, and what is
@@ -10,7 +11,7 @@ const CAPACITY_MIN = 64
 
 export class IndexRing<T> {
   /** As many as a power of two; the value at `index` stands at its lowest bits. */
-  #slots: (T | undefined)[] = emptySlots(CAPACITY_MIN)
+  #slots = emptySlots<T>(CAPACITY_MIN)
   /** None is before `first`, or at or behind `end`; where there are any, `first` is one. */
   #first = 0
   #end = 0
@@ -20,7 +21,7 @@ export class IndexRing<T> {
     return this.#count
   }
 
-  /** The lowest index with a value; where there is none it means nothing. */
+  /** The lowest index with a value; where there is none, one without. */
   get first(): number {
     return this.#first
   }

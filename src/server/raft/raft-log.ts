@@ -47,8 +47,6 @@ export class RaftLog<E extends Entry> {
   readonly owed: EntryId
   #terms: TermRuns
   readonly #tail = new IndexRing<E>()
-  /** Index of the first entry in the tail; lastIndex + 1 when it is empty. */
-  #tailFirst: number
   #lastIndex: number
   #tailBytes: number
   #configs: { readonly index: number; readonly config: Config }[]
@@ -58,7 +56,6 @@ export class RaftLog<E extends Entry> {
     this.owed = state.owed ?? NO_ENTRY
     this.#terms = new TermRuns(state.base, state.termRuns)
     for (const entry of state.tail) this.#tail.set(entry.index, entry)
-    this.#tailFirst = state.lastIndex + 1 - state.tail.length
     this.#lastIndex = state.lastIndex
     this.#tailBytes = state.tail.reduce((sum, entry) => sum + entry.bytes, 0)
     this.#configs = [...state.configs]
@@ -95,9 +92,9 @@ export class RaftLog<E extends Entry> {
     return this.#lastTimeMs
   }
 
-  /** The index of the first entry that memory still holds. */
+  /** The index of the first entry that memory still holds; lastIndex + 1 where it holds none. */
   get tailFirst(): number {
-    return this.#tailFirst
+    return this.#lastIndex + 1 - this.#tail.count
   }
 
   /** The newest configuration in the log, committed or not (thesis 4.1). */
@@ -158,8 +155,7 @@ export class RaftLog<E extends Entry> {
         `truncation from ${index} would drop committed entries to ${this.commitIndex}`,
       )
     }
-    for (let at = this.#lastIndex; at >= index; at--) this.#forget(at)
-    this.#lastIndex = index - 1
+    for (; this.#lastIndex >= index; this.#lastIndex--) this.#forget(this.#lastIndex)
     this.#terms.truncateFrom(index)
     while ((this.#configs.at(-1)?.index ?? 0) >= index) this.#configs.pop()
     this.stableIndex = Math.min(this.stableIndex, index - 1)
@@ -194,8 +190,7 @@ export class RaftLog<E extends Entry> {
   /** Everything up to `base` is in a snapshot, and nothing after it is known. */
   reset(base: EntryId, config: Config, timeMs: number): void {
     this.#terms = new TermRuns(base)
-    for (let at = this.#tailFirst; at <= this.#lastIndex; at++) this.#forget(at)
-    this.#tailFirst = base.index + 1
+    while (this.#tail.count > 0) this.#forget(this.tailFirst)
     this.#lastIndex = base.index
     this.#configs = [{ index: base.index, config }]
     this.#lastTimeMs = timeMs
@@ -209,11 +204,10 @@ export class RaftLog<E extends Entry> {
    * applied, down to half.
    */
   trim(bytesMax: number): void {
-    const count = this.#lastIndex - this.#tailFirst + 1
-    if (this.#tailBytes <= bytesMax && count <= TAIL_ENTRIES_MAX) return
+    if (this.#tailBytes <= bytesMax && this.#tail.count <= TAIL_ENTRIES_MAX) return
     const done = Math.min(this.appliedIndex, this.stableIndex)
     let bytes = this.#tailBytes
-    let last = this.#tailFirst - 1
+    let last = this.tailFirst - 1
     while (bytes > bytesMax / 2 || this.#lastIndex - last > TAIL_ENTRIES_MAX / 2) {
       const entry = this.#tail.get(last + 1)
       if (!entry || entry.index > done) break
@@ -224,9 +218,8 @@ export class RaftLog<E extends Entry> {
   }
 
   #forgetTo(index: number): void {
-    if (index < this.#tailFirst) return
-    for (let at = this.#tailFirst; at <= index; at++) this.#forget(at)
-    this.#tailFirst = index + 1
+    if (index < this.tailFirst) return
+    while (this.#tail.count > 0 && this.tailFirst <= index) this.#forget(this.tailFirst)
     // The configuration in force at the tail's start must stay, all before it may go.
     while ((this.#configs[1]?.index ?? Infinity) <= this.appliedIndex) this.#configs.shift()
   }

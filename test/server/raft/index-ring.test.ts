@@ -55,3 +55,17 @@ test('as a map does, wherever the window moves', () => {
     { numRuns: 60 },
   )
 })
+
+test('one by one from the first, as a queue', () => {
+  const ring = new IndexRing<number>()
+  let next = 0
+  for (let turn = 0; turn < 200; turn++) {
+    for (let count = 0; count < (turn * 7) % 23; count++) ring.set(next, next++)
+    for (let count = 0; count < (turn * 5) % 19 && ring.count > 0; count++) {
+      expect(ring.get(ring.first)).toBe(next - ring.count)
+      ring.delete(ring.first)
+    }
+  }
+  while (ring.count > 0) ring.delete(ring.first)
+  expect(ring.get(ring.first)).toBeUndefined()
+})
