@@ -1,5 +1,5 @@
 /**
- * npm run bench                                    everything; about half an hour
+ * npm run bench                                    everything; half an hour and more
  *   --rows '^write'                                only rows whose names match
  *   --against etcd,redis,memcached,bare            only these beside this store; none: ''
  *   --rounds 3 --seconds 5 --warm-up 3             of each measurement
