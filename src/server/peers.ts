@@ -32,7 +32,9 @@ import {
 } from '../protocol/frames.ts'
 import { parseObject } from '../protocol/shape.ts'
 import { RecordReader } from './log/record.ts'
-import { type Hello, isDatagram, PeerCodec, type PeerMessage, protocolOf } from './peer-messages.ts'
+import { isDatagram, PeerCodec } from './peer-codec.ts'
+import type { Route } from './peer-lines.ts'
+import { type Hello, type PeerMessage, protocolOf } from './peer-messages.ts'
 import type { ServerId } from './raft/types.ts'
 
 /** More than this waiting for a peer, and what comes is dropped: it is not reading. */
@@ -148,17 +150,17 @@ export class Peers {
     const { to } = message
     const address = this.#addresses.get(to) ?? this.#introduced.get(to)
     if (!this.#codec || this.#isStopped || !address) return null
+    // Where it is not known what the peer speaks, its hello will come: it answers ours.
+    const protocol = Math.min(this.#advertised.protocol, this.#protocols.get(to) ?? 1)
     if (isDatagram(message)) {
-      this.#socket?.send(this.#codec.encodeDatagram(message), address)
+      this.#socket?.send(this.#codec.encodeDatagram(message, protocol), address)
       return 0
     }
     const outgoing = this.#outgoing.get(to) ?? this.#connect(to, address)
-    // Where it is not known what the peer speaks, its hello will come: it answers ours.
-    const protocol = Math.min(this.#advertised.protocol, this.#protocols.get(to) ?? 1)
     if (protocolOf(message) > protocol) return null
     if (!outgoing) return null
     if (outgoing.stream.bufferedBytes + outgoing.pendingBytes > STREAM_BYTES_MAX) return null
-    for (const piece of this.#codec.encodeFrame(message)) {
+    for (const piece of this.#codec.encodeFrame(message, protocol)) {
       outgoing.pending.push(piece)
       outgoing.pendingBytes += piece.length
     }
@@ -236,22 +238,22 @@ export class Peers {
       ...{ type: 'hello', from, to: id, protocol, sip, sport },
       ...{ life: this.#life, stream: number },
     }
-    stream.writeAll(this.#codec?.encodeFrame(hello) ?? [])
+    stream.writeAll(this.#codec?.encodeFrame(hello, protocol) ?? [])
     return outgoing
   }
 
   // ---------------------------------------------------------------- incoming
 
   #onDatagram(bytes: Buffer, from: Address): void {
-    const object = parseObject(bytes.toString())
-    const message = this.#codec?.decodeDatagram(object)
+    const text = bytes.toString()
+    const message = this.#codec?.decodeDatagram(text)
     if (message && this.#isForMe(message)) {
       // One that has lost all it knew can answer, and is told the rest.
       if (!this.#introduced.has(message.from)) this.#introduced.set(message.from, from)
       this.#heard(message.from)
       return this.#handler.onMessage(message)
     }
-    const fromBalancer = message ? null : decodeToServer(object)
+    const fromBalancer = message ? null : decodeToServer(parseObject(text))
     if (fromBalancer) this.#handler.onBalancer(fromBalancer, from)
     else this.droppedCount++
   }
@@ -275,7 +277,8 @@ export class Peers {
     const decoder = new FrameDecoder()
     decoder.headerBytesMax = HELLO_BYTES_MAX
     decoder.payloadBytesMax = 0
-    let peer: ServerId | null = null
+    /** The peer, and this server; null until its hello has come. */
+    let route: Route | null = null
     const [oldest] = this.#strangers
     if (oldest && this.#strangers.size >= STRANGERS_MAX) oldest.destroy()
     this.#strangers.add(stream)
@@ -286,8 +289,8 @@ export class Peers {
       try {
         const frame = decoder.next()
         if (!frame) return null
-        const message = this.#codec?.decodeFrame(frame)
-        const isExpected = message && (peer === null) === (message.type === 'hello')
+        const message = this.#codec?.decodeFrame(frame, route)
+        const isExpected = message && (route === null) === (message.type === 'hello')
         if (isExpected && this.#isForMe(message)) return message
       } catch {
         // lengths that can't be a peer's
@@ -303,19 +306,19 @@ export class Peers {
           if (message.type === 'hello') {
             helloTimer.cancel()
             if (!this.#welcome(message, stream)) return
-            peer = message.from
+            route = { from: message.from, to: message.to }
             decoder.headerBytesMax = FRAME_HEADER_BYTES_MAX
             decoder.payloadBytesMax = FRAME_PAYLOAD_BYTES_MAX
-          } else if (message.from === peer) this.#handler.onMessage(message)
+          } else if (message.from === route?.from) this.#handler.onMessage(message)
         }
       },
       onEnd: () => stream.destroy(),
       onClose: () => {
         helloTimer.cancel()
         this.#strangers.delete(stream)
-        if (peer === null || this.#incoming.get(peer) !== stream) return
-        this.#incoming.delete(peer)
-        if (!this.#isStopped) this.#handler.onPeerClosed(peer)
+        if (route === null || this.#incoming.get(route.from) !== stream) return
+        this.#incoming.delete(route.from)
+        if (!this.#isStopped) this.#handler.onPeerClosed(route.from)
       },
     })
   }

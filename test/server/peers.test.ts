@@ -2,7 +2,8 @@
 import { expect, test } from 'vitest'
 import type { Stream } from '../../src/io/io.ts'
 import { RecordReader } from '../../src/server/log/record.ts'
-import { PeerCodec, type PeerMessage, PROTOCOL } from '../../src/server/peer-messages.ts'
+import { PeerCodec } from '../../src/server/peer-codec.ts'
+import { type PeerMessage, PROTOCOL } from '../../src/server/peer-messages.ts'
 import { Peers } from '../../src/server/peers.ts'
 import { Host } from '../simulation/host.ts'
 import { SimNetwork } from '../simulation/network.ts'
@@ -98,8 +99,8 @@ test('a stream whose hello comes later than that of a newer one is not taken', a
       { onData: () => {}, onEnd: () => {}, onClose: () => {} },
     )
     const hello = { type: 'hello', from: 'x', to: 'b', protocol: 1, sip: 'x', sport: 1 } as const
-    one.writeAll(codec.encodeFrame({ ...hello, life: 'one', stream }))
-    one.writeAll(codec.encodeFrame({ ...ack, from: 'x', term: stream }))
+    one.writeAll(codec.encodeFrame({ ...hello, life: 'one', stream }, 1))
+    one.writeAll(codec.encodeFrame({ ...ack, from: 'x', term: stream }, 1))
     return one
   }
   expect(b).toBeDefined()
