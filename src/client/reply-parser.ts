@@ -3,7 +3,8 @@
  *
  * In: chunks, cut anywhere. Out: for each reply its last line, with the items (`VALUE`) and the
  * statistics (`STAT`) that came before it. It need not know what was asked: memcached's text
- * protocol says itself where a reply ends. Values are copies; the chunk may go.
+ * protocol says itself where a reply ends. Chunks are the parser's to keep: values of a short one
+ * are parts of it, those of a long one copies, as one that is kept must not keep all of it.
  *
  * A chunk becomes one text, of which lines are parts: that is cheaper than a call into Node for
  * each of them.
@@ -29,6 +30,8 @@ export type OnReply = (
 export class ProtocolError extends Error {}
 
 const LINE_BYTES_MAX = 4_096
+/** A small buffer of Node's keeps as much alive: it is a part of a pool. */
+const SHORT_CHUNK_BYTES_MAX = Buffer.poolSize
 const NONE: readonly never[] = []
 
 const CR = 0x0d
@@ -98,9 +101,7 @@ export class ReplyParser {
     const end = at + length
     if (end + 2 <= bytes.length) {
       if (bytes[end] !== CR || bytes[end + 1] !== LF) throw new ProtocolError('a value ends late')
-      const value = Buffer.allocUnsafe(length)
-      bytes.copy(value, 0, at, end)
-      this.#add({ key, flags, value, casUnique })
+      this.#add({ key, flags, value: ownPart(bytes, at, end), casUnique })
       return end + 2
     }
     const whole = Buffer.allocUnsafe(length + 2)
@@ -131,6 +132,13 @@ export class ReplyParser {
     }
     return taken
   }
+}
+
+function ownPart(bytes: Buffer, start: number, end: number): Buffer {
+  if (bytes.length <= SHORT_CHUNK_BYTES_MAX) return bytes.subarray(start, end)
+  const part = Buffer.allocUnsafe(end - start)
+  bytes.copy(part, 0, start, end)
+  return part
 }
 
 /** The two that are nearly all need no text of their own. */

@@ -7,10 +7,7 @@ type Reply = [line: string, items: readonly RawItem[], statistics: readonly stri
 function parse(chunks: readonly Buffer[]): Reply[] {
   const replies: Reply[] = []
   const parser = new ReplyParser((...reply) => replies.push(reply))
-  const own = chunks.map((chunk) => Buffer.from(chunk))
-  for (const chunk of own) parser.push(chunk)
-  // What it made of them needs them no more.
-  for (const chunk of own) chunk.fill('!')
+  for (const chunk of chunks) parser.push(Buffer.from(chunk))
   return replies
 }
 
@@ -69,6 +66,19 @@ test('a long value in many pieces', () => {
   const [got, stored] = parse(chunks)
   expect(got?.[1][0]?.value.equals(value)).toBe(true)
   expect(stored?.[0]).toBe('STORED')
+})
+
+test('a value that is kept keeps no more than a small buffer of its own would', () => {
+  const reply = `VALUE k 0 20\r\n${'x'.repeat(20)}\r\nEND\r\n`
+  for (const count of [1, 2, 1_000]) {
+    const chunk = Buffer.alloc(count * reply.length, reply)
+    const replies: Reply[] = []
+    new ReplyParser((...one) => replies.push(one)).push(chunk)
+    const values = replies.map(([, items]) => items[0]?.value)
+    expect(values.map(String)).toEqual(Array(count).fill('x'.repeat(20)))
+    for (const value of values)
+      expect(value?.buffer.byteLength).toBeLessThanOrEqual(Buffer.poolSize)
+  }
 })
 
 test.each([
