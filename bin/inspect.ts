@@ -1,6 +1,6 @@
 /** `store log` and `store keystore`: what a server's files hold, a line each. */
 import type { Io } from '../src/io/io.ts'
-import { parseCommand } from '../src/protocol/commands.ts'
+import { commandEnd, parseCommand } from '../src/protocol/commands.ts'
 import { findData, isFile } from '../src/server/inspect/data-directory.ts'
 import { describeFinding } from '../src/server/inspect/finding.ts'
 import { LogSurvey } from '../src/server/inspect/log-survey.ts'
@@ -34,8 +34,10 @@ export function printLog(io: Io, directory: string, isFull: boolean): Promise<vo
       if (log.segmentCount === 0) throw new Error(`${logDirectory}: no log is there`)
       isPrinting = true
       await log.read((entry) => {
-        const line = isFull ? fullLine(entry) : writeLine(entry)
-        if (line !== null) out.line(line)
+        for (const body of bodiesOf(entry)) {
+          const line = isFull ? fullLine(entry, body) : writeLine(entry, body)
+          if (line !== null) out.line(line)
+        }
       })
     } finally {
       await log.close()
@@ -51,15 +53,27 @@ export function printLog(io: Io, directory: string, isFull: boolean): Promise<vo
   })
 }
 
-/** null for entries that write no value. */
-function writeLine({ index, body }: LogEntry): string | null {
+/** Its commands, or what it says of the log's own. */
+function bodiesOf({ body, config }: LogEntry): Buffer[] {
+  const bodies: Buffer[] = []
+  for (let start = 0; start < body.length; ) {
+    const end = config ? -1 : commandEnd(body, start, body.length)
+    const next = end === -1 ? body.length : end
+    bodies.push(body.subarray(start, next))
+    start = next
+  }
+  return bodies
+}
+
+/** null for commands that write no value. */
+function writeLine({ index }: LogEntry, body: Buffer): string | null {
   if (!isStore(body)) return null
   const command = parseCommand(body)
   if (!('value' in command)) return null
   return `${index} ${printableKey(command.key)} ${printable(command.value)}`
 }
 
-function fullLine({ index, term, timeMs, body }: LogEntry): string {
+function fullLine({ index, term, timeMs }: LogEntry, body: Buffer): string {
   const lineEnd = body.indexOf('\r\n')
   const line = printable(body.subarray(0, lineEnd))
   const value = isStore(body) ? ` ${printable(body.subarray(lineEnd + 2, -2))}` : ''

@@ -30,6 +30,8 @@
  * Options of a get or an incr take effect in the order in which they stand. An exptime
  * stays as the client gave it; it counts from the log time of the entry.
  *
+ * An entry of the log may have several, one behind the other (`commandEnd`).
+ *
  * Members of the version before know set, add, cas and delete without options.
  */
 import { ITEM_SIZE_BOUNDS, KEY_BYTES_MAX } from './bounds.ts'
@@ -45,6 +47,9 @@ import { PlainCommand } from './plain-commands.ts'
 const LF = 10
 
 export { ITEM_SIZE_BOUNDS, ITEM_SIZE_MAX, KEY_BYTES_MAX } from './bounds.ts'
+
+/** So many commands an entry of the log has at the most. */
+export const GROUP_COMMANDS_MAX = 256
 
 const STORE_VERBS = ['set', 'add', 'replace', 'append', 'prepend', 'cas'] as const
 export type StoreVerb = (typeof STORE_VERBS)[number]
@@ -268,6 +273,22 @@ function splitOption(word: string): [name: OptionName, value: string] {
   return end === -1
     ? [word as OptionName, '']
     : [word.slice(0, end) as OptionName, word.slice(end + 1)]
+}
+
+/**
+ * Where the canonical command ends that stands at `start`, more of them perhaps behind it.
+ * @returns -1 where none does that ends up to `end`.
+ */
+export function commandEnd(bytes: Buffer, start: number, end: number): number {
+  if (plain.readFirst(bytes, start, end)) return plain.end
+  const newline = bytes.subarray(start, end).indexOf(LF)
+  if (newline === -1) return -1
+  const lineEnd = start + newline + 1
+  const words = bytes.toString('latin1', start, lineEnd - 2).split(' ')
+  if (!isStoreVerb(words[0] ?? '')) return lineEnd
+  const valueBytes = Number(words[4])
+  const valueEnd = lineEnd + valueBytes + 2
+  return valueEnd <= end ? valueEnd : -1
 }
 
 /**

@@ -54,7 +54,7 @@ import {
   type Snap,
   type WriteOutcome,
 } from './peer-messages.ts'
-import { configProtocol, memberOf, quorumValue, voterIds } from './raft/config.ts'
+import { configProtocol, mayGroup, memberOf, quorumValue, voterIds } from './raft/config.ts'
 import { IndexRing } from './raft/index-ring.ts'
 import { DEFAULT_TIMING, Raft, type RaftTiming, type Refusal } from './raft/raft.ts'
 import type { Config, EntryId, HardState, LogRead, ServerId, Snapshot } from './raft/types.ts'
@@ -176,8 +176,8 @@ interface Write {
   stream: number
   /** Its reply has a value. */
   readonly isGet: boolean
-  /** Of the leader that proposed it, this server itself; 0 where it was not. */
-  term: number
+  /** By this server itself, which leads. */
+  isProposed: boolean
   /** It has its outcome. */
   isDone: boolean
 }
@@ -186,7 +186,12 @@ interface Write {
 interface RemoteWrite {
   readonly from: ServerId
   readonly id: number
+}
+
+/** The writes whose commands are in an entry, in order. */
+interface Proposed {
   readonly term: number
+  readonly writes: (Write | RemoteWrite)[]
 }
 
 /** What a leader said of a write, without the value that goes with it. */
@@ -260,8 +265,10 @@ export class Node {
   readonly #forwards = new Map<ServerId, Write[]>()
   /** Those that are with the leader, or will be with the next frame. */
   readonly #forwarded = new Map<number, Write>()
-  /** What this server proposed, by index. */
-  readonly #proposals = new IndexRing<Write | RemoteWrite>()
+  /** What this server proposed, by the index of the entry. */
+  readonly #proposals = new IndexRing<Proposed>()
+  /** How many writes these are. */
+  #proposedCount = 0
   readonly #results = new Map<ServerId, { id: number; outcome: WriteOutcome }[]>()
   /** Gets that are with the leader, and the values of all gets applied meanwhile, by index. */
   #forwardedGetCount = 0
@@ -345,6 +352,7 @@ export class Node {
     this.#keystoreBytes = keystoreBytes
     this.#keystoreShare = drawShare(io)
     this.#keystoreIndex = keystoreIndex
+    const writer = new RecordWriter(clusterId)
     this.raft = new Raft<LogEntry>({
       id: self.id,
       hardState,
@@ -352,7 +360,10 @@ export class Node {
       nowMs: io.clock.monotonicMs(),
       wallMs: io.clock.wallMs(),
       random: () => io.random.float(),
-      createEntry: new RecordWriter(clusterId).createEntry,
+      createEntry: writer.createEntry,
+      extendEntry: (entry, command) =>
+        mayGroup(this.raft.config) && writer.extendEntry(entry, command),
+      closeEntry: writer.closeEntry,
       ...(timing ? { timing } : {}),
     })
     this.#writtenIndex = this.raft.log.lastIndex
@@ -468,13 +479,13 @@ export class Node {
       sentTo: null,
       stream: 0,
       isGet: isGet(command),
-      term: 0,
+      isProposed: false,
       isDone: false,
     }
     this.#writes.set(write.number, write)
     this.#dispatch(write)
     // What was proposed is in the log's memory; what was not is sent from here, later.
-    write.command = write.term > 0 ? NOTHING : Buffer.from(command)
+    write.command = write.isProposed ? NOTHING : Buffer.from(command)
     this.#wake()
   }
 
@@ -865,20 +876,7 @@ export class Node {
   }
 
   #apply(entries: readonly LogEntry[]): void {
-    for (const entry of entries) {
-      const { line, item } = this.machine.apply(entry)
-      this.#grownBytes += entry.bytes
-      if (item?.value && this.#forwardedGetCount > 0) this.#values.set(entry.index, item.value)
-      const proposal = this.#proposals.get(entry.index)
-      if (!proposal) continue
-      this.#proposals.delete(entry.index)
-      if (proposal.term === entry.term) {
-        this.#settle(proposal, { kind: 'applied', reply: line, item, index: entry.index })
-      } else {
-        const why = `another leader took over before it was replicated (term ${entry.term})`
-        this.#settle(proposal, { kind: 'notStored', why })
-      }
-    }
+    for (const entry of entries) this.#applyEntry(entry)
     if (entries.length === 0) return
     // What is applied is committed and durable in its place; the core may know of more.
     this.#store.commitIndex = this.machine.appliedIndex
@@ -886,6 +884,21 @@ export class Node {
     const { segmentBytes = SEGMENT_BYTES } = this.#options
     const enoughBytes = Math.max(segmentBytes, this.#keystoreBytes) * this.#keystoreShare
     if (this.#grownBytes > enoughBytes) this.#beginKeystore()
+  }
+
+  #applyEntry(entry: LogEntry): void {
+    this.#grownBytes += entry.bytes
+    const proposed = this.#takeProposed(entry.index)
+    const isOurs = proposed?.term === entry.term
+    let count = 0
+    this.machine.apply(entry, ({ line, item }, index) => {
+      if (item?.value && this.#forwardedGetCount > 0) this.#values.set(index, item.value)
+      const write = isOurs ? proposed.writes[count++] : undefined
+      if (write) this.#settle(write, { kind: 'applied', reply: line, item, index })
+    })
+    if (isOurs || !proposed) return
+    const why = `another leader took over before it was replicated (term ${entry.term})`
+    for (const write of proposed.writes) this.#settle(write, { kind: 'notStored', why })
   }
 
   /** Writes the keystore file while everything goes on, and cuts the log to it. */
@@ -986,9 +999,9 @@ export class Node {
       const id = this.#propose(write.command)
       if ('kind' in id) return this.#finish(write, id)
       if ('refused' in id) return this.#wait(write, refusalText(id.refused))
-      write.term = id.term
+      write.isProposed = true
       this.#activity++
-      this.#track(id.index, write)
+      this.#track(id, write)
     } else if (leaderId === null) {
       this.#wait(write, 'no leader is known')
     } else {
@@ -1004,12 +1017,31 @@ export class Node {
     }
   }
 
-  #track(index: number, proposal: Write | RemoteWrite): void {
-    // An entry of an earlier term of this leader at the same index may still be in another log.
+  #track({ index, term }: EntryId, write: Write | RemoteWrite): void {
+    this.#proposedCount++
     const before = this.#proposals.get(index)
+    if (before?.term === term) {
+      before.writes.push(write)
+      return
+    }
+    // An entry of an earlier term of this leader at the same index may still be in another log.
+    this.#giveUp(index)
+    this.#proposals.set(index, { term, writes: [write] })
+  }
+
+  /** What became of the writes in the entry at `index` that was proposed here is not known. */
+  #giveUp(index: number): void {
     const why = 'leadership changed before it was confirmed'
-    if (before) this.#settle(before, { kind: 'unknown', why })
-    this.#proposals.set(index, proposal)
+    const writes = this.#takeProposed(index)?.writes ?? []
+    for (const write of writes) this.#settle(write, { kind: 'unknown', why })
+  }
+
+  #takeProposed(index: number): Proposed | undefined {
+    const proposed = this.#proposals.get(index)
+    if (!proposed) return undefined
+    this.#proposals.delete(index)
+    this.#proposedCount -= proposed.writes.length
+    return proposed
   }
 
   #settle(proposal: Write | RemoteWrite, outcome: WriteOutcome): void {
@@ -1143,7 +1175,7 @@ export class Node {
           const why = refusalText(entry.refused)
           const kind = entry.refused === 'handingOver' ? 'refused' : 'notStored'
           this.#answer(from, id, { kind, why })
-        } else this.#track(entry.index, { from, id, term: entry.term })
+        } else this.#track(entry, { from, id })
       }
     }
   }
@@ -1172,9 +1204,9 @@ export class Node {
   /** Finishes the gets that are applied here by now. */
   #addValues(): void {
     if (this.#valueless.length === 0) return
-    const { appliedIndex } = this.machine
-    const due = this.#valueless.filter(({ outcome }) => outcome.index <= appliedIndex)
-    this.#valueless = this.#valueless.filter(({ outcome }) => outcome.index > appliedIndex)
+    const { appliedPlace } = this.machine
+    const due = this.#valueless.filter(({ outcome }) => outcome.index <= appliedPlace)
+    this.#valueless = this.#valueless.filter(({ outcome }) => outcome.index > appliedPlace)
     for (const { write, outcome } of due) {
       const value = this.#values.get(outcome.index)
       const { item } = outcome
@@ -1297,8 +1329,9 @@ export class Node {
   #lackFor(command: Buffer): Lack | null {
     if (this.#disk.room !== 'enough' || this.#isQuorumShort) return 'disk'
     const { unappliedBytes, log } = this.raft
-    // A record holds its key and value, and every entry might be a new item.
-    const overheadBytes = (log.lastIndex - this.machine.appliedIndex) * itemBytes(0, 0)
+    // A record holds its key and value, and every command might be a new item.
+    const commandCount = this.#proposedCount + log.lastIndex - this.machine.appliedIndex
+    const overheadBytes = commandCount * itemBytes(0, 0)
     const inFlightBytes = unappliedBytes + overheadBytes
     const roomBytes = this.#limits.memoryBytes - this.machine.items.bytes - inFlightBytes
     if (surelyFits(command, roomBytes)) return null
@@ -1573,10 +1606,7 @@ export class Node {
     this.#store.commitIndex = last.index
     this.#addValues()
     while (this.#proposals.count > 0 && this.#proposals.first <= last.index) {
-      const index = this.#proposals.first
-      const proposal = this.#proposals.get(index) as Write | RemoteWrite
-      this.#proposals.delete(index)
-      this.#settle(proposal, { kind: 'unknown', why: 'leadership changed before it was confirmed' })
+      this.#giveUp(this.#proposals.first)
     }
     this.#options.log.info({}, `installed a snapshot as of entry ${last.index}`)
     this.#received = null // until here no keystore file may be begun

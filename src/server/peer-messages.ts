@@ -28,6 +28,7 @@ export type WriteOutcome =
       /** memcached's line of the classic command. */
       readonly reply: string
       readonly item?: ItemReply | undefined
+      /** Its place in the log: the CAS unique that it gives. */
       readonly index: number
     }
   /** It never will be. `why` is memcached's own line where the store `lacks` something. */

@@ -13,7 +13,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { LogStore } from '../../src/server/log/log-store.ts'
 import { RecordWriter } from '../../src/server/log/record.ts'
-import { makeData } from '../server/inspect/data.ts'
+import { appendTo, makeData } from '../server/inspect/data.ts'
 import { commandPath, io, makeDirectory } from './cluster.ts'
 
 let directory: string
@@ -87,6 +87,16 @@ describe('store log', () => {
       '8 2 2026-01-02T03:04:05.008Z set last 5 0 1 x',
       '',
     ])
+  })
+
+  test('prints each command of an entry that has several', async () => {
+    const commands = 'set a 0 0 2\r\n\r\n\r\ndelete a\r\nset b 1 0 1\r\nx\r\n'
+    await appendTo(io.disk, data, [9], commands)
+    const { stdout } = await store('log', 'srv')
+    expect(stdout).toMatch(/\n8 last x\n9 a \\r\\n\n9 b x\n$/)
+    const full = (await store('log', '--full', 'srv')).stdout
+    const at = '9 2 2026-01-02T03:04:05.009Z'
+    expect(full).toContain(`\n${at} set a 0 0 2 \\r\\n\n${at} delete a\n${at} set b 1 0 1 x\n`)
   })
 
   test('of a damaged log prints what can be read, and says what is missing', async () => {

@@ -74,6 +74,47 @@ describe('a follower that is asked', () => {
   })
 })
 
+describe('writes that come together', () => {
+  const writeAll = (world: World, ids: readonly string[]) =>
+    Promise.all(ids.map((id, at) => write(world, id, `set k${at} 0 0 1\r\nx\r\n`)))
+
+  test('are one entry, and each has its own outcome and CAS unique', async () => {
+    const world = await start()
+    const id = IDS.find((one) => world.node(one) === world.leader) as string
+    const before = leader(world).raft.log.lastIndex
+    const outcomes = await writeAll(world, Array(300).fill(id))
+    expect(leader(world).raft.log.lastIndex - before).toBe(2) // 256 and 44
+    const uniques = new Set(outcomes.map((outcome) => outcome.kind === 'applied' && outcome.index))
+    expect(uniques.size).toBe(300)
+    for (const [at, outcome] of outcomes.entries()) {
+      expect(outcome).toMatchObject({ kind: 'applied', reply: 'STORED' })
+      const unique = outcome.kind === 'applied' ? outcome.index : 0
+      expect(leader(world).machine.get(`k${at}`)?.casUnique).toBe(unique)
+    }
+    expect(await valuesAt(world, 'k299')).toEqual(['x', 'x', 'x'])
+  })
+
+  test('are also when another server was asked', async () => {
+    const world = await start()
+    const before = leader(world).raft.log.lastIndex
+    const outcomes = await writeAll(world, Array(20).fill(followerId(world)))
+    expect(leader(world).raft.log.lastIndex - before).toBe(1)
+    expect(new Set(outcomes.map(({ kind }) => kind))).toEqual(new Set(['applied']))
+    expect(new Set(outcomes.map((one) => one.kind === 'applied' && one.index)).size).toBe(20)
+  })
+
+  test('are an entry each while a member knows no others', async () => {
+    const { protocol: _, ...old } = CONFIG
+    const world = await start({ ...old, protocol: 4 }, ['c'], 4)
+    const id = IDS.find((one) => world.node(one) === world.leader) as string
+    const before = leader(world).raft.log.lastIndex
+    const outcomes = await writeAll(world, Array(5).fill(id))
+    expect(outcomes.map((one) => one.kind === 'applied' && one.index - before)).toEqual([
+      ...[1, 2, 3, 4, 5],
+    ])
+  })
+})
+
 describe('a server of an older version among the members', () => {
   const { protocol: _, ...OLD } = CONFIG
   const WHY = /^the cluster has servers of an older version that do not know this/

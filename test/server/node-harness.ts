@@ -214,11 +214,14 @@ export class Member {
   proposed(): string[] {
     const { log } = this.node.raft
     const bodies = log.slice(1, log.lastIndex, Number.POSITIVE_INFINITY).map(({ body }) => body)
-    return bodies.filter((body) => body.toString().startsWith('set ')).map(nameOf)
+    return bodies.flatMap((body) =>
+      [...body.toString().matchAll(/^set (\S+)/gm)].map(([, name]) => `${name}`),
+    )
   }
 
-  write(lane: Lane, name: string): void {
-    this.node.write(lane, commandOf(name), { done: () => {} })
+  /** @param outcomes Takes what becomes of it. */
+  write(lane: Lane, name: string, outcomes: WriteOutcome[] = []): void {
+    this.node.write(lane, commandOf(name), { done: (outcome) => void outcomes.push(outcome) })
   }
 
   async hearLeader(from: string, term: number): Promise<void> {
@@ -240,8 +243,14 @@ export class Member {
     await this.machine.advance()
   }
 
-  async hearAppend(from: string, term: number, prev: EntryId, entries: LogEntry[]): Promise<void> {
-    this.node.receive({ type: 'append', from, to: SELF, term, prev, commitIndex: 0, entries })
+  async hearAppend(
+    from: string,
+    term: number,
+    prev: EntryId,
+    entries: LogEntry[],
+    commitIndex = 0,
+  ): Promise<void> {
+    this.node.receive({ type: 'append', from, to: SELF, term, prev, commitIndex, entries })
     await this.machine.advance()
   }
 

@@ -121,6 +121,21 @@ describe('writes of one connection', () => {
   })
 })
 
+test('writes of one entry that another leader replaces did not happen, none of them', async () => {
+  const member = await Member.start()
+  await member.joinVoters('b', 2)
+  await member.becomeLeader(3, 'c')
+  const outcomes: WriteOutcome[] = []
+  for (const name of ['x', 'y', 'z']) member.write(createLane(), name, outcomes)
+  await member.machine.advance()
+  const { lastIndex } = member.node.raft.log
+  expect([lastIndex, member.proposed()]).toEqual([3, ['x', 'y', 'z']])
+  const entries = [member.entry(4, 2), member.entry(4, 3)]
+  await member.hearAppend('b', 4, { term: 2, index: 1 }, entries, 3)
+  const why = 'another leader took over before it was replicated (term 4)'
+  expect(outcomes).toEqual(Array(3).fill({ kind: 'notStored', why }))
+})
+
 describe('the log and the vote', () => {
   test('the log hears of entries before the vote is durable, nobody else does', async () => {
     const member = await Member.start()

@@ -105,9 +105,21 @@ export const CANARIES: readonly Canary[] = [
     edits: [
       [
         'server/node.js',
-        'this.#proposals.set(index, proposal);',
-        "this.#settle(proposal, { kind: 'applied', reply: 'STORED', index });",
+        'this.#proposals.set(index, { term, writes: [write] });',
+        "this.#settle(write, { kind: 'applied', reply: 'STORED', index });",
       ],
+    ],
+  },
+  {
+    name: 'joins-late',
+    what: 'a command joins an entry that is on its way to disks already',
+    edits: [
+      [
+        'server/raft/raft.js',
+        'this.#newEntries = [];\n            this.#close();',
+        'this.#newEntries = [];',
+      ],
+      ['server/raft/raft.js', 'if (entries.at(-1) === this.#openEntry)', 'if (false)'],
     ],
   },
   {

@@ -152,8 +152,8 @@ export class Checkers {
     this.#watched.add(machine)
     this.#checkDigest(host, machine)
     const apply = machine.apply.bind(machine)
-    machine.apply = (entry) => {
-      const reply = apply(entry)
+    machine.apply = (entry, onReply) => {
+      const reply = apply(entry, onReply)
       // What is thrown here the node would take for its own failure.
       try {
         this.#applied(host, node, entry as LogEntry)

@@ -14,8 +14,10 @@
 import {
   type ArithmeticCommand,
   type Command,
+  commandEnd,
   type DeleteCommand,
   type GetCommand,
+  GROUP_COMMANDS_MAX,
   ITEM_SIZE_MAX,
   type Options,
   parseCommand,
@@ -23,6 +25,7 @@ import {
 } from '../../protocol/commands.ts'
 import { PlainCommand } from '../../protocol/plain-commands.ts'
 import type { CommandReply, ItemReply } from '../../protocol/replies.ts'
+import { mayGroup } from '../raft/config.ts'
 import type { Config } from '../raft/types.ts'
 import { type Item, STALE, type StoredItem } from './arena.ts'
 import { addDelta, mayBeNumber, parseNumber } from './arithmetic.ts'
@@ -77,6 +80,8 @@ export class StateMachine {
   /** When everything stored before is to vanish; 0 for never. */
   #flushAtMs = 0
   #itemSizeMax = ITEM_SIZE_MAX
+  /** Whether an entry may have more than one command. */
+  #hasGroups = false
 
   get appliedIndex(): number {
     return this.#appliedIndex
@@ -146,21 +151,54 @@ export class StateMachine {
     this.#items.set(key, stored)
   }
 
-  apply(entry: AppliedEntry): CommandReply {
+  /**
+   * @param onReply Hears of the outcome of each command in the entry, in order, and of its place
+   * in the log: the CAS unique that it gives.
+   * @returns the last outcome.
+   */
+  apply(entry: AppliedEntry, onReply?: (reply: CommandReply, place: number) => void): CommandReply {
     if (entry.index !== this.#appliedIndex + 1) {
       throw new Error(`entry ${entry.index} applied after ${this.#appliedIndex}`)
     }
-    this.#appliedIndex = entry.index
     if (entry.timeMs !== this.#timeMs) this.#advanceTime(entry.timeMs)
     if (entry.config) this.#configure(entry.config)
     const { memory, bodyStart, end } = entry
-    if (this.#plain.read(memory, bodyStart, end)) return this.#applyPlain(this.#plain, entry.index)
-    const body = memory.subarray(bodyStart, end)
-    return isOwnEntry(body) ? NOTHING : this.#applyCommand(parseCommand(body), entry.index)
+    let reply = NOTHING
+    let count = 0
+    for (let at = bodyStart; at < end; count++) {
+      const place = this.#placeOf(entry.index, count)
+      if (this.#plain.readFirst(memory, at, end)) {
+        at = this.#plain.end
+        reply = this.#applyPlain(this.#plain, place)
+      } else if (count === 0 && isOwnEntry(memory.subarray(at, end))) {
+        at = end
+      } else {
+        const commandStart = at
+        at = commandEnd(memory, at, end)
+        if (at === -1) throw new Error(`entry ${entry.index} does not end with a command`)
+        reply = this.#applyCommand(parseCommand(memory.subarray(commandStart, at)), place)
+      }
+      onReply?.(reply, place)
+    }
+    this.#appliedIndex = entry.index // no read before that sees a part of it
+    return reply
+  }
+
+  /** The place of the last command that was applied; of those before it all are lower. */
+  get appliedPlace(): number {
+    return this.#placeOf(this.#appliedIndex + 1, 0) - 1
+  }
+
+  /**
+   * Every command has its own, and a later one a higher. Members of earlier versions know
+   * entries of one command only, and take their index.
+   */
+  #placeOf(index: number, count: number): number {
+    return this.#hasGroups ? index * GROUP_COMMANDS_MAX + count : index
   }
 
   /** What `#applyCommand` would do, from the bytes as they stand. */
-  #applyPlain(command: PlainCommand, index: number): CommandReply {
+  #applyPlain(command: PlainCommand, place: number): CommandReply {
     if (command.isDelete) {
       const expiredAtMs = this.#items.deleteAt(command)
       const wasLive = expiredAtMs !== null && !isExpired(expiredAtMs, this.#timeMs)
@@ -174,7 +212,7 @@ export class StateMachine {
       this.#items.setAt(command, {
         flags,
         expiresAtMs,
-        casUnique: index,
+        casUnique: place,
         marks: 0,
         isFetched: false,
         accessedS: this.#timeS,
@@ -183,27 +221,27 @@ export class StateMachine {
     return STORED
   }
 
-  #applyCommand(command: Command, index: number): CommandReply {
+  #applyCommand(command: Command, place: number): CommandReply {
     switch (command.verb) {
       case 'delete':
-        return this.#applyDelete(command, index)
+        return this.#applyDelete(command, place)
       case 'incr':
       case 'decr':
-        return this.#applyArithmetic(command, index)
+        return this.#applyArithmetic(command, place)
       case 'get':
-        return this.#applyGet(command, index)
+        return this.#applyGet(command, place)
       case 'touch':
         return this.#applyTouch(command.key, command.exptime)
       case 'flush_all':
         return this.#applyFlush(command.exptime)
       default:
-        return this.#applyStore(command, index)
+        return this.#applyStore(command, place)
     }
   }
 
-  #applyStore(command: StoreCommand, index: number): CommandReply {
+  #applyStore(command: StoreCommand, place: number): CommandReply {
     const { verb, key, flags, exptime, options, value } = command
-    const casUnique = options.get('unique') ?? index
+    const casUnique = options.get('unique') ?? place
     const expiresAtMs = expiryOf(exptime, this.#timeMs)
     const item: Item = { flags, expiresAtMs, casUnique, marks: 0, value }
     switch (verb) {
@@ -257,7 +295,7 @@ export class StateMachine {
     return { line: 'STORED', item: this.#replyOf(joined, expiresAtMs) }
   }
 
-  #applyDelete({ key, options }: DeleteCommand, index: number): CommandReply {
+  #applyDelete({ key, options }: DeleteCommand, place: number): CommandReply {
     const current = this.look(key)
     if (!current) {
       this.#items.delete(key)
@@ -276,16 +314,16 @@ export class StateMachine {
       : current
     const expiresAtMs = this.#expiryIn(options, 'exptime', kept.expiresAtMs)
     const isStale = options.has('stale')
-    const casUnique = options.get('unique') ?? (isStale ? index : kept.casUnique)
+    const casUnique = options.get('unique') ?? (isStale ? place : kept.casUnique)
     const after = { ...kept, expiresAtMs, casUnique, marks: isStale ? STALE : 0 }
     this.#put(key, after, isCleared ? undefined : current)
     return DELETED
   }
 
-  #applyArithmetic(command: ArithmeticCommand, index: number): CommandReply {
+  #applyArithmetic(command: ArithmeticCommand, place: number): CommandReply {
     const { verb, key, delta, options } = command
     const current = this.look(key)
-    const casUnique = options.get('unique') ?? index
+    const casUnique = options.get('unique') ?? place
     if (!current) {
       if (!options.has('vivify')) return NOT_FOUND
       const line = String(options.get('initial') ?? 0)
@@ -315,9 +353,9 @@ export class StateMachine {
     return { line, item: this.#replyOf(after, current.expiresAtMs) }
   }
 
-  #applyGet({ key, options }: GetCommand, index: number): CommandReply {
+  #applyGet({ key, options }: GetCommand, place: number): CommandReply {
     const current = this.get(key)
-    const { reply, after } = getItem(current, options, index, this.#timeMs)
+    const { reply, after } = getItem(current, options, place, this.#timeMs)
     if (after !== undefined) this.#put(key, after, current)
     return reply ? { line: 'VALUE', item: reply } : END
   }
@@ -384,8 +422,9 @@ export class StateMachine {
     }
   }
 
-  #configure({ itemSizeMax }: Config): void {
-    this.#itemSizeMax = itemSizeMax ?? ITEM_SIZE_MAX
+  #configure(config: Config): void {
+    this.#itemSizeMax = config.itemSizeMax ?? ITEM_SIZE_MAX
+    this.#hasGroups = mayGroup(config)
   }
 
   /**

@@ -4,8 +4,8 @@
  *
  *     <index> <term> <time, ms> <body bytes> <crc32>\n<body>
  *
- * The body is one canonical command (see protocol/commands.ts) or one of the
- * log's own: `noop`, `time`, `config <json>`; it always ends `\r\n`. The
+ * The body is canonical commands (see protocol/commands.ts), one behind the other, or one of
+ * the log's own: `noop`, `time`, `config <json>`; it always ends `\r\n`. The
  * checksum covers the cluster id, the header before it and the body, so a value
  * that looks like a record, or a record of another cluster, does not verify.
  *
@@ -15,7 +15,7 @@
  * A seal names its own offset in the file, so that a copy of one in a value is none.
  */
 import { checkedLine, readCheckedLine, seedOf } from '../../protocol/checked-line.ts'
-import { ITEM_SIZE_BOUNDS } from '../../protocol/commands.ts'
+import { GROUP_COMMANDS_MAX, ITEM_SIZE_BOUNDS } from '../../protocol/commands.ts'
 import { crc32Of } from '../../protocol/crc32.ts'
 import type { Config, Entry, EntryId, Payload } from '../raft/types.ts'
 
@@ -32,6 +32,8 @@ const CRC_BYTES = 9
 /** Bodies above this are no command of this store: a value of the largest size, and its line. */
 export const BODY_BYTES_MAX = ITEM_SIZE_BOUNDS.max + 4 * 1024
 const ARENA_BYTES = 256 * 1024
+/** What one entry has at the most, where it has more than one command. */
+const GROUP_BYTES_MAX = 32 * 1024
 
 /**
  * An entry, and where its bytes stand in memory that it shares with its neighbours: there are
@@ -42,10 +44,10 @@ export class LogEntry implements Entry {
   readonly term: number
   readonly timeMs: number
   readonly memory: Buffer
-  /** Where the record begins, and its body, and where both end. */
+  /** Where the record begins, and its body, and where both end: that moves while commands join it. */
   readonly start: number
-  readonly bodyStart: number
-  readonly end: number
+  bodyStart: number
+  end: number
   readonly config: Config | undefined
 
   constructor(
@@ -93,15 +95,17 @@ export class RecordWriter {
   readonly #seed: number
   #arena = Buffer.allocUnsafeSlow(ARENA_BYTES)
   #used = 0
+  /** The newest, where more commands may join it, and how many it has. */
+  #open: LogEntry | null = null
+  #commandCount = 0
 
   constructor(clusterId: string) {
     this.#seed = seedOf(clusterId)
   }
 
   /** Copies the command: whose memory it is may use that again at once. */
-  readonly createEntry = (id: EntryId, timeMs: number, payload: Payload): LogEntry => {
+  readonly createEntry = ({ index, term }: EntryId, timeMs: number, payload: Payload): LogEntry => {
     const body = bodyOf(payload)
-    const { index, term } = id
     const lengthMax = HEADER_BYTES_MAX + body.length
     if (this.#used + lengthMax > this.#arena.length) {
       this.#arena = Buffer.allocUnsafeSlow(Math.max(ARENA_BYTES, lengthMax))
@@ -109,18 +113,53 @@ export class RecordWriter {
     }
     const memory = this.#arena
     const start = this.#used
+    const config = payload.kind === 'config' ? payload.config : undefined
+    const bodyStart = start + headerBytes(index, term, timeMs, body.length)
+    const end = bodyStart + body.length
+    memory.set(body, bodyStart)
+    this.#used = end
+    const entry = new LogEntry(index, term, timeMs, memory, start, bodyStart, end, config)
+    this.#writeHeader(entry)
+    this.#open = payload.kind === 'command' ? entry : null
+    this.#commandCount = 1
+    return entry
+  }
+
+  /**
+   * Another command joins the entry, which is no record until `closeEntry`.
+   * @returns false where there is no room for it, or the entry is not the newest.
+   */
+  readonly extendEntry = (entry: LogEntry, command: Uint8Array): boolean => {
+    if (entry !== this.#open || this.#commandCount === GROUP_COMMANDS_MAX) return false
+    const { memory, bodyStart, end } = entry
+    const bodyBytes = end - bodyStart + command.length
+    // Its length may take another digit.
+    if (bodyBytes > GROUP_BYTES_MAX || end + 1 + command.length > memory.length) return false
+    const { start, index, term, timeMs } = entry
+    const bodyStartAfter = start + headerBytes(index, term, timeMs, bodyBytes)
+    if (bodyStartAfter !== bodyStart) memory.copyWithin(bodyStartAfter, bodyStart, end)
+    entry.bodyStart = bodyStartAfter
+    entry.end = bodyStartAfter + bodyBytes
+    memory.set(command, entry.end - command.length)
+    this.#used = entry.end
+    this.#commandCount++
+    return true
+  }
+
+  /** No more commands join it: it is a record. */
+  readonly closeEntry = (entry: LogEntry): void => {
+    if (entry !== this.#open) return
+    this.#open = null
+    if (this.#commandCount > 1) this.#writeHeader(entry)
+  }
+
+  #writeHeader({ memory, start, bodyStart, end, index, term, timeMs }: LogEntry): void {
     let at = writeNumber(memory, start, index)
     at = writeNumber(memory, at, term)
     at = writeNumber(memory, at, timeMs)
-    at = writeNumber(memory, at, body.length)
-    const bodyStart = at + CRC_BYTES
-    const end = bodyStart + body.length
-    memory.set(body, bodyStart)
+    at = writeNumber(memory, at, end - bodyStart)
     const headerCrc = crc32Of(memory, start, at, this.#seed)
     writeCrc(memory, at, crc32Of(memory, bodyStart, end, headerCrc))
-    this.#used = end
-    const config = payload.kind === 'config' ? payload.config : undefined
-    return new LogEntry(index, term, timeMs, memory, start, bodyStart, end, config)
   }
 
   seal({ index, term, commitIndex, offset }: Seal): Buffer {
@@ -140,13 +179,23 @@ function bodyOf(payload: Payload): Uint8Array {
   }
 }
 
+function headerBytes(index: number, term: number, timeMs: number, bodyBytes: number): number {
+  const digits = digitsOf(index) + digitsOf(term) + digitsOf(timeMs) + digitsOf(bodyBytes)
+  return digits + 4 + CRC_BYTES // a space behind each
+}
+
+function digitsOf(value: number): number {
+  let count = 1
+  for (let limit = 10; limit <= value; limit *= 10) count++
+  return count
+}
+
 /**
  * Decimal digits, and a space.
  * @returns where it ends.
  */
 function writeNumber(bytes: Buffer, start: number, value: number): number {
-  let end = start + 1
-  for (let limit = 10; limit <= value; limit *= 10) end++
+  const end = start + digitsOf(value)
   let rest = value
   for (let at = end - 1; at >= start; at--) {
     const tens = Math.floor(rest / 10)

@@ -5,9 +5,16 @@ export const EMPTY_CONFIG: Config = { members: [], floor: 2 }
 
 /** What all members of a cluster speak that does not say it. */
 const PROTOCOL_UNSAID = 2
+/** What came with it are entries of several commands. */
+const GROUPS_PROTOCOL = 5
 
 export function configProtocol({ protocol = PROTOCOL_UNSAID }: Config): number {
   return protocol
+}
+
+/** Whether all members know entries of several commands. */
+export function mayGroup(config: Config): boolean {
+  return configProtocol(config) >= GROUPS_PROTOCOL
 }
 
 export function voterIds(config: Config): ServerId[] {

@@ -17,10 +17,13 @@ import { furthest, isUpToDate, NO_ENTRY, TermRuns } from './term-runs.ts'
 import type { Config, Entry, EntryId } from './types.ts'
 
 /**
- * Each entry of the tail is an object that the collector has to copy while it is young: where
- * entries are small, more of them than followers that lag a little need cost more than a read.
+ * What the tail holds the collector has to copy while it is young, and to look for everywhere
+ * once it is not: more than followers that lag a little need costs more than a read. So many
+ * entries, and of those that are large so few as are so many bytes, but for the newest.
  */
 const TAIL_ENTRIES_MAX = 4_096
+const TAIL_LARGE_BYTES_MAX = 2 * 1024 * 1024
+const TAIL_ENTRIES_MIN = 64
 
 export interface RaftLogState<E extends Entry> {
   /** The last entry that is not in the log any more; where it is missing, nothing is. */
@@ -148,6 +151,11 @@ export class RaftLog<E extends Entry> {
     this.#lastTimeMs = entry.timeMs
   }
 
+  /** The last entry, which nobody has seen yet, has become larger. */
+  lastGrew(bytes: number): void {
+    this.#tailBytes += bytes
+  }
+
   /** Drops the entry at `index` and all after it, which another leader's will replace. */
   truncateFrom(index: number): void {
     if (index <= this.commitIndex) {
@@ -200,15 +208,15 @@ export class RaftLog<E extends Entry> {
   }
 
   /**
-   * Above `bytesMax`, or so many entries, forgets the oldest of those that are durable and
-   * applied, down to half.
+   * Where the tail is longer than need be, or more than `bytesMax`, forgets the oldest of the
+   * entries that are durable and applied, down to half.
    */
   trim(bytesMax: number): void {
-    if (this.#tailBytes <= bytesMax && this.#tail.count <= TAIL_ENTRIES_MAX) return
+    if (!isLong(this.#tail.count, this.#tailBytes, bytesMax, 1)) return
     const done = Math.min(this.appliedIndex, this.stableIndex)
     let bytes = this.#tailBytes
     let last = this.tailFirst - 1
-    while (bytes > bytesMax / 2 || this.#lastIndex - last > TAIL_ENTRIES_MAX / 2) {
+    while (isLong(this.#lastIndex - last, bytes, bytesMax, 2)) {
       const entry = this.#tail.get(last + 1)
       if (!entry || entry.index > done) break
       bytes -= entry.bytes
@@ -228,4 +236,10 @@ export class RaftLog<E extends Entry> {
     this.#tailBytes -= this.#tail.get(index)?.bytes ?? 0
     this.#tail.delete(index)
   }
+}
+
+/** @param divisor Of each bound. */
+function isLong(count: number, bytes: number, bytesMax: number, divisor: number): boolean {
+  if (bytes > bytesMax / divisor || count > TAIL_ENTRIES_MAX / divisor) return true
+  return bytes > TAIL_LARGE_BYTES_MAX / divisor && count > TAIL_ENTRIES_MIN / divisor
 }

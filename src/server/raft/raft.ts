@@ -107,6 +107,12 @@ export interface RaftOptions<E extends Entry> {
   readonly random: () => number
   /** Makes the driver's entry for a payload. */
   readonly createEntry: (id: EntryId, timeMs: number, payload: Payload) => E
+  /**
+   * Has another command join the newest entry, which nobody has seen yet; false where it can't.
+   * Absent: each command is an entry. `closeEntry`: it is about to be seen.
+   */
+  readonly extendEntry?: (entry: E, command: Uint8Array) => boolean
+  readonly closeEntry?: (entry: E) => void
   readonly timing?: RaftTiming
 }
 
@@ -126,6 +132,8 @@ export class Raft<E extends Entry> {
   readonly #timing: RaftTiming
   readonly #random: () => number
   readonly #createEntry: RaftOptions<E>['createEntry']
+  readonly #extendEntry: RaftOptions<E>['extendEntry']
+  readonly #closeEntry: RaftOptions<E>['closeEntry']
 
   #role: Role = 'follower'
   #term: number
@@ -167,6 +175,8 @@ export class Raft<E extends Entry> {
 
   #hardStateDirty = false
   #newEntries: E[] = []
+  /** The last of them, while commands may join it. */
+  #openEntry: E | null = null
   #messages: Message<E>[] = []
   #readStates: ReadState[] = []
   #logReads: LogRead[] = []
@@ -179,6 +189,8 @@ export class Raft<E extends Entry> {
     this.#timing = options.timing ?? DEFAULT_TIMING
     this.#random = options.random
     this.#createEntry = options.createEntry
+    this.#extendEntry = options.extendEntry
+    this.#closeEntry = options.closeEntry
     // The log's last term was voted in. Where the hard state does not know of it, no vote is left
     // to give in that term: a vote for itself stands for the unknown one.
     const lastTerm = this.log.last.term
@@ -291,7 +303,8 @@ export class Raft<E extends Entry> {
   }
 
   /**
-   * Appends a command. It is committed when it comes out in `Ready.committed`
+   * Appends a command: as an entry, or as one more of the newest one, whose id is returned again.
+   * It is committed when that comes out in `Ready.committed`
    * with the same term, and never will be when another term's entry does.
    */
   propose(payload: Payload): EntryId | Refusal {
@@ -547,7 +560,10 @@ export class Raft<E extends Entry> {
       install: this.#install,
     }
     this.#hardStateDirty = false
-    if (entries.length > 0) this.#newEntries = []
+    if (entries.length > 0) {
+      this.#newEntries = []
+      this.#close()
+    }
     this.#messages = []
     this.#readStates = []
     this.#logReads = []
@@ -812,12 +828,16 @@ export class Raft<E extends Entry> {
   // ---------------------------------------------------------------- leader
 
   #appendAsLeader(payload: Payload): EntryId {
+    const joined = payload.kind === 'command' ? this.#join(payload.command) : null
+    if (joined) return joined
+    this.#close()
     const id = { term: this.#term, index: this.log.lastIndex + 1 }
     const { baseMs, sinceMs } = this.#logTime
     const nowMs = Math.floor(baseMs + (this.#nowMs - sinceMs))
     const entry = this.#createEntry(id, Math.max(this.log.lastTimeMs, nowMs), payload)
     this.log.append(entry)
     this.#newEntries.push(entry)
+    this.#openEntry = payload.kind === 'command' ? entry : null
     this.#unappliedBytes += entry.bytes
     this.#appendedBytes += entry.bytes
     if (entry.config) {
@@ -825,6 +845,25 @@ export class Raft<E extends Entry> {
       this.#lease.end() // answers until now came from voters who knew another configuration
     }
     return id
+  }
+
+  /** The command becomes a part of the newest entry, where that has not been seen yet. */
+  #join(command: Uint8Array): EntryId | null {
+    const entry = this.#openEntry
+    if (!entry || entry.term !== this.#term || entry.index !== this.log.lastIndex) return null
+    const bytes = entry.bytes
+    if (!this.#extendEntry?.(entry, command)) return null
+    const addedBytes = entry.bytes - bytes
+    this.log.lastGrew(addedBytes)
+    this.#unappliedBytes += addedBytes
+    this.#appendedBytes += addedBytes
+    return { term: entry.term, index: entry.index }
+  }
+
+  /** Nothing joins the newest entry any more. */
+  #close(): void {
+    if (this.#openEntry) this.#closeEntry?.(this.#openEntry)
+    this.#openEntry = null
   }
 
   /** Sends a peer what it lacks, as far as flow control allows. */
@@ -870,6 +909,7 @@ export class Raft<E extends Entry> {
   }
 
   #sendAppend(to: ServerId, progress: Progress, entries: readonly E[]): void {
+    if (entries.at(-1) === this.#openEntry) this.#close()
     const prevIndex = progress.nextIndex - 1
     this.#send({
       type: 'append',

@@ -24,8 +24,8 @@ function set(key: string, text: string, verb = 'set', cas = ''): Payload {
   return { kind: 'command', command: Buffer.from(`${head}${text}\r\n`) }
 }
 
-function remove(key: string): Payload {
-  return { kind: 'command', command: Buffer.from(`delete ${key}\r\n`) }
+function commandOf(text: string): Payload {
+  return { kind: 'command', command: Buffer.from(text) }
 }
 
 /** By the opening of the log. The second time entries 5 and 6 replace others, in a term of their own. */
@@ -40,7 +40,7 @@ const WRITTEN: readonly (readonly [term: number, index: number, payload: Payload
   ],
   [
     [2, 5, set('greeting', 'C:\\ ü \0', 'cas', ' 3')],
-    [2, 6, remove('other')],
+    [2, 6, commandOf('delete other\r\n')],
     [2, 7, { kind: 'time' }],
   ],
   [[2, 8, set('last', 'x')]],
@@ -110,8 +110,10 @@ export async function appendTo(
   disk: Disk,
   directory: string,
   indexes: readonly number[],
+  command: string | null = null,
 ): Promise<void> {
-  const entries = indexes.map((index) => [2, index, set('again', 'x')] as const)
+  const payload = command === null ? set('again', 'x') : commandOf(command)
+  const entries = indexes.map((index) => [2, index, payload] as const)
   await writeLog(disk, `${groupDirectory(directory, 0, 'c1')}/log`, 'c1', entries)
 }
 

@@ -51,6 +51,19 @@ test('a flush that is pending is said', async () => {
   })
 })
 
+test.each([
+  ['set a 0 0 1\r\nx\r\ndelete a\r\nincr a 1\r\nset b 0 0 2\r\n\r\n\r\n', null],
+  ['set a 0 0 1\r\nx\r\nfrob a\r\n', 'frob a'],
+  ['set a 0 0 1\r\nx\r\nset a 0 0 9\r\nx\r\n', 'set a 0 0 9'],
+  ['set a 0 0 1\r\nx\r\nset a 0 0 01\r\nx\r\n', 'set a 0 0 01'],
+])('an entry of several commands is read to its end: %j', async (commands, bad) => {
+  const disk = await madeDisk()
+  await appendTo(disk, DATA, [9], commands)
+  const damage = await damageOf(disk)
+  if (bad === null) expect(damage).toEqual([])
+  else expect(damage.join()).toContain(`does not know what it says: "${bad}`)
+})
+
 test('whole data is well, and each file is a line', async () => {
   const { files, findings, verdict } = await verified(await madeDisk())
   expect(findings).toEqual([])

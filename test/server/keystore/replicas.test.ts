@@ -5,6 +5,7 @@
  */
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
+import type { CommandReply } from '../../../src/protocol/replies.ts'
 import {
   formatFor,
   readKeystore,
@@ -17,7 +18,10 @@ import { appliedEntry } from './applied-entry.ts'
 
 const START_MS = 1_700_000_000_500
 const DIRECTORY = 'data/groups/0'
-const CONFIG: Config = { members: [], floor: 2, protocol: 3, itemSizeMax: 1_024 }
+/** Entries of one command, and of several. */
+const CONFIGS: readonly Config[] = [3, 5].map((protocol) => {
+  return { members: [], floor: 2, protocol, itemSizeMax: 1_024 }
+})
 
 const KEY = fc.constantFrom('a', 'b', 'c', 'd')
 const VALUE = fc.constantFrom('', '1', '9', '99', '18446744073709551615', 'x', 'y'.repeat(600))
@@ -81,13 +85,13 @@ const COMMAND = fc.oneof(
 )
 
 /** A replica that begins with the keystore file of another. */
-async function copyOf(machine: StateMachine): Promise<StateMachine> {
+async function copyOf(machine: StateMachine, config: Config): Promise<StateMachine> {
   const disk = new MemoryDisk()
   await disk.makeDirectory(DIRECTORY)
   const { appliedIndex: index, timeMs, flushAtMs, items } = machine
-  const header = { clusterId: 'c', group: 0, term: 1, index, timeMs, flushAtMs, config: CONFIG }
+  const header = { clusterId: 'c', group: 0, term: 1, index, timeMs, flushAtMs, config }
   const view = items.view()
-  await writeKeystore(disk, DIRECTORY, { format: formatFor(CONFIG), ...header }, view)
+  await writeKeystore(disk, DIRECTORY, { format: formatFor(config), ...header }, view)
   view.close()
   const copy = new StateMachine()
   const read = await readKeystore(disk, `${DIRECTORY}/keystore`, (key, item) => {
@@ -105,9 +109,10 @@ function contentsOf({ items, flushAtMs, timeMs, hasExpiring }: StateMachine) {
   return { lines: lines.sort(), bytes: items.bytes, flushAtMs, timeMs, hasExpiring }
 }
 
-test('any commands at any times, with a keystore file in between', async () => {
+test.each(CONFIGS)('any commands at any times, a keystore file in between: %j', async (config) => {
+  const isGroup = config.protocol === 5
   const step = fc.record({
-    command: COMMAND,
+    commands: fc.array(COMMAND, { minLength: 1, maxLength: isGroup ? 4 : 1 }),
     passMs: fc.constantFrom(0, 0, 0, 1, 500, 1_000, 5_000),
     /** Whether a client of the first replica reads something first. */
     isRead: fc.boolean(),
@@ -118,20 +123,33 @@ test('any commands at any times, with a keystore file in between', async () => {
     const first = new StateMachine()
     let second = new StateMachine()
     let timeMs = START_MS
-    const config = appliedEntry(1, timeMs, 'config\r\n', CONFIG)
-    for (const each of [first, second]) each.apply(config)
-    for (const [at, { command, passMs, isRead }] of entries.entries()) {
+    const start = appliedEntry(1, timeMs, 'config\r\n', config)
+    for (const each of [first, second]) each.apply(start)
+    let lastPlace = 0
+    for (const [at, { commands, passMs, isRead }] of entries.entries()) {
       timeMs += passMs
-      if (at === copiedAt) second = await copyOf(first)
+      if (at === copiedAt) second = await copyOf(first, config)
       if (isRead) for (const key of ['a', 'b']) first.get(key, Math.floor(timeMs / 1000))
-      const entry = appliedEntry(at + 2, timeMs, command)
-      const reply = first.apply(entry)
-      expect(second.apply(entry)).toEqual(reply)
+      // The log's own entries are none of several.
+      const own = commands.find((command) => command === 'time\r\n')
+      const entry = appliedEntry(at + 2, timeMs, own ?? commands.join(''))
+      const heard: [CommandReply, number][] = []
+      first.apply(entry, (...reply) => heard.push(reply))
+      const again: typeof heard = []
+      second.apply(entry, (...reply) => again.push(reply))
+      expect(again).toEqual(heard)
+      expect(heard).toHaveLength(own ? 1 : commands.length)
       expect(contentsOf(second)).toEqual(contentsOf(first))
-      seen.add(reply.line.replace(/\d+/, 'number'))
+      for (const [{ line }, place] of heard) {
+        seen.add(line.replace(/\d+/, 'number'))
+        expect(place).toBeGreaterThan(lastPlace)
+        lastPlace = place
+      }
+      expect(first.appliedPlace).toBeGreaterThanOrEqual(lastPlace)
+      lastPlace = first.appliedPlace
     }
   })
-  await fc.assert(property, { seed: 1, numRuns: 400 })
+  await fc.assert(property, { seed: 1, numRuns: isGroup ? 200 : 400 })
   // Else the commands were not as different as they should be.
   const lines = ['STORED', 'NOT_STORED', 'EXISTS', 'NOT_FOUND', 'DELETED', 'TOUCHED', 'VALUE']
   for (const line of [...lines, 'END', 'OK', 'number', '']) expect(seen).toContain(line)

@@ -490,6 +490,48 @@ describe('how an item was used', () => {
   })
 })
 
+describe('an entry of several commands', () => {
+  const GROUPS = { ...EMPTY_CONFIG, protocol: 5 }
+
+  test('does one after the other, each with a CAS unique of its own', () => {
+    machine.apply(appliedEntry(1, timeMs, 'config\r\n', GROUPS))
+    const body =
+      'set k 0 0 1\r\n1\r\nincr k 8\r\nset l 0 0 2\r\n\r\n\r\ndelete k\r\ncas l 0 0 1 5\r\nx\r\n'
+    const heard: string[] = []
+    const seen: number[] = []
+    const last = machine.apply(appliedEntry(2, timeMs, body), ({ line }, place) => {
+      heard.push(`${line} ${place - 512}`)
+      seen.push(machine.appliedIndex)
+    })
+    expect(heard).toEqual(['STORED 0', '9 1', 'STORED 2', 'DELETED 3', 'EXISTS 4'])
+    expect(last.line).toBe('EXISTS')
+    // Nobody reads a part of it for the whole.
+    expect(seen).toEqual([1, 1, 1, 1, 1])
+    expect(machine.appliedIndex).toBe(2)
+    expect(machine.get('l')).toMatchObject({ casUnique: 514, value: Buffer.from('\r\n') })
+    expect(machine.appliedPlace).toBe(2 * 256 + 255)
+  })
+
+  test('while members know none of them, the CAS unique is the index', () => {
+    machine.apply(appliedEntry(1, timeMs, 'config\r\n', { ...GROUPS, protocol: 4 }))
+    set('k', 'x')
+    expect(machine.get('k')?.casUnique).toBe(2)
+    expect(machine.appliedPlace).toBe(2)
+    machine.apply(appliedEntry(3, timeMs, 'config\r\n', GROUPS))
+    set('l', 'x')
+    expect(machine.get('l')?.casUnique).toBe(4 * 256)
+    expect(apply('cas k 0 0 1 2\r\ny\r\n')).toBe('STORED')
+  })
+
+  test.each(['set k 0 0 1\r\nx\r\nset l 0 0 9\r\nx\r\n', 'delete k\r\ndelete'])(
+    'what does not end with a command is refused: %j',
+    (body) => {
+      const entry = appliedEntry(1, timeMs, body)
+      expect(() => machine.apply(entry)).toThrow('entry 1 does not end with a command')
+    },
+  )
+})
+
 describe('order', () => {
   test.each([0, 1, 2, 4, 10])('after entry 2, entry %d is refused', (index) => {
     apply('noop\r\n')

@@ -2,6 +2,7 @@ import { crc32 } from 'node:zlib'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { checkedLine, crcHex, seedOf } from '../../../src/protocol/checked-line.ts'
+import { GROUP_COMMANDS_MAX } from '../../../src/protocol/commands.ts'
 import {
   BODY_BYTES_MAX,
   coalesce,
@@ -254,6 +255,67 @@ test('a record of any numbers is the line that it always was', () => {
     expect(record.toString('latin1')).toBe(`${fields}${crcHex(crc)}\n${body}`)
   })
   fc.assert(property, { seed: 1, numRuns: 500 })
+})
+
+describe('an entry of several commands', () => {
+  const open = (writer: RecordWriter, index: number, text: string) =>
+    writer.createEntry({ term: 1, index }, 5, command(text))
+
+  test('is a record like that of one long command, whatever joins it', () => {
+    const lengths = fc.array(fc.oneof(fc.nat(20), fc.nat(2_000)), { minLength: 1, maxLength: 40 })
+    const property = fc.property(lengths, (all) => {
+      const writer = new RecordWriter(CLUSTER)
+      const before = open(writer, 1, 'before')
+      const commands = all.map((length, at) => Buffer.alloc(length, `${at} `))
+      const [first = Buffer.alloc(0), ...more] = commands
+      const entry = writer.createEntry({ term: 1, index: 2 }, 5, command(first))
+      const joined = more.filter((one) => writer.extendEntry(entry, one))
+      writer.closeEntry(entry)
+      const after = open(writer, 3, 'after')
+      const whole = Buffer.concat([first, ...joined])
+      const wanted = [create5(1, 'before'), create5(2, whole), create5(3, 'after')]
+      const bytes = Buffer.concat(coalesce([before, entry, after]))
+      expect(bytes.equals(Buffer.concat(wanted))).toBe(true)
+      expect(entry.bytes).toBe(wanted[1]?.length)
+      const left = more.length - joined.length
+      if (whole.length + 2_000 < 32 * 1024) expect(left).toBe(0)
+      expect(coalesce([before, entry, after])).toHaveLength(1)
+    })
+    fc.assert(property, { seed: 1, numRuns: 300 })
+  })
+
+  const create5 = (index: number, body: string | Buffer) =>
+    new RecordWriter(CLUSTER).createEntry({ term: 1, index }, 5, command(body)).record
+
+  test('takes no more than it may, and none once it is closed, or is not the newest', () => {
+    const writer = new RecordWriter(CLUSTER)
+    const more = Buffer.from('x\r\n')
+    const entry = open(writer, 1, 'first\r\n')
+    let count = 1
+    while (writer.extendEntry(entry, more)) count++
+    expect(count).toBe(GROUP_COMMANDS_MAX)
+
+    const second = open(writer, 2, 'x')
+    expect(writer.extendEntry(entry, more)).toBe(false)
+    expect(writer.extendEntry(second, Buffer.alloc(32 * 1024))).toBe(false)
+    writer.closeEntry(second)
+    expect(writer.extendEntry(second, more)).toBe(false)
+    const noop = writer.createEntry({ term: 1, index: 3 }, 0, { kind: 'noop' })
+    expect(writer.extendEntry(noop, more)).toBe(false)
+  })
+
+  test('ends where its memory does', () => {
+    const writer = new RecordWriter(CLUSTER)
+    const half = Buffer.alloc(16_000, 'v')
+    for (let index = 1; index <= 100; index++) {
+      const entry = writer.createEntry({ term: 1, index }, 5, command(half))
+      const isJoined = writer.extendEntry(entry, half)
+      writer.closeEntry(entry)
+      expect(
+        entry.record.equals(create5(index, isJoined ? Buffer.concat([half, half]) : half)),
+      ).toBe(true)
+    }
+  })
 })
 
 describe('coalesce', () => {
