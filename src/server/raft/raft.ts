@@ -94,6 +94,8 @@ const PROBE_BYTES_MAX = 64 * 1024
 const APPLY_BYTES_MAX = 4 * 1024 * 1024
 /** Proposals are refused while more than this is proposed and not yet applied. */
 const UNAPPLIED_BYTES_MAX = 64 * 1024 * 1024
+/** An entry has one time: commands that come later than this behind it are the next one's. */
+const JOIN_MS = 10
 /** Entries kept in memory for followers that lag. */
 const TAIL_BYTES_MAX = 64 * 1024 * 1024
 
@@ -832,9 +834,7 @@ export class Raft<E extends Entry> {
     if (joined) return joined
     this.#close()
     const id = { term: this.#term, index: this.log.lastIndex + 1 }
-    const { baseMs, sinceMs } = this.#logTime
-    const nowMs = Math.floor(baseMs + (this.#nowMs - sinceMs))
-    const entry = this.#createEntry(id, Math.max(this.log.lastTimeMs, nowMs), payload)
+    const entry = this.#createEntry(id, this.#logTimeMs, payload)
     this.log.append(entry)
     this.#newEntries.push(entry)
     this.#openEntry = payload.kind === 'command' ? entry : null
@@ -847,10 +847,17 @@ export class Raft<E extends Entry> {
     return id
   }
 
+  /** The log's time now. */
+  get #logTimeMs(): number {
+    const { baseMs, sinceMs } = this.#logTime
+    return Math.max(this.log.lastTimeMs, Math.floor(baseMs + (this.#nowMs - sinceMs)))
+  }
+
   /** The command becomes a part of the newest entry, where that has not been seen yet. */
   #join(command: Uint8Array): EntryId | null {
     const entry = this.#openEntry
     if (!entry || entry.term !== this.#term || entry.index !== this.log.lastIndex) return null
+    if (this.#logTimeMs - entry.timeMs > JOIN_MS) return null
     const bytes = entry.bytes
     if (!this.#extendEntry?.(entry, command)) return null
     const addedBytes = entry.bytes - bytes

@@ -143,6 +143,22 @@ test('one that waits for more commands takes them', () => {
   expect(commandsOf(takeAll(raft), 'entries')).toEqual([[3, 'x', 'y']])
 })
 
+test('one that comes much later has a time of its own', () => {
+  const { raft, propose } = start(['a', 'b', 'c'])
+  lead(raft, 'b')
+  expect(propose('x')).toBe(3)
+  raft.tick(10, 10)
+  expect(propose('y')).toBe(3)
+  raft.tick(11, 11)
+  expect(propose('z')).toBe(4)
+  raft.propose({ kind: 'time' })
+  expect(
+    takeAll(raft)
+      .flatMap(({ entries }) => entries)
+      .map(({ timeMs }) => timeMs),
+  ).toEqual([0, 11, 11])
+})
+
 test('nothing joins an entry of a term that is over', () => {
   const { raft, propose } = start(['a', 'b', 'c'])
   lead(raft, 'b')

@@ -181,6 +181,22 @@ describe('trim', () => {
   })
 
   test.each([
+    { count: 64, bytes: 1_000_000, tailFirst: 1 },
+    { count: 65, bytes: 32_000, tailFirst: 1 },
+    { count: 66, bytes: 32_000, tailFirst: 35 },
+    { count: 1_000, bytes: 2_000, tailFirst: 1 },
+    { count: 1_100, bytes: 2_000, tailFirst: 577 },
+  ])('of $count entries of $bytes bytes: from $tailFirst on', ({ count, bytes, tailFirst }) => {
+    const log = createLog('', 0)
+    for (let index = 1; index <= count; index++) {
+      log.append({ ...parseEntry('1/1 "a"'), index, bytes })
+    }
+    for (const what of ['stableIndex', 'commitIndex', 'appliedIndex'] as const) log[what] = count
+    log.trim(Number.POSITIVE_INFINITY)
+    expect(log.tailFirst).toBe(tailFirst)
+  })
+
+  test.each([
     { count: 4_096, applied: 4_096, tailFirst: 1 },
     { count: 4_097, applied: 4_097, tailFirst: 2_050 },
     { count: 6_000, applied: 6_000, tailFirst: 3_953 },
