@@ -95,6 +95,8 @@ export interface DiskFile {
   write(chunks: readonly Uint8Array[], offset: number): Promise<void>
   /** Resolves when everything written before is durable. */
   datasync(): Promise<void>
+  /** As `write`, and resolves when these bytes are durable, others perhaps not. */
+  writeDurably(chunks: readonly Uint8Array[], offset: number): Promise<void>
   size(): Promise<number>
   close(): Promise<void>
 }

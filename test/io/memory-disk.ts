@@ -303,7 +303,11 @@ export class MemoryDisk implements Disk {
     const checkOpen = () => {
       if (isClosed) throw diskError('EBADF', path)
     }
-    return {
+    const onSyncFailure = () => {
+      inode.durable = this.#afterCrash(inode, 'random', 0)
+      inode.unsynced = []
+    }
+    const file: DiskFile = {
       read: async (offset, length) => {
         await this.#look()
         checkOpen()
@@ -337,16 +341,31 @@ export class MemoryDisk implements Disk {
             for (const { bytes, offset } of inode.unsynced) inode.durable.write(bytes, offset)
             inode.unsynced = []
           },
-          () => {
-            inode.durable = this.#afterCrash(inode, 'random', 0)
-            inode.unsynced = []
-          },
+          onSyncFailure,
         ),
+      writeDurably: async (chunks, offset) => {
+        await file.write(chunks, offset)
+        const end = offset + Buffer.concat(chunks).length
+        await this.#mutate(
+          { kind: 'datasync', path },
+          () => {
+            checkOpen()
+            // Nothing before or behind them.
+            const isInside = (write: Write) =>
+              write.offset >= offset && write.offset + write.bytes.length <= end
+            const synced = inode.unsynced.filter(isInside)
+            for (const { bytes, offset: at } of synced) inode.durable.write(bytes, at)
+            inode.unsynced = inode.unsynced.filter((write) => !isInside(write))
+          },
+          onSyncFailure,
+        )
+      },
       close: async () => {
         await this.#look()
         isClosed = true
       },
     }
+    return file
   }
 
   // ---------------------------------------------------------------- inside

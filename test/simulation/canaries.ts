@@ -155,6 +155,11 @@ export const CANARIES: readonly Canary[] = [
     ],
   },
   {
+    name: 'seal-left-loose',
+    what: 'a batch is written behind a seal that nothing has made durable',
+    edits: [['server/log/log-store.js', 'const loose = this.#looseSeal;', 'const loose = null;']],
+  },
+  {
     name: 'torn-record',
     what: 'a torn record is taken as whole',
     edits: [

@@ -36,6 +36,7 @@ export function readOnlyDisk(
         close: () => file.close(),
         write: refuse,
         datasync: refuse,
+        writeDurably: refuse,
       }
       return reading
     },

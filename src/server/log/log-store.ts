@@ -3,7 +3,7 @@
  *
  * In: entries in log order, each possibly superseding ones at its index and
  * after. Out: `onStable` once they are durable, in order. While one write and
- * its fdatasync run the next batch gathers (group commit). What a keystore file
+ * its sync run the next batch gathers (group commit). What a keystore file
  * covers is cut off, by whole segments (`cutTo`).
  *
  * Promises: an entry reported stable is read back after any crash; what was
@@ -104,6 +104,8 @@ export class LogStore {
   /** The newest durable entry, and whether a seal names it. */
   #last: EntryId = NO_ENTRY
   #isSealed = true
+  /** The last bytes of the newest segment, where nothing has made them durable: a seal of its own. */
+  #looseSeal: Buffer | null = null
   #sealTimer: { cancel(): void } | null = null
   #syncCount = 0
   /** After it nothing is written any more. */
@@ -249,7 +251,8 @@ export class LogStore {
     if (!this.#failure) await this.#writeBatches(() => true)
     if (!this.#failure && !this.#options.readOnly) {
       // A seal says that all before it is durable; one written while idle is not yet.
-      if (this.#isSealed) await this.#sync(this.#segment.file)
+      if (this.#looseSeal) await this.#sync(this.#segment.file)
+      this.#looseSeal = null
       await this.#writeAll([this.#takeSeal([])])
     }
     await this.#removal
@@ -344,8 +347,9 @@ export class LogStore {
 
   /**
    * A seal on its own needs no sync: lost, it only makes the next open write
-   * more again. The batch after it starts without one, because that one would
-   * claim that these bytes are durable.
+   * more again. The batch after it starts without another one, because that would
+   * claim that these bytes are durable, but with this one once more: a durable write
+   * is about its own bytes only.
    */
   async #sealIdle(): Promise<void> {
     if (this.#isWriting || this.#isSealed || this.#failure || this.#isClosed) return
@@ -354,6 +358,7 @@ export class LogStore {
       const seal = this.#takeSeal([])
       const offset = this.#size
       this.#size += seal.length
+      this.#looseSeal = seal
       await this.#segment.file.write([seal], offset)
     } catch (error) {
       this.#poison(error)
@@ -367,11 +372,12 @@ export class LogStore {
   }
 
   async #writeAll(chunks: readonly Buffer[]): Promise<void> {
-    const { file } = this.#segment
-    const offset = this.#size
+    const loose = this.#looseSeal
+    const offset = this.#size - (loose?.length ?? 0)
     this.#size += byteCount(chunks)
-    await file.write(chunks, offset)
-    await this.#sync(file)
+    this.#looseSeal = null
+    this.#syncCount++
+    await this.#segment.file.writeDurably(loose ? [loose, ...chunks] : chunks, offset)
   }
 
   #sync(file: DiskFile): Promise<void> {
@@ -595,6 +601,7 @@ export class LogStore {
     return {
       ...{ read, size: () => file.size(), close: () => file.close() },
       ...{ write: (chunks, at) => file.write(chunks, at), datasync: () => file.datasync() },
+      writeDurably: (chunks, at) => file.writeDurably(chunks, at),
     }
   }
 
@@ -660,6 +667,7 @@ export class LogStore {
     this.#segments.push({ sequence, path, file, header, start: firstLine.length })
     this.#firstIndex = firstIndex
     this.#size = byteCount(chunks)
+    this.#looseSeal = null
     this.#mark(entries, firstLine.length)
     this.#isSealed = entries.length === 0
   }
@@ -668,7 +676,7 @@ export class LogStore {
 /** A segment's file as it was before any record. */
 function emptied({ file, start }: Segment): DiskFile {
   return {
-    ...{ write: unwritable, datasync: unwritable, close: unwritable },
+    ...{ write: unwritable, datasync: unwritable, writeDurably: unwritable, close: unwritable },
     size: async () => start,
     read: (offset, length) => file.read(offset, Math.max(0, Math.min(length, start - offset))),
   }
