@@ -61,9 +61,10 @@ export interface Disk {
   readFile(path: string): Promise<Buffer | null>
   /**
    * Opens for reading and writing; `create` makes it empty, or empties it. With `readOnly`
-   * for reading alone, so that files which nobody may write can be looked at.
+   * for reading alone, so that files which nobody may write can be looked at. With `isDurable`
+   * each write resolves when its bytes are durable; others need not be.
    */
-  open(path: string, options: { create: boolean; readOnly?: boolean }): Promise<DiskFile>
+  open(path: string, options: OpenOptions): Promise<DiskFile>
   rename(from: string, to: string): Promise<void>
   remove(path: string): Promise<void>
   /** Makes creations, renames and removals in this directory durable. */
@@ -88,6 +89,12 @@ export function isUnreadable(error: unknown): boolean {
   return error instanceof Error && 'code' in error && error.code === 'EIO'
 }
 
+export interface OpenOptions {
+  readonly create: boolean
+  readonly readOnly?: boolean
+  readonly isDurable?: boolean
+}
+
 export interface DiskFile {
   /** Up to `length` bytes from `offset`; fewer only at the end of the file. */
   read(offset: number, length: number): Promise<Buffer>
@@ -95,8 +102,6 @@ export interface DiskFile {
   write(chunks: readonly Uint8Array[], offset: number): Promise<void>
   /** Resolves when everything written before is durable. */
   datasync(): Promise<void>
-  /** As `write`, and resolves when these bytes are durable, others perhaps not. */
-  writeDurably(chunks: readonly Uint8Array[], offset: number): Promise<void>
   size(): Promise<number>
   close(): Promise<void>
 }

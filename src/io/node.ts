@@ -91,10 +91,14 @@ const nodeDisk: Disk = {
     }
   },
 
-  async open(file, { create, readOnly = false }) {
-    const { O_RDONLY, O_RDWR, O_CREAT, O_TRUNC } = fs.constants
-    const flags = (readOnly ? O_RDONLY : O_RDWR) | (create ? O_CREAT | O_TRUNC : 0)
-    return new NodeFile(await promisify(fs.open)(file, flags, 0o644))
+  async open(file, { create, readOnly = false, isDurable = false }) {
+    const { O_RDONLY, O_RDWR, O_CREAT, O_TRUNC, O_DSYNC } = fs.constants
+    const flags =
+      (readOnly ? O_RDONLY : O_RDWR) |
+      (create ? O_CREAT | O_TRUNC : 0) |
+      (isDurable && HAS_DURABLE_WRITES ? O_DSYNC : 0)
+    const mustSync = isDurable && !HAS_DURABLE_WRITES
+    return new NodeFile(await promisify(fs.open)(file, flags, 0o644), mustSync)
   },
 
   rename,
@@ -129,13 +133,17 @@ const nodeDisk: Disk = {
   },
 }
 
+/** With O_DSYNC a write and its sync are one call, and one wait in place of two. Linux promises that. */
+const HAS_DURABLE_WRITES = process.platform === 'linux'
+
 class NodeFile implements DiskFile {
   readonly #fd: number
-  /** For `writeDurably`, opened when it is first needed; null where there is none. */
-  #durableFd: Promise<number | null> | null = null
+  /** Each write is followed by a sync. */
+  readonly #mustSync: boolean
 
-  constructor(fd: number) {
+  constructor(fd: number, mustSync: boolean) {
     this.#fd = fd
+    this.#mustSync = mustSync
   }
 
   async read(offset: number, length: number): Promise<Buffer> {
@@ -153,29 +161,26 @@ class NodeFile implements DiskFile {
     return buffer.subarray(0, filled)
   }
 
-  write(chunks: readonly Uint8Array[], offset: number): Promise<void> {
-    return this.#write(this.#fd, chunks, offset)
-  }
-
-  /** One call and one wait, where a write and a sync would be two of each. */
-  async writeDurably(chunks: readonly Uint8Array[], offset: number): Promise<void> {
-    this.#durableFd ??= openDurably(this.#fd)
-    const fd = await this.#durableFd
-    await this.#write(fd ?? this.#fd, chunks, offset)
-    if (fd === null) await this.datasync()
-  }
-
-  async #write(fd: number, chunks: readonly Uint8Array[], offset: number): Promise<void> {
+  async write(chunks: readonly Uint8Array[], offset: number): Promise<void> {
     // The kernel takes at most IOV_MAX (1024) chunks a call, and may take fewer bytes than given.
     let position = offset
     for (let from = 0; from < chunks.length; from += 1024) {
       let rest = chunks.slice(from, from + 1024)
       while (rest.length > 0) {
-        const written = await writev(fd, rest, position)
+        const written = await this.#writev(rest, position)
         position += written
         rest = dropBytes(rest, written)
       }
     }
+    if (this.#mustSync) await this.datasync()
+  }
+
+  #writev(chunks: readonly Uint8Array[], position: number): Promise<number> {
+    return new Promise((resolve, reject) => {
+      fs.writev(this.#fd, chunks, position, (error, written) =>
+        error ? reject(error) : resolve(written),
+      )
+    })
   }
 
   datasync(): Promise<void> {
@@ -188,27 +193,9 @@ class NodeFile implements DiskFile {
     return (await promisify(fs.fstat)(this.#fd)).size
   }
 
-  async close(): Promise<void> {
-    const durableFd = await this.#durableFd
-    if (durableFd !== null) await promisify(fs.close)(durableFd)
-    await promisify(fs.close)(this.#fd)
+  close(): Promise<void> {
+    return promisify(fs.close)(this.#fd)
   }
-}
-
-function writev(fd: number, chunks: readonly Uint8Array[], position: number): Promise<number> {
-  return new Promise((resolve, reject) => {
-    fs.writev(fd, chunks, position, (error, written) => (error ? reject(error) : resolve(written)))
-  })
-}
-
-/**
- * The same file once more, each write to which is durable when it returns (O_DSYNC).
- * @returns null where the system is not Linux, whose promise that is, or does not say what is open.
- */
-async function openDurably(fd: number): Promise<number | null> {
-  if (process.platform !== 'linux') return null
-  const { O_WRONLY, O_DSYNC } = fs.constants
-  return promisify(fs.open)(`/proc/self/fd/${fd}`, O_WRONLY | O_DSYNC).catch(() => null)
 }
 
 /** What is left of `chunks` without their first `count` bytes. */

@@ -270,7 +270,7 @@ export class Node {
   /** How many writes these are. */
   #proposedCount = 0
   readonly #results = new Map<ServerId, { id: number; outcome: WriteOutcome }[]>()
-  /** Gets that are with the leader, and the values of all gets applied meanwhile, by index. */
+  /** Gets that are with the leader, and the values of all gets applied meanwhile, by their place. */
   #forwardedGetCount = 0
   readonly #values = new Map<number, Buffer>()
   /** Outcomes of gets that are not applied here yet. */

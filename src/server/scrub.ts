@@ -79,7 +79,6 @@ export class Scrubber {
       size: () => file.size(),
       write: (chunks, offset) => file.write(chunks, offset),
       datasync: () => file.datasync(),
-      writeDurably: (chunks, offset) => file.writeDurably(chunks, offset),
       close: () => file.close(),
       read: async (offset, length) => {
         await this.#pace(length)

@@ -12,7 +12,7 @@
  * equal outcomes.
  */
 import { basename, dirname } from 'node:path/posix'
-import type { Disk, DiskFile, Lock } from '../../src/io/io.ts'
+import type { Disk, DiskFile, Lock, OpenOptions } from '../../src/io/io.ts'
 
 /** What a device writes whole or not at all. */
 export const SECTOR_BYTES = 512
@@ -244,16 +244,16 @@ export class MemoryDisk implements Disk {
     return inode ? inode.readable.read(0, inode.readable.length) : null
   }
 
-  async open(path: string, { create }: { create: boolean }): Promise<DiskFile> {
+  async open(path: string, { create, isDurable = false }: OpenOptions): Promise<DiskFile> {
     if (!create) {
       await this.#look()
-      return this.#handle(path, this.#inode(path))
+      return this.#handle(path, this.#inode(path), isDurable)
     }
     const inode = new Inode(new Contents(), new Contents(), [])
     await this.#mutate({ kind: 'create', path }, () =>
       this.#rename(path, [[basename(path), inode]]),
     )
-    return this.#handle(path, inode)
+    return this.#handle(path, inode, isDurable)
   }
 
   rename(from: string, to: string): Promise<void> {
@@ -298,7 +298,7 @@ export class MemoryDisk implements Disk {
     return { release: async () => void this.#locks.delete(path) }
   }
 
-  #handle(path: string, inode: Inode): DiskFile {
+  #handle(path: string, inode: Inode, isDurable: boolean): DiskFile {
     let isClosed = false
     const checkOpen = () => {
       if (isClosed) throw diskError('EBADF', path)
@@ -306,6 +306,18 @@ export class MemoryDisk implements Disk {
     const onSyncFailure = () => {
       inode.durable = this.#afterCrash(inode, 'random', 0)
       inode.unsynced = []
+    }
+    /** Nothing before or behind these bytes. */
+    const syncOnly = (start: number, end: number) => {
+      const isInside = ({ offset, bytes }: Write) => offset >= start && offset + bytes.length <= end
+      const effect = () => {
+        checkOpen()
+        for (const { bytes, offset } of inode.unsynced.filter(isInside)) {
+          inode.durable.write(bytes, offset)
+        }
+        inode.unsynced = inode.unsynced.filter((write) => !isInside(write))
+      }
+      return this.#mutate({ kind: 'datasync', path }, effect, onSyncFailure)
     }
     const file: DiskFile = {
       read: async (offset, length) => {
@@ -343,29 +355,19 @@ export class MemoryDisk implements Disk {
           },
           onSyncFailure,
         ),
-      writeDurably: async (chunks, offset) => {
-        await file.write(chunks, offset)
-        const end = offset + Buffer.concat(chunks).length
-        await this.#mutate(
-          { kind: 'datasync', path },
-          () => {
-            checkOpen()
-            // Nothing before or behind them.
-            const isInside = (write: Write) =>
-              write.offset >= offset && write.offset + write.bytes.length <= end
-            const synced = inode.unsynced.filter(isInside)
-            for (const { bytes, offset: at } of synced) inode.durable.write(bytes, at)
-            inode.unsynced = inode.unsynced.filter((write) => !isInside(write))
-          },
-          onSyncFailure,
-        )
-      },
       close: async () => {
         await this.#look()
         isClosed = true
       },
     }
-    return file
+    if (!isDurable) return file
+    return {
+      ...file,
+      write: async (chunks, offset) => {
+        await file.write(chunks, offset)
+        await syncOnly(offset, offset + Buffer.concat(chunks).length)
+      },
+    }
   }
 
   // ---------------------------------------------------------------- inside

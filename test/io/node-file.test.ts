@@ -28,44 +28,42 @@ function openFlagsOf(path: string): number[] {
 
 const bytes = (text: string) => Buffer.from(text)
 
-test('what is written durably stands where it belongs, also after a rename', async () => {
+test('what is written durably stands where it belongs, beside what others write', async () => {
   const path = join(directory, 'a')
-  const file = await disk.open(`${path}.tmp`, { create: true })
+  const file = await disk.open(path, { create: true })
+  const durable = await disk.open(path, { create: false, isDurable: true })
   await file.write([bytes('0123456789')], 0)
-  await file.writeDurably([bytes('ab'), bytes('c')], 2)
-  await disk.rename(`${path}.tmp`, path)
-  await file.writeDurably([bytes('xyz')], 9)
-  expect(fs.readFileSync(path, 'latin1')).toBe('01abc5678xyz')
-  expect(await file.size()).toBe(12)
-  await file.close()
+  await durable.write([bytes('ab'), bytes('c')], 2)
+  await disk.rename(path, `${path}.log`)
+  await durable.write([bytes('xyz')], 9)
+  expect(fs.readFileSync(`${path}.log`, 'latin1')).toBe('01abc5678xyz')
+  expect([await file.size(), await durable.size()]).toEqual([12, 12])
+  for (const one of [file, durable]) await one.close()
 })
 
 test.runIf(process.platform === 'linux')('each such write waits for the disk', async () => {
   const path = join(directory, 'a')
   const file = await disk.open(path, { create: true })
-  await file.write([bytes('x')], 0)
+  const durable = await disk.open(path, { create: false, isDurable: true })
   const { O_DSYNC } = fs.constants
-  expect(openFlagsOf(path).map((flags) => (flags & O_DSYNC) !== 0)).toEqual([false])
-  await file.writeDurably([bytes('y')], 1)
   expect(openFlagsOf(path).map((flags) => (flags & O_DSYNC) !== 0)).toEqual([false, true])
-  await file.close()
+  for (const one of [file, durable]) await one.close()
   expect(openFlagsOf(path)).toEqual([])
 })
 
 test('more pieces than the system takes at once', async () => {
   const path = join(directory, 'a')
-  const file = await disk.open(path, { create: true })
+  const file = await disk.open(path, { create: true, isDurable: true })
   const pieces = Array.from({ length: 3_000 }, (_, at) => bytes(`${at} `))
-  await file.writeDurably(pieces, 0)
+  await file.write(pieces, 0)
   expect(fs.readFileSync(path).equals(Buffer.concat(pieces))).toBe(true)
   await file.close()
 })
 
-test('a file that cannot be written says so', async () => {
+test('a file that is only read cannot be written', async () => {
   const path = join(directory, 'a')
   fs.writeFileSync(path, 'x')
   const file = await disk.open(path, { create: false, readOnly: true })
   await expect(file.write([bytes('y')], 0)).rejects.toThrow('EBADF')
   await file.close()
-  await expect(file.writeDurably([bytes('y')], 0)).rejects.toThrow()
 })

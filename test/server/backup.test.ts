@@ -101,7 +101,6 @@ async function server(failure: string | null = null) {
       size: () => file.size(),
       write: (chunks, offset) => file.write(chunks, offset),
       datasync: () => file.datasync(),
-      writeDurably: (chunks, offset) => file.writeDurably(chunks, offset),
       close: () => {
         seen.openCount--
         return file.close()

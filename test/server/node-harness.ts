@@ -5,7 +5,7 @@
  * that holds back changes by path and notes who opens what, and datagrams from
  * a load balancer. `Member` is a node on it whose peers the test plays.
  */
-import type { DiskFile, Io } from '../../src/io/io.ts'
+import type { DiskFile, Io, OpenOptions } from '../../src/io/io.ts'
 import type { ToServer } from '../../src/protocol/balancer.ts'
 import type { Limits } from '../../src/server/admission.ts'
 import { type LogEntry, RecordWriter } from '../../src/server/log/record.ts'
@@ -27,13 +27,14 @@ const BALANCER = { host: 'balancer', port: 5001 }
 const REQUEST_TIMEOUT_MS = 2_000
 const SILENT = { info: () => {}, warn: () => {}, error: () => {} }
 
-/** Notes files that are opened a second time before they are closed. */
+/** Notes files that are opened a second time, in the same way, before they are closed. */
 class WatchedDisk extends MemoryDisk {
   readonly openedTwice: string[] = []
   readonly #open = new Set<string>()
 
-  override async open(path: string, options: { create: boolean }): Promise<DiskFile> {
-    const name = path.replace(/\.tmp$/, '') // it is renamed while it is open
+  override async open(path: string, options: OpenOptions): Promise<DiskFile> {
+    // It is renamed while it is open.
+    const name = `${path.replace(/\.tmp$/, '')}${options.isDurable ? ', durably' : ''}`
     if (this.#open.has(name)) this.openedTwice.push(name)
     this.#open.add(name)
     const file = await super.open(path, options)

@@ -36,7 +36,6 @@ export function readOnlyDisk(
         close: () => file.close(),
         write: refuse,
         datasync: refuse,
-        writeDurably: refuse,
       }
       return reading
     },

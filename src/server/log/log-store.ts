@@ -91,6 +91,8 @@ export class LogStore {
   readonly #reader: RecordReader
   readonly #writer: RecordWriter
   #segments: Segment[] = []
+  /** The newest segment's file once more: what is written through it is durable at once. */
+  #durableFile: DiskFile | null = null
   /** Of the newest segment. */
   #firstIndex = 1
   #terms = new TermRuns()
@@ -141,7 +143,7 @@ export class LogStore {
       log.#isOpen = true
       return { log, summary }
     } catch (error) {
-      for (const { file } of log.#segments) await file.close()
+      await log.#closeFiles()
       throw error
     }
   }
@@ -256,6 +258,11 @@ export class LogStore {
       await this.#writeAll([this.#takeSeal([])])
     }
     await this.#removal
+    await this.#closeFiles()
+  }
+
+  async #closeFiles(): Promise<void> {
+    await this.#durableFile?.close()
     for (const { file } of this.#segments) await file.close()
   }
 
@@ -377,12 +384,17 @@ export class LogStore {
     this.#size += byteCount(chunks)
     this.#looseSeal = null
     this.#syncCount++
-    await this.#segment.file.writeDurably(loose ? [loose, ...chunks] : chunks, offset)
+    await this.#durable.write(loose ? [loose, ...chunks] : chunks, offset)
   }
 
   #sync(file: DiskFile): Promise<void> {
     this.#syncCount++
     return file.datasync()
+  }
+
+  get #durable(): DiskFile {
+    if (!this.#durableFile) throw new Error('the log is not open')
+    return this.#durableFile
   }
 
   get #segment(): Segment {
@@ -601,7 +613,6 @@ export class LogStore {
     return {
       ...{ read, size: () => file.size(), close: () => file.close() },
       ...{ write: (chunks, at) => file.write(chunks, at), datasync: () => file.datasync() },
-      writeDurably: (chunks, at) => file.writeDurably(chunks, at),
     }
   }
 
@@ -664,6 +675,9 @@ export class LogStore {
     await this.#sync(file)
     await disk.rename(`${path}.tmp`, path)
     await disk.syncDirectory(directory)
+    const before = this.#durableFile
+    this.#durableFile = await disk.open(path, { create: false, isDurable: true })
+    await before?.close()
     this.#segments.push({ sequence, path, file, header, start: firstLine.length })
     this.#firstIndex = firstIndex
     this.#size = byteCount(chunks)
@@ -676,7 +690,7 @@ export class LogStore {
 /** A segment's file as it was before any record. */
 function emptied({ file, start }: Segment): DiskFile {
   return {
-    ...{ write: unwritable, datasync: unwritable, writeDurably: unwritable, close: unwritable },
+    ...{ write: unwritable, datasync: unwritable, close: unwritable },
     size: async () => start,
     read: (offset, length) => file.read(offset, Math.max(0, Math.min(length, start - offset))),
   }

@@ -12,7 +12,6 @@ function fileOf(text: string, pieceBytes: number): DiskFile {
     close: async () => {},
     write: () => Promise.reject(new Error('it is only read')),
     datasync: () => Promise.reject(new Error('it is only read')),
-    writeDurably: () => Promise.reject(new Error('it is only read')),
   }
 }
 
