@@ -1,5 +1,5 @@
 /**
- * Frames on a peer's stream: a JSON header and a payload of bytes.
+ * Frames on a peer's stream: a header of text and a payload of bytes.
  *
  *     <header bytes, uint32><payload bytes, uint32><header><payload>     big-endian
  */
