@@ -77,7 +77,12 @@ function fill(server: ServerProcess, leftBytes: number): void {
   mkdirSync(directory, { recursive: true })
   const { bavail, bsize } = statfsSync(server.directory)
   const bytes = Math.max(0, bavail * bsize - leftBytes)
-  writeFileSync(join(directory, `${ballastCount++}`), Buffer.alloc(bytes))
+  try {
+    writeFileSync(join(directory, `${ballastCount++}`), Buffer.alloc(bytes))
+  } catch (error) {
+    // The server has written something meanwhile: then it is full to the last byte as well.
+    if (leftBytes > 0 || (error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error
+  }
 }
 
 function free(server: ServerProcess): void {
