@@ -1,6 +1,6 @@
 /** `store log` and `store keystore`: what a server's files hold, a line each. */
 import type { Io } from '../src/io/io.ts'
-import { commandEnd, parseCommand } from '../src/protocol/commands.ts'
+import { commandsIn, parseCommand } from '../src/protocol/commands.ts'
 import { findData, isFile } from '../src/server/inspect/data-directory.ts'
 import { describeFinding } from '../src/server/inspect/finding.ts'
 import { LogSurvey } from '../src/server/inspect/log-survey.ts'
@@ -34,7 +34,8 @@ export function printLog(io: Io, directory: string, isFull: boolean): Promise<vo
       if (log.segmentCount === 0) throw new Error(`${logDirectory}: no log is there`)
       isPrinting = true
       await log.read((entry) => {
-        for (const body of bodiesOf(entry)) {
+        // A configuration may have anything in it.
+        for (const body of entry.config ? [entry.body] : commandsIn(entry.body)) {
           const line = isFull ? fullLine(entry, body) : writeLine(entry, body)
           if (line !== null) out.line(line)
         }
@@ -51,18 +52,6 @@ export function printLog(io: Io, directory: string, isFull: boolean): Promise<vo
       )
     }
   })
-}
-
-/** Its commands, or what it says of the log's own. */
-function bodiesOf({ body, config }: LogEntry): Buffer[] {
-  const bodies: Buffer[] = []
-  for (let start = 0; start < body.length; ) {
-    const end = config ? -1 : commandEnd(body, start, body.length)
-    const next = end === -1 ? body.length : end
-    bodies.push(body.subarray(start, next))
-    start = next
-  }
-  return bodies
 }
 
 /** null for commands that write no value. */

@@ -291,6 +291,18 @@ export function commandEnd(bytes: Buffer, start: number, end: number): number {
   return valueEnd <= end ? valueEnd : -1
 }
 
+/** The commands that stand in an entry's body; the last is all that is left where none ends. */
+export function commandsIn(body: Buffer): Buffer[] {
+  const commands: Buffer[] = []
+  for (let start = 0; start < body.length; ) {
+    const end = commandEnd(body, start, body.length)
+    const next = end === -1 ? body.length : end
+    commands.push(body.subarray(start, next))
+    start = next
+  }
+  return commands
+}
+
 /**
  * Reads a canonical command.
  * @throws Error where it is none: a log that passed its checksum was written by another version.

@@ -10,7 +10,7 @@
  * its block is blank; nobody reads that, so other bytes there are a note.
  */
 import type { Disk } from '../../io/io.ts'
-import { commandEnd, isCanonical } from '../../protocol/commands.ts'
+import { commandsIn, isCanonical } from '../../protocol/commands.ts'
 import {
   KeystoreDamagedError,
   type KeystoreHeader,
@@ -284,15 +284,10 @@ function lackingBefore({ base, before }: Beginning): string {
 
 function checkEntry({ body, config }: LogEntry): string | null {
   if (config || isPlainOwn(body)) return null
-  for (let start = 0; start < body.length; ) {
-    const end = commandEnd(body, start, body.length)
-    if (end === -1 || !isCanonical(body.subarray(start, end))) {
-      const text = body.toString('latin1', start, start + 20)
-      return `this version does not know what it says: ${JSON.stringify(text)}`
-    }
-    start = end
-  }
-  return null
+  const unknown = commandsIn(body).find((command) => !isCanonical(command))
+  if (!unknown) return null
+  const text = unknown.toString('latin1', 0, 20)
+  return `this version does not know what it says: ${JSON.stringify(text)}`
 }
 
 function isPlainOwn(body: Buffer): boolean {

@@ -2,7 +2,7 @@
 // joins one that somebody has seen.
 import { expect, test } from 'vitest'
 import { DEFAULT_TIMING, Raft } from '../../../src/server/raft/raft.ts'
-import type { Entry, Message, Ready } from '../../../src/server/raft/types.ts'
+import type { Entry, Ready } from '../../../src/server/raft/types.ts'
 
 interface Joinable extends Entry {
   bytes: number
@@ -72,6 +72,11 @@ function lead(raft: Raft<Joinable>, voter: string): void {
   takeAll(raft)
 }
 
+/** These have everything up to `matchIndex`. */
+function match(raft: Raft<Joinable>, peers: readonly string[], matchIndex: number): void {
+  for (const from of peers) raft.step({ type: 'appendResp', from, to: 'a', term: 2, matchIndex })
+}
+
 const commandsOf = (readies: readonly Ready<Joinable>[], what: 'entries' | 'committed') =>
   readies.flatMap((ready) => ready[what].map(({ index, commands }) => [index, ...commands]))
 
@@ -107,10 +112,7 @@ test('where there is no room the next entry begins, and nothing joins one that i
 test('an entry that was sent takes no more, whoever it was sent to', () => {
   const { raft, propose } = start(['a', 'b', 'c'], ['d'])
   lead(raft, 'b')
-  const ack = (from: string, matchIndex: number): Message<Joinable> => {
-    return { type: 'appendResp', from, to: 'a', term: 2, matchIndex }
-  }
-  for (const peer of ['b', 'c']) raft.step(ack(peer, 2))
+  match(raft, ['b', 'c'], 2)
   takeAll(raft)
   propose('sent')
   takeAll(raft)
@@ -118,11 +120,11 @@ test('an entry that was sent takes no more, whoever it was sent to', () => {
   expect(['x', 'y'].map(propose)).toEqual([4, 4])
   takeAll(raft)
   expect(propose('z')).toBe(4)
-  raft.step(ack('d', 3))
+  match(raft, ['d'], 3)
   const sent = takeAll(raft).flatMap(({ messages }) => messages)
   expect(sent.map(({ type, to }) => `${type} ${to}`)).toContain('append d')
   expect(propose('late')).toBe(5)
-  for (const peer of ['b', 'c']) raft.step(ack(peer, 3))
+  match(raft, ['b', 'c'], 3)
   expect(commandsOf(takeAll(raft), 'entries')).toEqual([
     [4, 'x', 'y', 'z'],
     [5, 'late'],
@@ -132,9 +134,7 @@ test('an entry that was sent takes no more, whoever it was sent to', () => {
 test('one that waits for more commands takes them', () => {
   const { raft, propose } = start(['a', 'b', 'c'])
   lead(raft, 'b')
-  for (const from of ['b', 'c']) {
-    raft.step({ type: 'appendResp', from, to: 'a', term: 2, matchIndex: 2 })
-  }
+  match(raft, ['b', 'c'], 2)
   takeAll(raft)
   propose('x')
   expect(commandsOf(takeAll(raft, true), 'entries')).toEqual([])
@@ -162,9 +162,7 @@ test('one that comes much later has a time of its own', () => {
 test('nothing joins an entry of a term that is over', () => {
   const { raft, propose } = start(['a', 'b', 'c'])
   lead(raft, 'b')
-  for (const from of ['b', 'c']) {
-    raft.step({ type: 'appendResp', from, to: 'a', term: 2, matchIndex: 2 })
-  }
+  match(raft, ['b', 'c'], 2)
   takeAll(raft)
   propose('old')
   expect(commandsOf(takeAll(raft, true), 'entries')).toEqual([])
