@@ -89,6 +89,11 @@ export function isUnreadable(error: unknown): boolean {
   return error instanceof Error && 'code' in error && error.code === 'EIO'
 }
 
+/** Whether a write failed because there is no space left. */
+export function isOutOfSpace(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'ENOSPC'
+}
+
 export interface OpenOptions {
   readonly create: boolean
   readonly readOnly?: boolean

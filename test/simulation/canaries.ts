@@ -160,6 +160,13 @@ export const CANARIES: readonly Canary[] = [
     edits: [['server/log/log-store.js', 'const loose = this.#looseSeal;', 'const loose = null;']],
   },
   {
+    name: 'room-over-entries',
+    what: 'a batch is written where room is still being made, and is lost under it',
+    edits: [
+      ['server/log/room.js', 'return this.#making !== null && end > this.#end;', 'return false;'],
+    ],
+  },
+  {
     name: 'torn-record',
     what: 'a torn record is taken as whole',
     edits: [

@@ -20,6 +20,7 @@
  */
 import type { Disk } from '../../io/io.ts'
 import { type LogEntry, RecordReader, type Seal } from '../log/record.ts'
+import { isRoomFrom } from '../log/room.ts'
 import type { Segment } from '../log/scan.ts'
 import {
   findLastSeal,
@@ -216,7 +217,7 @@ export class LogSurvey {
       },
       onSeal: () => report.sealCount++,
     })
-    if (end < bytes) {
+    if (!(await isRoomFrom(file, end))) {
       const what = `no whole ${header ? 'record' : 'first line'} stands here; ${REPLACED}`
       this.findings.push({ kind: 'note', path, offset: header ? end : 0, what })
     }
@@ -258,7 +259,8 @@ export class LogSurvey {
         complain(seal.offset, seal.index, this.#seal(seal))
       },
     })
-    if (end < bytes) await this.#judgeTail(at, end, bytes, reader, scan.refusal)
+    const isWhole = await isRoomFrom(file, end)
+    if (!isWhole) await this.#judgeTail(at, end, bytes, reader, scan.refusal)
     return report
   }
 

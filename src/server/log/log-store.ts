@@ -23,6 +23,7 @@ import { type Disk, type DiskFile, isUnreadable, type Timers } from '../../io/io
 import { isUpToDate, NO_ENTRY, TermRuns } from '../raft/term-runs.ts'
 import type { Config, EntryId } from '../raft/types.ts'
 import { coalesce, type LogEntry, RecordReader, RecordWriter } from './record.ts'
+import { Room } from './room.ts'
 import { type LogDamage, type ScannedLog, type Segment, scanLog } from './scan.ts'
 import { encodeSegmentHeader, readSegmentHeader, segmentName, segmentSequence } from './segment.ts'
 
@@ -93,6 +94,8 @@ export class LogStore {
   #segments: Segment[] = []
   /** The newest segment's file once more: what is written through it is durable at once. */
   #durableFile: DiskFile | null = null
+  /** Behind what it holds. */
+  #room: Room | null = null
   /** Of the newest segment. */
   #firstIndex = 1
   #terms = new TermRuns()
@@ -262,6 +265,7 @@ export class LogStore {
   }
 
   async #closeFiles(): Promise<void> {
+    await this.#room?.settled()
     await this.#durableFile?.close()
     for (const { file } of this.#segments) await file.close()
   }
@@ -281,7 +285,7 @@ export class LogStore {
 
   async #writeBatches(mayGoOn: () => boolean): Promise<void> {
     try {
-      while (this.#queue.length > 0 && mayGoOn()) {
+      while (this.#queue.length > 0 && !this.#failure && mayGoOn()) {
         const isNew = this.#mustRotate
         const batch = this.#takeBatch(isNew ? (this.#queue[0]?.index ?? 0) : this.#firstIndex)
         if (isNew) await this.#startSegment(batch)
@@ -316,7 +320,9 @@ export class LogStore {
   async #writeBatch(batch: readonly LogEntry[]): Promise<void> {
     const seals = this.#isSealed ? [] : [this.#takeSeal(batch)]
     this.#mark(batch, this.#size + byteCount(seals))
-    await this.#writeAll([...seals, ...coalesce(batch)])
+    const chunks = [...seals, ...coalesce(batch)]
+    await this.#writeAll(chunks)
+    this.#room?.keep(this.#size, byteCount(chunks))
     this.#isSealed = false
   }
 
@@ -366,6 +372,7 @@ export class LogStore {
       const offset = this.#size
       this.#size += seal.length
       this.#looseSeal = seal
+      if (this.#room?.isMadeBefore(this.#size)) await this.#room.settled()
       await this.#segment.file.write([seal], offset)
     } catch (error) {
       this.#poison(error)
@@ -384,7 +391,14 @@ export class LogStore {
     this.#size += byteCount(chunks)
     this.#looseSeal = null
     this.#syncCount++
+    if (this.#room?.isMadeBefore(this.#size)) await this.#room.settled()
     await this.#durable.write(loose ? [loose, ...chunks] : chunks, offset)
+  }
+
+  #roomIn(file: DiskFile): Room {
+    const { segmentBytes = SEGMENT_BYTES } = this.#options
+    const sync = (each: DiskFile) => this.#sync(each)
+    return new Room(file, segmentBytes, sync, (error) => this.#poison(error))
   }
 
   #sync(file: DiskFile): Promise<void> {
@@ -678,6 +692,8 @@ export class LogStore {
     const before = this.#durableFile
     this.#durableFile = await disk.open(path, { create: false, isDurable: true })
     await before?.close()
+    await this.#room?.settled()
+    this.#room = this.#roomIn(file)
     this.#segments.push({ sequence, path, file, header, start: firstLine.length })
     this.#firstIndex = firstIndex
     this.#size = byteCount(chunks)

@@ -21,6 +21,7 @@ import type { DiskFile } from '../../io/io.ts'
 import { furthest, isUpToDate, NO_ENTRY, TermRuns } from '../raft/term-runs.ts'
 import type { Config, EntryId } from '../raft/types.ts'
 import type { LogEntry, RecordReader } from './record.ts'
+import { isRoomFrom } from './room.ts'
 import { findFirst, findLastSeal, type SegmentHeader, scanSegment } from './segment.ts'
 
 export interface Segment {
@@ -103,7 +104,7 @@ export async function scanLog(
       ({ header }, after) => after > at && header && walk.isFollowedBy(header),
     )
     if (next !== -1) continue
-    const isWhole = end === (await segment.file.size())
+    const isWhole = await isRoomFrom(segment.file, end)
     const isLast = at + 1 === segments.length
     if (isLast && (isWhole || (await isTorn(segment, end)))) break
     const [bad, offset] = isWhole ? [segments[at + 1] ?? segment, 0] : [segment, end]
