@@ -38,7 +38,7 @@ export interface Measurement {
   readonly generatorShare: number
   /** Of all processors, what neither the system nor the bench took: noise. */
   readonly othersShare: number
-  /** Of all processes of the system; null where nothing was written. */
+  /** To the disks of the machine, by whomever; null where nothing was written. */
   readonly diskBytesPerWrite: number | null
   readonly syncsPerWrite: number | null
   /** Over loopback, by whomever: clients, peers, others. */
@@ -105,7 +105,7 @@ export async function measure(
   const writes = (operations * totalWrites) / total((result) => result.totalCount)
   const seconds = (after.ms - before.ms) / 1_000
   const cpuS = differences(before.processes.map(cpuOf), after.processes.map(cpuOf))
-  const diskBytes = differences(before.processes.map(diskOf), after.processes.map(diskOf))
+  const diskBytes = after.machine.diskBytes - before.machine.diskBytes
   const generatorCpuS = differences(before.generators.map(cpuOf), after.generators.map(cpuOf))
   const machineCpuS = after.machine.cpuS - before.machine.cpuS
   const ownCpuS = sum(cpuS) + sum(generatorCpuS) + after.ownCpuS - before.ownCpuS
@@ -124,7 +124,7 @@ export async function measure(
     })),
     generatorShare: Math.max(...generatorCpuS) / seconds,
     othersShare: Math.max(0, machineCpuS - ownCpuS) / (seconds * availableParallelism()),
-    diskBytesPerWrite: writes === 0 ? null : sum(diskBytes) / writes,
+    diskBytesPerWrite: writes === 0 ? null : diskBytes / writes,
     syncsPerWrite: syncs === null || totalWrites === 0 ? null : syncs / totalWrites,
     wireBytesPerOperation: loopbackBytes / operations,
   }
@@ -152,10 +152,6 @@ function throwError(system: System, { errorCount, firstError }: LoadResult): voi
 
 function cpuOf({ cpuS }: ProcessCounts): number {
   return cpuS
-}
-
-function diskOf({ diskBytes }: ProcessCounts): number {
-  return diskBytes
 }
 
 function differences(before: readonly number[], after: readonly number[]): number[] {

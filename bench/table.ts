@@ -23,7 +23,7 @@ export const LEGEND = [
   'load       of one processor, what the load generator took',
   'others     of all processors, what neither the system nor the bench took, the kernel and systems that only wait included',
   'MiB        resident, all processes of the system',
-  'disk       bytes written by all processes of the system, a write',
+  'disk       bytes written to the disks of the machine, by whomever, a write',
   'syncs      fdatasyncs of all logs of the system, a write; empty where nobody counts them',
   'wire       bytes over loopback an operation, to clients and peers, and of all else that uses it',
 ].join('\n')
