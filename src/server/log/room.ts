@@ -15,7 +15,7 @@
 import { type DiskFile, isOutOfSpace } from '../../io/io.ts'
 
 /** As much is made at once, and as the segment is long if that is less. */
-const ROOM_BYTES_MAX = 1024 * 1024
+const ROOM_BYTES_MAX = 256 * 1024
 /** A segment that is shorter has none: most are, in a process that does little. */
 const SHARE_MIN = 1 / 1024
 /** Next to a batch as long as that metadata is nothing. */
