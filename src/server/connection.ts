@@ -39,7 +39,7 @@ export interface Store {
   /** @param command Good for as long as the call. */
   write(lane: Lane, command: Buffer, waiter: Waiter): void
   /** Calls back when reads here are linearizable, or with the reason why not. */
-  barrier(done: (failure: string | null) => void): void
+  barrier(done: (failure: string | null) => void, lane: Lane): void
   /** Whether they are already, until more input is taken in. */
   canReadNow(): boolean
   /** @param nowS Notes that it was read. */
@@ -449,7 +449,7 @@ export class Connection {
       batch.isConfirmed = true
       batch.failure = failure === null ? null : `SERVER_ERROR ${failure}\r\n`
       this.#makeReads()
-    })
+    }, this.#lane)
   }
 
   get #hasRoomForReply(): boolean {

@@ -32,6 +32,7 @@ import {
   surelyFits,
 } from './admission.ts'
 import { DiskWatch } from './disk-watch.ts'
+import { createVisits, Gathering, type Visits } from './gathering.ts'
 import { itemBytes } from './keystore/item-store.ts'
 import { formatFor, type KeystoreHeader, writeKeystore } from './keystore/keystore-file.ts'
 import type { StateMachine } from './keystore/state-machine.ts'
@@ -92,8 +93,6 @@ const CONDITION_KEPT_MS = 3_000
 const DISK_CHECK_MS = 100
 /** A request to remove a server is forgotten unless it is made again. */
 const LEAVING_MS = 2_500
-/** So long a leader's entries wait at the most for what clients that were answered send next. */
-const GATHER_MS = 2
 const LOWER_G = 103
 const NOTHING = Buffer.alloc(0)
 /** What came with it are all commands but set, add, cas and delete. */
@@ -146,10 +145,11 @@ export interface Lane {
   forwardedCount: number
   /** The term in which they were forwarded. */
   term: number
+  readonly visits: Visits
 }
 
 export function createLane(): Lane {
-  return { waitingCount: 0, forwardedCount: 0, term: 0 }
+  return { waitingCount: 0, forwardedCount: 0, term: 0, visits: createVisits() }
 }
 
 /** Hears what became of a write: an object, as a function for each would be one more. */
@@ -201,6 +201,7 @@ interface Valueless {
 }
 
 interface Read {
+  readonly visits: Visits
   readonly deadlineMs: number
   readonly done: (failure: string | null) => void
 }
@@ -258,10 +259,11 @@ export class Node {
   #waiting: Write[] = []
   #waitingBytes = 0
   #retryAtMs = 0
-  /** Requests that came or were answered since the last turn of the loop. */
-  #activity = 0
-  /** Since when some wait for more of them. */
-  #waitingSinceMs = 0
+  readonly #gathering = new Gathering()
+  /** Who was answered in this turn of the loop. */
+  #answered: Visits[] = []
+  /** Until when some wait for more of them. */
+  #gatherUntilMs = Number.POSITIVE_INFINITY
   readonly #forwards = new Map<ServerId, Write[]>()
   /** Those that are with the leader, or will be with the next frame. */
   readonly #forwarded = new Map<number, Write>()
@@ -465,8 +467,10 @@ export class Node {
 
   /** @param command A canonical command; good for as long as the call. */
   write(lane: Lane, command: Buffer, waiter: Waiter): void {
+    const nowMs = this.#nowMs
+    this.#gathering.came(lane.visits, nowMs)
     // Whole numbers are not objects of their own.
-    const deadlineMs = Math.ceil(this.#nowMs) + this.#options.requestTimeoutMs
+    const deadlineMs = Math.ceil(nowMs) + this.#options.requestTimeoutMs
     const write: Write = {
       number: this.#writeCount++,
       id: 0,
@@ -489,9 +493,11 @@ export class Node {
     this.#wake()
   }
 
-  barrier(done: (failure: string | null) => void): void {
-    this.#activity++
-    this.#newReads.push({ deadlineMs: this.#nowMs + this.#options.requestTimeoutMs, done })
+  /** @param lane Of the connection whose reads these are. */
+  barrier(done: (failure: string | null) => void, { visits } = createLane()): void {
+    const nowMs = this.#nowMs
+    this.#gathering.came(visits, nowMs)
+    this.#newReads.push({ visits, deadlineMs: nowMs + this.#options.requestTimeoutMs, done })
     this.#wake()
   }
 
@@ -819,9 +825,12 @@ export class Node {
       this.#tick()
       this.#runDue()
       this.#dispatchWaiting()
-      const mayWait = this.#expectsMore()
-      if (!mayWait) this.#askReads()
-      this.#sendForwards()
+      const wait = this.#gathering.turn(this.#nowMs, this.#isAnyWaiting)
+      const mayWait = wait !== null
+      if (!mayWait) {
+        this.#askReads()
+        this.#sendForwards()
+      }
       for (let ready = this.raft.takeReady(mayWait); ready; ready = this.raft.takeReady(mayWait)) {
         if (ready.install) await this.#install(ready.install)
         if (this.#isStopped) return
@@ -840,12 +849,14 @@ export class Node {
         for (const to of ready.snapshots) this.#snapshotsOut.start(to)
         this.#serveReads()
       }
-      this.#sendForwards()
+      if (!mayWait) this.#sendForwards()
       this.#sendResults()
       this.#options.flush?.()
       this.#announceChange()
       this.#options.onSettled?.()
-      if (mayWait && this.#isAnyWaiting) this.#wake()
+      this.#noteAnswered()
+      this.#gatherUntilMs = wait === 'clients' ? this.#gathering.untilMs : Infinity
+      if (wait === 'turn' && this.#isAnyWaiting) this.#wake()
     } catch (error) {
       this.#fail(asError(error))
     }
@@ -857,22 +868,17 @@ export class Node {
     this.#arm()
   }
 
-  /**
-   * Whether clients are likely to send more at once, as they do while they are being answered:
-   * then one batch goes out in place of two. Until a turn of the loop brings nothing, or for
-   * `GATHER_MS`.
-   */
-  #expectsMore(): boolean {
-    const isBusy = this.#activity > 0
-    this.#activity = 0
+  #noteAnswered(): void {
+    if (this.#answered.length === 0) return
     const nowMs = this.#nowMs
-    if (!this.#isAnyWaiting) this.#waitingSinceMs = nowMs
-    return isBusy && nowMs - this.#waitingSinceMs < GATHER_MS
+    for (const visits of this.#answered) this.#gathering.answered(visits, nowMs)
+    this.#answered = []
   }
 
-  /** Whether entries or reads would leave at once if no more were expected. */
+  /** Whether entries, reads or writes for the leader would leave at once if no more were expected. */
   get #isAnyWaiting(): boolean {
-    return this.raft.isWaiting || (this.#newReads.length > 0 && this.#askedReads.size === 0)
+    if (this.raft.isWaiting || this.#forwards.size > 0) return true
+    return this.#newReads.length > 0 && this.#askedReads.size === 0
   }
 
   #apply(entries: readonly LogEntry[]): void {
@@ -949,7 +955,7 @@ export class Node {
     const oldest = this.#oldestWrite
     if (oldest) atMs = Math.min(atMs, oldest.deadlineMs)
     if (this.#waiting.length > 0 && this.#knowsLeader) atMs = Math.min(atMs, this.#retryAtMs)
-    atMs = Math.min(atMs, this.#readsDueMs)
+    atMs = Math.min(atMs, this.#readsDueMs, this.#gatherUntilMs)
     if (this.#timerAtMs <= atMs && this.#timer) return
     this.#timer?.cancel()
     this.#timerAtMs = atMs
@@ -1000,7 +1006,6 @@ export class Node {
       if ('kind' in id) return this.#finish(write, id)
       if ('refused' in id) return this.#wait(write, refusalText(id.refused))
       write.isProposed = true
-      this.#activity++
       this.#track(id, write)
     } else if (leaderId === null) {
       this.#wait(write, 'no leader is known')
@@ -1107,7 +1112,7 @@ export class Node {
     if (write.isDone) return
     write.isDone = true
     this.#writes.delete(write.number)
-    this.#activity++
+    this.#answered.push(write.lane.visits)
     this.#leaveLane(write)
     write.waiter.done(outcome)
   }
@@ -1247,8 +1252,10 @@ export class Node {
     if (served.length === 0) return
     this.#unappliedReads = this.#unappliedReads.filter(({ index }) => index > appliedIndex)
     for (const { reads } of served) {
-      this.#activity += reads.length
-      for (const read of reads) read.done(null)
+      for (const read of reads) {
+        this.#answered.push(read.visits)
+        read.done(null)
+      }
     }
   }
 

@@ -216,8 +216,8 @@ export class Server implements Store {
     )
   }
 
-  barrier(done: (failure: string | null) => void): void {
-    this.#whenJoined((node) => node.barrier(done), done)
+  barrier(done: (failure: string | null) => void, lane?: Lane): void {
+    this.#whenJoined((node) => node.barrier(done, lane), done)
   }
 
   canReadNow(): boolean {
