@@ -320,9 +320,9 @@ export class LogStore {
   async #writeBatch(batch: readonly LogEntry[]): Promise<void> {
     const seals = this.#isSealed ? [] : [this.#takeSeal(batch)]
     this.#mark(batch, this.#size + byteCount(seals))
-    const chunks = [...seals, ...coalesce(batch)]
-    await this.#writeAll(chunks)
-    this.#room?.keep(this.#size, byteCount(chunks))
+    const sizeBefore = this.#size
+    await this.#writeAll([...seals, ...coalesce(batch)])
+    this.#room?.keep(this.#size, this.#size - sizeBefore)
     this.#isSealed = false
   }
 
@@ -372,7 +372,7 @@ export class LogStore {
       const offset = this.#size
       this.#size += seal.length
       this.#looseSeal = seal
-      if (this.#room?.isMadeBefore(this.#size)) await this.#room.settled()
+      if (this.#room?.isMadeBefore(this.#size)) await this.#untilRoomIsMade(this.#room)
       await this.#segment.file.write([seal], offset)
     } catch (error) {
       this.#poison(error)
@@ -381,6 +381,7 @@ export class LogStore {
   }
 
   #poison(error: unknown): void {
+    if (this.#failure) return
     this.#failure = error instanceof Error ? error : new Error(String(error))
     this.onFailure(this.#failure)
   }
@@ -391,14 +392,20 @@ export class LogStore {
     this.#size += byteCount(chunks)
     this.#looseSeal = null
     this.#syncCount++
-    if (this.#room?.isMadeBefore(this.#size)) await this.#room.settled()
+    if (this.#room?.isMadeBefore(this.#size)) await this.#untilRoomIsMade(this.#room)
     await this.#durable.write(loose ? [loose, ...chunks] : chunks, offset)
   }
 
   #roomIn(file: DiskFile): Room {
     const { segmentBytes = SEGMENT_BYTES } = this.#options
-    const sync = (each: DiskFile) => this.#sync(each)
+    const sync = () => this.#sync(file)
     return new Room(file, segmentBytes, sync, (error) => this.#poison(error))
+  }
+
+  /** @throws where that has failed: nothing is written any more. */
+  async #untilRoomIsMade(room: Room): Promise<void> {
+    await room.settled()
+    if (this.#failure) throw this.#failure
   }
 
   #sync(file: DiskFile): Promise<void> {
@@ -675,6 +682,7 @@ export class LogStore {
 
   /** Begins a segment with these entries: new ones, or the newest once more. */
   async #startSegment(entries: readonly LogEntry[]): Promise<void> {
+    if (this.#room) await this.#untilRoomIsMade(this.#room)
     const { disk, directory, clusterId, group } = this.#options
     const sequence = (this.#segments.at(-1)?.sequence ?? 0) + 1
     const path = `${directory}/${segmentName(sequence)}`
@@ -692,7 +700,6 @@ export class LogStore {
     const before = this.#durableFile
     this.#durableFile = await disk.open(path, { create: false, isDurable: true })
     await before?.close()
-    await this.#room?.settled()
     this.#room = this.#roomIn(file)
     this.#segments.push({ sequence, path, file, header, start: firstLine.length })
     this.#firstIndex = firstIndex

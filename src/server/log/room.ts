@@ -26,7 +26,7 @@ const EMPTY_LINES = Buffer.alloc(ROOM_BYTES_MAX, '\n')
 export class Room {
   readonly #file: DiskFile
   readonly #segmentBytes: number
-  readonly #sync: (file: DiskFile) => Promise<void>
+  readonly #sync: () => Promise<void>
   readonly #onFailure: (error: unknown) => void
   /** Up to here there is some. */
   #end = 0
@@ -34,11 +34,11 @@ export class Room {
   /** The disk has none to give. */
   #isOver = false
 
-  /** @param sync Makes all of a file durable. */
+  /** @param sync Makes all of the file durable. */
   constructor(
     file: DiskFile,
     segmentBytes: number,
-    sync: (file: DiskFile) => Promise<void>,
+    sync: () => Promise<void>,
     onFailure: (error: unknown) => void,
   ) {
     this.#file = file
@@ -82,7 +82,7 @@ export class Room {
 
   async #make(from: number, length: number): Promise<void> {
     await this.#file.write([EMPTY_LINES.subarray(0, length)], from)
-    await this.#sync(this.#file)
+    await this.#sync()
     this.#end = from + length
   }
 }

@@ -5,7 +5,7 @@
  *
  * A segment supersedes everything in the segments before it from its first
  * index on, as a record supersedes everything before it from its own index on:
- * files are only ever appended to. No record in it has an index below its first.
+ * files are only ever appended to, over room where there is some (room.ts). No record in it has an index below its first.
  * `term before` is the term of the entry before the first, wherever that is kept:
  * in a segment before, or in the keystore. Where an entry is owed, the log had
  * reached that one before damage cut it short (see LogStore).

@@ -161,6 +161,26 @@ describe('room behind the newest segment', () => {
     await harness.checkRead(1, 3)
   })
 
+  test('a batch that waits for room is not written when that fails', async () => {
+    const { harness, mutations } = await opened()
+    let release = (): void => {}
+    harness.disk.onMutation = (mutation) => {
+      mutations.push(mutation)
+      if (isRoom(mutation)) release = harness.disk.hold('write')
+    }
+    harness.disk.fail('write', 2)
+    harness.append(400)
+    await settle()
+    harness.append(10)
+    await settle()
+    const { length } = mutations
+    release()
+    await settle()
+    expect(harness.failures).toHaveLength(1)
+    expect(mutations).toHaveLength(length)
+    expect(harness.reports).toEqual([{ term: 1, index: 1 }])
+  })
+
   test('any other failure ends the log, as that of a batch does', async () => {
     for (const kind of ['write', 'datasync'] as const) {
       const { harness, mutations } = await opened()
