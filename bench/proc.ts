@@ -1,4 +1,4 @@
-/** What Linux counts of processes and of the machine, read from /proc; sums of several. */
+/** What Linux counts of processes and of the machine, read from /proc and /sys; sums of several. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 
 /** Of the times in /proc; the same on every machine that Linux still supports. */
