@@ -58,7 +58,7 @@ import {
 import { configProtocol, mayGroup, memberOf, quorumValue, voterIds } from './raft/config.ts'
 import { IndexRing } from './raft/index-ring.ts'
 import { DEFAULT_TIMING, Raft, type RaftTiming, type Refusal } from './raft/raft.ts'
-import type { Config, EntryId, HardState, LogRead, ServerId, Snapshot } from './raft/types.ts'
+import type { Config, EntryId, HardState, LogRead, Role, ServerId, Snapshot } from './raft/types.ts'
 import { adoptSnapshot, KEYSTORE, type Restored, restore, SNAPSHOT } from './restore.ts'
 import { SCRUB_INTERVAL_MS, Scrubber } from './scrub.ts'
 import {
@@ -214,6 +214,14 @@ interface AskedReads {
 }
 
 /** Whether a setting is so and will stay so, and else why not yet. */
+/** What others were told of last. */
+interface Announced {
+  readonly role: Role
+  readonly term: number
+  readonly leaderId: ServerId | null
+  readonly configIndex: number
+}
+
 interface Changed {
   readonly isDone: boolean
   readonly why: string
@@ -323,7 +331,7 @@ export class Node {
   #fullAgainAtMs = Number.NEGATIVE_INFINITY
   /** When it did not lead the last time. */
   #followedMs = 0
-  #lastState = ''
+  #announced: Announced | null = null
   #onDeposed = (): void => {}
   readonly #snapshotsOut: SnapshotSender
   readonly #snapshotsIn: SnapshotReceiver
@@ -967,9 +975,17 @@ export class Node {
 
   #announceChange(): void {
     const { role, term, leaderId, log } = this.raft
-    const state = `${role} ${term} ${leaderId} ${log.config?.index}`
-    if (state === this.#lastState) return
-    this.#lastState = state
+    const configIndex = log.config?.index ?? 0
+    const before = this.#announced
+    if (
+      before?.role === role &&
+      before.term === term &&
+      before.leaderId === leaderId &&
+      before.configIndex === configIndex
+    ) {
+      return
+    }
+    this.#announced = { role, term, leaderId, configIndex }
     // Who was asked for a read index may not answer any more.
     const asked = [...new Set(this.#askedReads.values())].flatMap(({ reads }) => reads)
     this.#newReads = asked.concat(this.#newReads).sort((a, b) => a.deadlineMs - b.deadlineMs)
@@ -1261,6 +1277,7 @@ export class Node {
 
   /** Fails reads whose time is over, and asks again where an answer seems lost. */
   #expireReads(nowMs: number): void {
+    if (nowMs < this.#readsDueMs) return
     const { requestTimeoutMs } = this.#options
     const isBehind = this.#disk.room === 'scarce' || this.#disk.room === 'none'
     const why = isBehind

@@ -111,7 +111,7 @@ export class LogStore {
   #isSealed = true
   /** The last bytes of the newest segment, where nothing has made them durable: a seal of its own. */
   #looseSeal: Buffer | null = null
-  #sealTimer: { cancel(): void } | null = null
+  #isSealDue = false
   #syncCount = 0
   /** After it nothing is written any more. */
   #failure: Error | null = null
@@ -274,13 +274,22 @@ export class LogStore {
 
   async #writeQueue(): Promise<void> {
     this.#isWriting = true
-    this.#sealTimer?.cancel()
     // Whoever waits for the log has its turn after a batch.
     await this.#writeBatches(() => this.#onIdle.length === 0)
     this.#becomeIdle()
-    if (!this.#failure && !this.#isClosed) {
-      this.#sealTimer = this.#options.timers.after(IDLE_SEAL_MS, () => this.#sealIdle())
-    }
+    this.#sealSoon()
+  }
+
+  /** Seals once nothing was written for a while. A timer for each batch costs more than its seal. */
+  #sealSoon(): void {
+    if (this.#isSealDue || this.#failure || this.#isClosed) return
+    this.#isSealDue = true
+    const size = this.#size
+    this.#options.timers.after(IDLE_SEAL_MS, () => {
+      this.#isSealDue = false
+      if (this.#size === size) void this.#sealIdle()
+      else this.#sealSoon()
+    })
   }
 
   async #writeBatches(mayGoOn: () => boolean): Promise<void> {
@@ -308,7 +317,6 @@ export class LogStore {
   async #beginWriting(): Promise<void> {
     while (this.#isWriting) await new Promise<void>((resolve) => this.#onIdle.push(resolve))
     this.#isWriting = true
-    this.#sealTimer?.cancel()
   }
 
   /** What goes back behind the first index of its segment begins one, and so does what comes late. */
@@ -355,7 +363,8 @@ export class LogStore {
     // What is committed may be entries still to be written, in the place of those that stand here.
     const writtenTo = Math.min(lowestIndex(batch), lowestIndex(this.#queue)) - 1
     const commitIndex = Math.min(this.commitIndex, writtenTo)
-    return this.#writer.seal({ ...this.#last, commitIndex, offset: this.#size })
+    const { term, index } = this.#last
+    return this.#writer.seal({ term, index, commitIndex, offset: this.#size })
   }
 
   /**

@@ -364,9 +364,11 @@ export class Raft<E extends Entry> {
    * @returns false where no leader is known.
    */
   readIndex(id: number): boolean {
-    if (this.#role === 'leader') this.#reads.add({ from: this.id, id })
-    else if (this.#leaderId === null) return false
-    else this.#send({ type: 'readIndex', to: this.#leaderId, id })
+    const from = this.id
+    const to = this.#leaderId
+    if (this.#role === 'leader') this.#reads.add({ from, id })
+    else if (to === null) return false
+    else this.#send({ type: 'readIndex', from, to, term: this.#term, id })
     return true
   }
 
@@ -498,7 +500,7 @@ export class Raft<E extends Entry> {
         if (this.#role === 'leader') return
         this.#hearLeader(message.from)
         this.#commitTo(Math.min(message.commitIndex, this.#matchedIndex))
-        return this.#send({ type: 'heartbeatResp', to: message.from, round: message.round })
+        return this.#answerHeartbeat(message.from, message.round)
       case 'appendResp':
         return this.#handleAppendResp(message)
       case 'heartbeatResp':
@@ -535,7 +537,8 @@ export class Raft<E extends Entry> {
     } else if (this.#ackOwed && this.#leaderId !== null) {
       this.#ackOwed = false
       this.#ackedIndex = this.#ackIndex
-      this.#send({ type: 'appendResp', to: this.#leaderId, matchIndex: this.#ackedIndex })
+      const route = { from: this.id, to: this.#leaderId }
+      this.#send({ type: 'appendResp', ...route, term: this.#term, matchIndex: this.#ackedIndex })
     }
 
     const committed = this.#takeCommitted()
@@ -694,8 +697,8 @@ export class Raft<E extends Entry> {
     for (const to of voterIds(this.config)) {
       if (to === this.id) continue
       const poll = { from: this.id, to, term, last }
-      if (this.#role === 'preCandidate') this.#messages.push({ type: 'preVote', ...poll })
-      else this.#messages.push({ type: 'vote', ...poll, handover })
+      if (this.#role === 'preCandidate') this.#send({ type: 'preVote', ...poll })
+      else this.#send({ type: 'vote', ...poll, handover })
     }
     this.#handlePollAnswer(this.id, true, this.#wallMs)
   }
@@ -734,7 +737,7 @@ export class Raft<E extends Entry> {
     const granted =
       message.term > this.#term && !this.#isWithholding && this.log.isUpToDate(message.last)
     const term = granted ? message.term : this.#term
-    this.#messages.push({ type: 'preVoteResp', from: this.id, to: message.from, term, granted })
+    this.#send({ type: 'preVoteResp', from: this.id, to: message.from, term, granted })
     if (granted && this.#role === 'preCandidate' && this.#yieldsTo(message)) {
       this.#becomeFollower(this.#term, null)
       this.#electionDeadlineMs = this.#after(this.#timing.campaignTimeoutMs)
@@ -759,7 +762,12 @@ export class Raft<E extends Entry> {
       if (this.#role === 'preCandidate') this.#becomeFollower(this.#term, null)
       this.#electionDeadlineMs = this.#after(this.#timing.electionTimeoutMs)
     }
-    this.#send({ type: 'voteResp', to: message.from, granted, wallMs: this.#wallMs })
+    this.#answerVote(message.from, granted)
+  }
+
+  #answerVote(to: ServerId, granted: boolean): void {
+    const from = this.id
+    this.#send({ type: 'voteResp', from, to, term: this.#term, granted, wallMs: this.#wallMs })
   }
 
   /** A sender whose term is over hears of the newer one. */
@@ -767,13 +775,18 @@ export class Raft<E extends Entry> {
     const to = message.from
     switch (message.type) {
       case 'preVote':
-        return this.#send({ type: 'preVoteResp', to, granted: false })
+        this.#send({ type: 'preVoteResp', from: this.id, to, term: this.#term, granted: false })
+        return
       case 'vote':
-        return this.#send({ type: 'voteResp', to, granted: false, wallMs: this.#wallMs })
+        return this.#answerVote(to, false)
       case 'append':
       case 'heartbeat':
-        return this.#send({ type: 'heartbeatResp', to, round: 0 })
+        return this.#answerHeartbeat(to, 0)
     }
+  }
+
+  #answerHeartbeat(to: ServerId, round: number): void {
+    this.#send({ type: 'heartbeatResp', from: this.id, to, term: this.#term, round })
   }
 
   #hearLeader(from: ServerId): void {
@@ -796,7 +809,9 @@ export class Raft<E extends Entry> {
       const hint = this.log.findHint(prev)
       this.#send({
         type: 'appendResp',
+        from: this.id,
         to: message.from,
+        term: this.#term,
         matchIndex: this.#ackIndex,
         reject: { index: prev.index, hint },
       })
@@ -912,7 +927,7 @@ export class Raft<E extends Entry> {
     if (!handover || handover.isAsked) return
     if (this.#progress.get(handover.to)?.matchIndex !== this.log.lastIndex) return
     handover.isAsked = true
-    this.#send({ type: 'timeoutNow', to: handover.to })
+    this.#send({ type: 'timeoutNow', from: this.id, to: handover.to, term: this.#term })
   }
 
   #sendAppend(to: ServerId, progress: Progress, entries: readonly E[]): void {
@@ -920,7 +935,9 @@ export class Raft<E extends Entry> {
     const prevIndex = progress.nextIndex - 1
     this.#send({
       type: 'append',
+      from: this.id,
       to,
+      term: this.#term,
       prev: { term: this.log.termAt(prevIndex), index: prevIndex },
       commitIndex: this.log.commitIndex,
       entries,
@@ -988,7 +1005,6 @@ export class Raft<E extends Entry> {
     if (!this.isVoter && configIndex <= index) this.#becomeFollower(this.#term, null)
   }
 
-  /** Where leases count, each is a round of its own. */
   /**
    * Asks as few voters as are a quorum with this server: those that answered last. All are asked
    * where they take too long.
@@ -1006,6 +1022,7 @@ export class Raft<E extends Entry> {
     this.#heartbeatDueMs = Math.min(this.#heartbeatDueMs, patientUntilMs)
   }
 
+  /** Where leases count, each is a round of its own. */
   #broadcastHeartbeat(): void {
     this.#broadcastMs = this.#nowMs
     this.#heartbeatDueMs = this.#nowMs + this.#timing.heartbeatMs
@@ -1018,7 +1035,8 @@ export class Raft<E extends Entry> {
 
   #sendHeartbeat(to: ServerId, progress: Progress): void {
     const commitIndex = Math.min(this.log.commitIndex, progress.matchIndex)
-    this.#send({ type: 'heartbeat', to, commitIndex, round: this.#reads.round })
+    const { round } = this.#reads
+    this.#send({ type: 'heartbeat', from: this.id, to, term: this.#term, commitIndex, round })
   }
 
   /** CheckQuorum: a leader that a quorum does not hear leads nobody (thesis 6.2). */
@@ -1057,9 +1075,9 @@ export class Raft<E extends Entry> {
   }
 
   #answerReads(reads: readonly PendingRead[], index: number): void {
-    for (const { from, id } of reads) {
-      if (from === this.id) this.#readStates.push({ id, index })
-      else this.#send({ type: 'readIndexResp', to: from, id, index })
+    for (const { from: to, id } of reads) {
+      if (to === this.id) this.#readStates.push({ id, index })
+      else this.#send({ type: 'readIndexResp', from: this.id, to, term: this.#term, id, index })
     }
   }
 
@@ -1085,8 +1103,8 @@ export class Raft<E extends Entry> {
 
   // ---------------------------------------------------------------- helpers
 
-  #send(message: Unaddressed<Message<E>>): void {
-    this.#messages.push({ ...message, from: this.id, term: this.#term } as Message<E>)
+  #send(message: Message<E>): void {
+    this.#messages.push(message)
   }
 
   /** A moment one to two of `timeoutMs` from now. */
@@ -1094,6 +1112,3 @@ export class Raft<E extends Entry> {
     return this.#nowMs + timeoutMs * (1 + this.#random())
   }
 }
-
-/** A message that its sender has not signed yet. */
-type Unaddressed<M> = M extends unknown ? Omit<M, 'from' | 'term'> : never
