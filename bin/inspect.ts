@@ -1,8 +1,9 @@
 /** `store log` and `store keystore`: what a server's files hold, a line each. */
-import type { Io } from '../src/io/io.ts'
+import type { Disk, Io } from '../src/io/io.ts'
 import { commandsIn, parseCommand } from '../src/protocol/commands.ts'
 import { findData, isFile } from '../src/server/inspect/data-directory.ts'
 import { describeFinding } from '../src/server/inspect/finding.ts'
+import { LogFollower } from '../src/server/inspect/log-follower.ts'
 import { LogSurvey } from '../src/server/inspect/log-survey.ts'
 import { printable } from '../src/server/inspect/printable.ts'
 import { readOnlyDisk } from '../src/server/inspect/read-only-disk.ts'
@@ -10,15 +11,24 @@ import { type Item, STALE, WON } from '../src/server/keystore/item-store.ts'
 import { readKeystore } from '../src/server/keystore/keystore-file.ts'
 import type { LogEntry } from '../src/server/log/record.ts'
 import { KEYSTORE, SNAPSHOT } from '../src/server/restore.ts'
-import { Progress, printing } from './output.ts'
+import { type Output, Progress, printing } from './output.ts'
 
 /** How keys and values are shown. */
 export const ESCAPES = `Keys and values are printed as they are, so that each entry stays one line with these
 exceptions: a backslash is \\\\, line ends and tabs are \\n, \\r and \\t, other control bytes
 \\xHH; in values that are not UTF-8 so is every byte past ASCII. bash's printf %b undoes it.`
 
+export interface LogFlags {
+  readonly full?: boolean
+  readonly follow?: boolean
+}
+
+/** Of a log that is followed so many lines are printed first. */
+const NEWEST_LINES = 10
+const FOLLOW_MS = 200
+
 /** @throws Error where the log is damaged, once all that can be read is printed. */
-export function printLog(io: Io, directory: string, isFull: boolean): Promise<void> {
+export function printLog(io: Io, directory: string, flags: LogFlags): Promise<void> {
   return printing(async (out) => {
     const progress = new Progress(io.clock)
     let isPrinting = false
@@ -33,13 +43,14 @@ export function printLog(io: Io, directory: string, isFull: boolean): Promise<vo
       progress.clear()
       if (log.segmentCount === 0) throw new Error(`${logDirectory}: no log is there`)
       isPrinting = true
+      const newest: string[] = []
       await log.read((entry) => {
-        // A configuration may have anything in it.
-        for (const body of entry.config ? [entry.body] : commandsIn(entry.body)) {
-          const line = isFull ? fullLine(entry, body) : writeLine(entry, body)
-          if (line !== null) out.line(line)
+        for (const line of linesOf(entry, flags)) {
+          if (!flags.follow) out.line(line)
+          else if (newest.push(line) > NEWEST_LINES) newest.shift()
         }
       })
+      for (const line of newest) out.line(line)
     } finally {
       await log.close()
     }
@@ -51,7 +62,38 @@ export function printLog(io: Io, directory: string, isFull: boolean): Promise<vo
         `store log: entries up to ${index} are not in the log; store verify tells more\n`,
       )
     }
+    if (flags.follow) await followLog(io, disk, logDirectory, log, out, flags)
   })
+}
+
+/** Prints what is written from now on, until nobody reads it any more. */
+async function followLog(
+  { timers }: Io,
+  disk: Disk,
+  logDirectory: string,
+  { clusterId, position }: LogSurvey,
+  out: Output,
+  flags: LogFlags,
+): Promise<void> {
+  const say = (what: string) => process.stderr.write(`store log: ${what}\n`)
+  const follower = new LogFollower(disk, logDirectory, clusterId ?? '', position, {
+    onEntry(entry) {
+      for (const line of linesOf(entry, flags)) out.line(line)
+    },
+    onReplaced: (index) => say(`entries from ${index} on are replaced by those of a later leader`),
+    onMissing: (first, last) => say(`entries ${first} to ${last} are not in the log any more`),
+  })
+  for (;;) {
+    await follower.poll()
+    await out.flush()
+    await new Promise<void>((resolve) => timers.after(FOLLOW_MS, resolve))
+  }
+}
+
+function linesOf(entry: LogEntry, { full }: LogFlags): string[] {
+  // A configuration may have anything in it.
+  const bodies = entry.config ? [entry.body] : commandsIn(entry.body)
+  return bodies.flatMap((body) => (full ? fullLine(entry, body) : writeLine(entry, body)) ?? [])
 }
 
 /** null for commands that write no value. */

@@ -16,7 +16,7 @@ import { programOf, wordsOf } from './completion.ts'
 import { completionScript, SHELLS, type Shell } from './completion-scripts.ts'
 import { changeConfig, printConfig, SETTING_NAMES, type SettingName } from './config.ts'
 import { createProgram } from './environment.ts'
-import { ESCAPES, printKeystore, printLog } from './inspect.ts'
+import { ESCAPES, type LogFlags, printKeystore, printLog } from './inspect.ts'
 import { recoverServer } from './recover.ts'
 import { removeServer } from './remove.ts'
 import { restoreFrom } from './restore.ts'
@@ -373,12 +373,14 @@ program
   .command('log <dir>')
   .description("print the writes in a server's log: index, key and value, a line each")
   .option('--full', 'every entry: index, term, time, command and value')
+  .option('-f, --follow', 'the newest ten lines, and then what is written, until Ctrl-C')
   .addHelpText(
     'after',
     `
 Prints the set, add and cas entries that are in effect, in order; what a later leader
 replaced is left out. An add or cas stands here whether or not it stored anything, and
-deletes only with --full, as all other entries. The newest ones may not be committed yet.
+deletes only with --full, as all other entries. The newest ones may not be committed yet:
+with --follow a line on standard error says so when a later leader has replaced some.
 
 ${ESCAPES}
 
@@ -386,10 +388,11 @@ Only reads, also while the server runs, and copies as well.
 
 Examples:
   store log ./data/srv-7001 | tail
+  store log --follow ./data/srv-7001 | grep greeting
   diff <(store log ./data/srv-7001) <(store log ./data/srv-7002)`,
   )
-  .action((directory: string, flags: { full?: boolean }) =>
-    runCommand('store log', () => printLog(io, directory, flags.full === true)),
+  .action((directory: string, flags: LogFlags) =>
+    runCommand('store log', () => printLog(io, directory, flags)),
   )
 
 program

@@ -14,7 +14,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { LogStore } from '../../src/server/log/log-store.ts'
 import { RecordWriter } from '../../src/server/log/record.ts'
 import { appendTo, makeData } from '../server/inspect/data.ts'
-import { commandPath, io, makeDirectory } from './cluster.ts'
+import { commandPath, eventually, io, makeDirectory } from './cluster.ts'
 
 let directory: string
 let data: string
@@ -97,6 +97,31 @@ describe('store log', () => {
     const full = (await store('log', '--full', 'srv')).stdout
     const at = '9 2 2026-01-02T03:04:05.009Z'
     expect(full).toContain(`\n${at} set a 0 0 2 \\r\\n\n${at} delete a\n${at} set b 1 0 1 x\n`)
+  })
+
+  test('--follow prints the newest lines, and then what is written', async () => {
+    const values = Array.from({ length: 12 }, (_, at) => `set key-${at} 0 0 1\r\nx\r\n`)
+    await appendTo(io.disk, data, [9], values.join(''))
+    const child = spawn(process.execPath, [commandPath('store'), 'log', '--follow', 'srv'], {
+      cwd: directory,
+    })
+    let stdout = ''
+    let stderr = ''
+    child.stdout.on('data', (chunk) => (stdout += chunk))
+    child.stderr.on('data', (chunk) => (stderr += chunk))
+    try {
+      const newest = values.slice(2).map((_, at) => `9 key-${at + 2} x\n`)
+      await eventually('the newest lines', () => stdout === newest.join(''))
+      await appendTo(io.disk, data, [10])
+      await eventually('another line', () => stdout.endsWith('\n10 again x\n'))
+      await appendTo(io.disk, data, [11], 'delete again\r\n')
+      await appendTo(io.disk, data, [12])
+      await eventually('the next one', () => stdout.endsWith('\n10 again x\n12 again x\n'))
+      expect(stderr).toBe('')
+    } finally {
+      child.kill()
+      await new Promise((resolve) => child.once('close', resolve))
+    }
   })
 
   test('of a damaged log prints what can be read, and says what is missing', async () => {

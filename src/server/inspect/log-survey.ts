@@ -32,6 +32,7 @@ import {
 import { furthest, isUpToDate, NO_ENTRY, TermRuns } from '../raft/term-runs.ts'
 import type { EntryId } from '../raft/types.ts'
 import type { Finding } from './finding.ts'
+import type { LogPosition } from './log-follower.ts'
 
 export interface SurveyOptions {
   readonly disk: Disk
@@ -95,6 +96,8 @@ export class LogSurvey {
   #terms = new TermRuns()
   #isAppending = false
   #isAfterDamage = false
+  /** Up to where the segment that counts and was read last can be read. */
+  #end = { sequence: 0, offset: 0 }
   /** Nothing up to here can be superseded within the segment. */
   #settledIndex = 0
 
@@ -128,6 +131,12 @@ export class LogSurvey {
 
   get lastTerm(): number {
     return this.#terms.lastTerm
+  }
+
+  /** Where to read on. */
+  get position(): LogPosition {
+    const terms = new TermRuns(this.#terms.base, this.#terms.runs)
+    return { ...this.#end, terms, lastIndex: this.lastIndex }
   }
 
   get segmentCount(): number {
@@ -259,6 +268,7 @@ export class LogSurvey {
         complain(seal.offset, seal.index, this.#seal(seal))
       },
     })
+    this.#end = { sequence: segment.sequence, offset: end }
     const isWhole = await isRoomFrom(file, end)
     if (!isWhole) await this.#judgeTail(at, end, bytes, reader, scan.refusal)
     return report
