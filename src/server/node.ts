@@ -272,6 +272,7 @@ export class Node {
   #answered: Visits[] = []
   /** Until when some wait for more of them. */
   #gatherUntilMs = Number.POSITIVE_INFINITY
+  #isGatherArmed = false
   readonly #forwards = new Map<ServerId, Write[]>()
   /** Those that are with the leader, or will be with the next frame. */
   readonly #forwarded = new Map<number, Write>()
@@ -864,6 +865,7 @@ export class Node {
       this.#options.onSettled?.()
       this.#noteAnswered()
       this.#gatherUntilMs = wait === 'clients' ? this.#gathering.untilMs : Infinity
+      this.#armGather()
       if (wait === 'turn' && this.#isAnyWaiting) this.#wake()
     } catch (error) {
       this.#fail(asError(error))
@@ -963,13 +965,24 @@ export class Node {
     const oldest = this.#oldestWrite
     if (oldest) atMs = Math.min(atMs, oldest.deadlineMs)
     if (this.#waiting.length > 0 && this.#knowsLeader) atMs = Math.min(atMs, this.#retryAtMs)
-    atMs = Math.min(atMs, this.#readsDueMs, this.#gatherUntilMs)
+    atMs = Math.min(atMs, this.#readsDueMs)
     if (this.#timerAtMs <= atMs && this.#timer) return
     this.#timer?.cancel()
     this.#timerAtMs = atMs
     this.#timer = this.#io.timers.after(Math.max(1, atMs - this.#nowMs), () => {
       this.#timer = null
       this.#wake()
+    })
+  }
+
+  /** A timer of its own: most are over before it fires, and the next one goes on with it. */
+  #armGather(): void {
+    if (this.#isStopped || this.#isGatherArmed || this.#gatherUntilMs === Infinity) return
+    this.#isGatherArmed = true
+    this.#io.timers.after(Math.max(1, this.#gatherUntilMs - this.#nowMs), () => {
+      this.#isGatherArmed = false
+      if (this.#nowMs < this.#gatherUntilMs) this.#armGather()
+      else this.#wake()
     })
   }
 
@@ -1420,7 +1433,7 @@ export class Node {
       this.#maybeYield(nowMs)
     } else {
       this.#leaderLag.reset()
-      this.#conditions.clear()
+      if (this.#conditions.size > 0) this.#conditions.clear()
       this.#followedMs = nowMs
       if (raft.leaderId === null || nowMs < this.#conditionAtMs) return
       this.#conditionAtMs = nowMs + CONDITION_MS

@@ -1048,6 +1048,7 @@ export class Raft<E extends Entry> {
   }
 
   #confirmReads(): void {
+    if (!this.#reads.isUnderWay) return
     const round = quorumValue(this.config, (id) =>
       id === this.id ? this.#reads.round : (this.#progress.get(id)?.round ?? 0),
     )

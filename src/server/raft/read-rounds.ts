@@ -24,6 +24,11 @@ export class ReadRounds {
     readonly reads: readonly PendingRead[]
   } | null = null
 
+  /** Whether a round waits for its answers. */
+  get isUnderWay(): boolean {
+    return this.#inFlight !== null
+  }
+
   add(read: PendingRead): void {
     this.#waiting.push(read)
   }
