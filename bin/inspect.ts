@@ -83,10 +83,14 @@ async function followLog(
     onReplaced: (index) => say(`entries from ${index} on are replaced by those of a later leader`),
     onMissing: (first, last) => say(`entries ${first} to ${last} are not in the log any more`),
   })
-  for (;;) {
-    await follower.poll()
-    await out.flush()
-    await new Promise<void>((resolve) => timers.after(FOLLOW_MS, resolve))
+  try {
+    for (;;) {
+      await follower.poll()
+      await out.flush()
+      await new Promise<void>((resolve) => timers.after(FOLLOW_MS, resolve))
+    }
+  } finally {
+    await follower.close()
   }
 }
 

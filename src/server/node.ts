@@ -213,7 +213,6 @@ interface AskedReads {
   readonly ids: number[]
 }
 
-/** Whether a setting is so and will stay so, and else why not yet. */
 /** What others were told of last. */
 interface Announced {
   readonly role: Role
@@ -222,6 +221,7 @@ interface Announced {
   readonly configIndex: number
 }
 
+/** Whether a setting is so and will stay so, and else why not yet. */
 interface Changed {
   readonly isDone: boolean
   readonly why: string
