@@ -28,8 +28,8 @@ export const CANARIES: readonly Canary[] = [
     edits: [
       [
         'server/log/log-store.js',
-        'await file.write(chunks, offset);\n        await this.#sync(file);',
-        'await file.write(chunks, offset);',
+        'await this.#durable.write(loose',
+        'await this.#segment.file.write(loose',
       ],
     ],
   },
@@ -209,7 +209,11 @@ export const CANARIES: readonly Canary[] = [
     what: "log time starts from a new leader's clock alone",
     edits: [
       ['server/raft/raft.js', 'Math.max(this.log.lastTimeMs, medianMs)', 'medianMs'],
-      ['server/raft/raft.js', 'Math.max(this.log.lastTimeMs, nowMs)', 'nowMs'],
+      [
+        'server/raft/raft.js',
+        'return Math.max(this.log.lastTimeMs, Math.floor(baseMs + (this.#nowMs - sinceMs)));',
+        'return Math.floor(baseMs + (this.#nowMs - sinceMs));',
+      ],
     ],
   },
   {
@@ -391,6 +395,24 @@ export const CANARIES: readonly Canary[] = [
 ]
 
 /**
+ * @param compiled The compiled tree.
+ * @returns the files under its src that the bug changes, with the bug in them.
+ * @throws Error where it does not fit the code any more.
+ */
+export function withBug({ name, edits }: Canary, compiled: string): Map<string, string> {
+  const files = new Map<string, string>()
+  for (const [file, find, replace] of edits) {
+    const text = files.get(file) ?? readFileSync(join(compiled, 'src', file), 'utf8')
+    const count = text.split(find).length - 1
+    if (count !== 1)
+      throw new Error(`${name}: ${JSON.stringify(find)} stands ${count} times in ${file}`)
+    const changed = text.replace(find, () => replace)
+    files.set(file, changed)
+  }
+  return files
+}
+
+/**
  * Copies the compiled tree and plants the bug in the copy.
  * @returns the copy's path.
  */
@@ -401,16 +423,8 @@ export function plant(canary: Canary, compiled: string): string {
   for (const folder of ['src', 'test']) {
     cpSync(join(compiled, folder), join(planted, folder), { recursive: true })
   }
-  for (const [file, find, replace] of canary.edits) {
-    const path = join(planted, 'src', file)
-    const text = readFileSync(path, 'utf8')
-    const count = text.split(find).length - 1
-    if (count !== 1)
-      throw new Error(`${canary.name}: ${JSON.stringify(find)} stands ${count} times in ${file}`)
-    writeFileSync(
-      path,
-      text.replace(find, () => replace),
-    )
+  for (const [file, text] of withBug(canary, compiled)) {
+    writeFileSync(join(planted, 'src', file), text)
   }
   return planted
 }

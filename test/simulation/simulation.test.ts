@@ -2,9 +2,13 @@
  * A short slice of the simulator: fixed seeds, the same seed twice, and seeds
  * nobody has run before. `npm run sim` runs them by the thousand.
  */
-import { readFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
-import { CANARIES } from './canaries.ts'
+import { CANARIES, withBug } from './canaries.ts'
 import { type SimulationResult, simulate } from './simulation.ts'
 
 const FRESH_COUNT = process.env.LONG ? 1_000 : 60
@@ -51,11 +55,15 @@ test('a seed gives the same trace twice, byte for byte', async () => {
   expect(traces[1]).toBe(traces[0])
 })
 
-test('at least twelve bugs can be planted, each under a name of its own, in files that are there', () => {
+test('at least twelve bugs can be planted, each under a name of its own, and fit the code', () => {
   expect(CANARIES.length).toBeGreaterThanOrEqual(12)
   expect(new Set(CANARIES.map(({ name }) => name)).size).toBe(CANARIES.length)
-  for (const [file] of CANARIES.flatMap(({ edits }) => edits)) {
-    const source = new URL(`../../src/${file.replace(/\.js$/, '.ts')}`, import.meta.url)
-    expect(readFileSync(source, 'utf8').length).toBeGreaterThan(0)
+  const compiled = mkdtempSync(join(tmpdir(), 'raftcached-bugs-'))
+  try {
+    const compiler = fileURLToPath(new URL('../../node_modules/.bin/tsc', import.meta.url))
+    execFileSync(compiler, ['-p', 'tsconfig.sim.json', '--outDir', compiled])
+    for (const canary of CANARIES) expect(withBug(canary, compiled).size).toBeGreaterThan(0)
+  } finally {
+    rmSync(compiled, { recursive: true })
   }
 })
