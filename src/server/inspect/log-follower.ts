@@ -26,7 +26,7 @@ export interface FollowVisitor {
   onEntry(entry: LogEntry): void
   /** Entries that were handed out are replaced from this one on. */
   onReplaced(index: number): void
-  /** These entries came here in a snapshot, or were covered by a keystore file before they were read. */
+  /** These entries came in a snapshot, were covered by a keystore file before they were read, or are damaged. */
   onMissing(first: number, last: number): void
 }
 
@@ -63,9 +63,9 @@ export class LogFollower {
     this.#file ??= await this.#open(this.#sequence)
     for (;;) {
       // Looked for first: what stands before a segment that is there is all written.
-      const next = await this.#nextSequence()
+      const later = await this.#laterSequences()
       if (this.#file) await this.#readOn(this.#file)
-      const file = next === null ? null : await this.#begin(next)
+      const file = await this.#beginFirst(later)
       if (!file) return
       await this.#file?.close()
       this.#file = file
@@ -95,15 +95,21 @@ export class LogFollower {
     })
   }
 
-  async #nextSequence(): Promise<number | null> {
+  async #laterSequences(): Promise<number[]> {
     const names = await this.#disk.list(this.#directory)
-    const later = names
-      .map(segmentSequence)
-      .filter((each) => each !== null && each > this.#sequence)
-    return later.length === 0 ? null : Math.min(...(later as number[]))
+    return names.map((name) => segmentSequence(name) ?? 0).filter((each) => each > this.#sequence)
   }
 
-  /** @returns null where its first line is not whole yet, or it is gone already. */
+  /** What is skipped with a segment that can't be read is said, as the next one tells where it begins. */
+  async #beginFirst(sequences: readonly number[]): Promise<DiskFile | null> {
+    for (const sequence of sequences) {
+      const file = await this.#begin(sequence)
+      if (file) return file
+    }
+    return null
+  }
+
+  /** @returns null where its first line is damaged or not whole yet, or it is gone already. */
   async #begin(sequence: number): Promise<DiskFile | null> {
     const file = await this.#open(sequence)
     if (!file) return null

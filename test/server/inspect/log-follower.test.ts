@@ -6,7 +6,14 @@ import { readOnlyDisk } from '../../../src/server/inspect/read-only-disk.ts'
 import type { LogEntry } from '../../../src/server/log/record.ts'
 import { settle } from '../../io/manual-timers.ts'
 import { MemoryDisk, seededRandom } from '../../io/memory-disk.ts'
-import { CLUSTER, DIRECTORY, LogHarness, reopen, type Step } from '../log/log-harness.ts'
+import {
+  CLUSTER,
+  DIRECTORY,
+  LogHarness,
+  reopen,
+  type Step,
+  segmentPath,
+} from '../log/log-harness.ts'
 
 /** Begins where a survey ended, and keeps what was handed out as one who reads it would. */
 class Reader {
@@ -143,4 +150,19 @@ test('what a snapshot took the place of, and what was cut before it was read, is
   await reader.poll()
   expect(reader.notes).toEqual(['3 to 7', 'from 10 on'])
   expect(reader.ids.slice(-1)).toEqual(idsOf(harness.entries))
+})
+
+test('goes on behind a segment whose first line is damaged, and says what it lacks', async () => {
+  const harness = new LogHarness(undefined, 100)
+  await harness.open()
+  const reader = await Reader.begin(harness)
+  for (let index = 1; index <= 4; index++) {
+    harness.append(200)
+    await settle()
+  }
+  const file = await harness.disk.open(segmentPath(2), { create: false })
+  await file.write([Buffer.from('?')], 0)
+  await reader.poll()
+  expect(reader.ids).toEqual(['1/1', '1/3', '1/4'])
+  expect(reader.notes).toEqual(['2 to 2'])
 })
