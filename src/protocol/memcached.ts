@@ -35,6 +35,8 @@ const GET_LINE_BYTES_MAX = 1024 * 1024
 const LINE_BYTES_MIN = 4
 const AUTH_LINE_BYTES_MIN = 7
 const AUTH_BYTES_MAX = 16_384
+/** Sets that come as one request have no more than this: an entry of the log has room for them. */
+const SETS_BYTES_MAX = 16 * 1024
 
 const BAD_CHUNK = 'CLIENT_ERROR bad data chunk'
 export const TOO_LARGE = 'SERVER_ERROR object too large for cache'
@@ -122,8 +124,11 @@ export class RequestDecoder {
     this.#rebase(kept)
   }
 
-  /** The next request, or null until more bytes come. Nothing follows a `quit`. */
-  next(): Request | null {
+  /**
+   * The next request, or null until more bytes come. Nothing follows a `quit`.
+   * @param setsMax So many plain sets at the most come as one request, where they are here whole.
+   */
+  next(setsMax = 1): Request | null {
     while (!this.#closed) {
       if (this.#swallow) {
         const dropped = Math.min(this.#swallow.left, this.#end - this.#start)
@@ -145,7 +150,7 @@ export class RequestDecoder {
       this.#atStart = false
 
       if (!this.needsAuth) {
-        const request = this.#takePlain()
+        const request = this.#takePlain(setsMax)
         if (request) return request
       }
       const lineEnd = this.#buffer.indexOf(LF, this.#scanned)
@@ -195,20 +200,34 @@ export class RequestDecoder {
   }
 
   /**
-   * What most requests are: one key to get, or a plain set that is here whole. Read in one
+   * What most requests are: one key to get, or plain sets that are here whole. Read in one
    * pass over the bytes, without a string but the key.
    * @returns null where it is anything else; then nothing was taken.
    */
-  #takePlain(): Request | null {
+  #takePlain(setsMax: number): Request | null {
     const start = this.#start
     if (this.#buffer[start] === LOWER_G) return this.#takePlainGet()
-    if (!plain.readFirst(this.#buffer, start, this.#end)) return null
-    const { isDelete, valueStart, valueEnd, end } = plain
-    // The key of a delete may be a noreply.
-    if (isDelete || valueEnd - valueStart > this.#itemSizeMax()) return null
+    const bytesMax = this.#itemSizeMax()
+    let count = 0
+    let end = start
+    while (count < setsMax && end < this.#end && this.#readPlainSet(end, bytesMax)) {
+      if (count > 0 && plain.end - start > SETS_BYTES_MAX) break
+      if (count === 0) this.lineBytes = plain.valueStart - start
+      end = plain.end
+      count++
+    }
+    if (count === 0) return null
     this.#advance(end)
-    this.lineBytes = valueStart - start
-    return { kind: 'write', command: this.#buffer.subarray(start, end), noreply: false }
+    const bytes = this.#buffer.subarray(start, end)
+    if (count > 1) return { kind: 'sets', commands: bytes, count }
+    return { kind: 'write', command: bytes, noreply: false }
+  }
+
+  /** Into `plain`. */
+  #readPlainSet(start: number, bytesMax: number): boolean {
+    if (!plain.readFirst(this.#buffer, start, this.#end)) return false
+    // The key of a delete may be a noreply.
+    return !plain.isDelete && plain.valueEnd - plain.valueStart <= bytesMax
   }
 
   #takePlainGet(): Request | null {

@@ -44,6 +44,8 @@ export type Request =
       readonly noreply: boolean
       readonly meta?: MetaRequest
     }
+  /** Plain sets, one behind the other, as they came. */
+  | { readonly kind: 'sets'; readonly commands: Buffer; readonly count: number }
   | { readonly kind: 'stats'; readonly words: readonly string[] }
   | { readonly kind: 'verbosity'; readonly level: number; readonly noreply: boolean }
   | { readonly kind: 'memoryLimit'; readonly limitBytes: number; readonly noreply: boolean }

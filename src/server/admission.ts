@@ -112,9 +112,9 @@ export interface Memory {
   readonly valueBytes: (key: string) => number | undefined
 }
 
-/** Without a look into the command. */
-export function surelyFits(command: Buffer, roomBytes: number): boolean {
-  return itemBytes(command.length, 0) <= roomBytes
+/** Without a look into what are `count` commands. */
+export function surelyFit(commands: Buffer, count: number, roomBytes: number): boolean {
+  return itemBytes(commands.length, 0) + (count - 1) * itemBytes(0, 0) <= roomBytes
 }
 
 /**

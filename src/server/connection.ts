@@ -9,7 +9,7 @@
  * A client that has ended its half still gets every reply.
  */
 import type { Clock, Stream, Timers } from '../io/io.ts'
-import { canonicalGet, NO_OPTIONS, type Options } from '../protocol/commands.ts'
+import { canonicalGet, commandsIn, NO_OPTIONS, type Options } from '../protocol/commands.ts'
 import { RequestDecoder, TOO_LARGE } from '../protocol/memcached.ts'
 import {
   type MetaGet,
@@ -38,6 +38,11 @@ export interface Store {
   readonly itemSizeMax: number
   /** @param command Good for as long as the call. */
   write(lane: Lane, command: Buffer, waiter: Waiter): void
+  /**
+   * @param commands Plain sets, one behind the other; good for as long as the call.
+   * @returns false where they can't be written as one; then nothing happened.
+   */
+  writeSets(lane: Lane, commands: Buffer, count: number, waiter: Waiter): boolean
   /** Calls back when reads here are linearizable, or with the reason why not. */
   barrier(done: (failure: string | null) => void, lane: Lane): void
   /** Whether they are already, until more input is taken in. */
@@ -71,7 +76,9 @@ export interface Store {
   openBackup(): Promise<Backup>
 }
 
+/** Plain sets that came together count as one. */
 const IN_FLIGHT_MAX = 1_024
+const SETS_MAX = 64
 const IN_FLIGHT_BYTES_MAX = 8 * 1024 * 1024
 /** What a key that is waited for counts of that. */
 const KEY_BYTES = 64
@@ -118,6 +125,24 @@ class WriteSlot implements Slot, Waiter {
 
   done(outcome: WriteOutcome): void {
     this.#connection.settle(this, outcome)
+  }
+}
+
+/** That of plain sets that came together. */
+class SetsSlot implements Slot, Waiter {
+  reply: Reply | null = null
+  readonly bytes: number
+  readonly count: number
+  readonly #connection: Connection
+
+  constructor(connection: Connection, bytes: number, count: number) {
+    this.#connection = connection
+    this.bytes = bytes
+    this.count = count
+  }
+
+  done(outcome: WriteOutcome): void {
+    this.#connection.settleSets(this, outcome)
   }
 }
 
@@ -215,7 +240,7 @@ export class Connection {
         this.#decoder.push(chunk)
         this.#takeRequests()
         this.#isTaking = false
-        if (this.#held?.kind === 'write') this.#held = withOwnCommand(this.#held)
+        this.#held &&= withOwnBytes(this.#held)
         this.#decoder.settle()
         this.flush()
       },
@@ -278,7 +303,7 @@ export class Connection {
     if (this.#onDrained) return
     this.#canReadNow = null
     while (!this.#isClosed && this.#hasRoom) {
-      const request = this.#held ?? this.#decoder.next()
+      const request = this.#held ?? this.#decoder.next(SETS_MAX)
       this.#held = request
       if (!request || this.#mustWait(request)) break
       this.#held = null
@@ -314,6 +339,7 @@ export class Connection {
       case 'metaDebug':
         return this.#writesInFlight > 0
       case 'write':
+      case 'sets':
         return this.#batches.length > 0 || this.#isChanging
       case 'stats':
       case 'backup':
@@ -338,6 +364,8 @@ export class Connection {
         return this.#read(1, () => this.#debug(request.key, request.keyText))
       case 'write':
         return this.#write(request.command, request.noreply, request.meta)
+      case 'sets':
+        return this.#writeSets(request.commands, request.count)
       case 'stats':
         return this.#answer(this.#store.statsReply(request.words))
       case 'verbosity':
@@ -588,6 +616,30 @@ export class Connection {
     this.#store.write(this.#lane, command, slot)
   }
 
+  #writeSets(commands: Buffer, count: number): void {
+    const { stats } = this.#store
+    const slot = new SetsSlot(this, commands.length, count)
+    if (stats.isDetailed || !this.#store.writeSets(this.#lane, commands, count, slot)) {
+      for (const command of commandsIn(commands)) this.#write(command, false, undefined)
+      return
+    }
+    this.#slots.push(slot)
+    this.#bytesInFlight += slot.bytes
+    this.#writesInFlight++
+    stats.requestCount += count
+  }
+
+  /** What became of them. */
+  settleSets(slot: SetsSlot, outcome: WriteOutcome): void {
+    this.#writesInFlight--
+    const { count } = slot
+    if (outcome.kind === 'applied') {
+      this.#store.stats.set(count)
+      slot.reply = storedReplies(count)
+    } else slot.reply = `${replyLine(outcome)}\r\n`.repeat(count)
+    this.#scheduleFlush()
+  }
+
   /** What became of a write. */
   settle(slot: WriteSlot, outcome: WriteOutcome): void {
     const { kind, noreply, meta } = slot
@@ -704,11 +756,25 @@ export function endStream(stream: Stream, timers: Timers): void {
 }
 
 const STORED_REPLY = 'STORED\r\n'
+/** By their number, as they were needed. */
+const storedTexts: string[] = []
+
+function storedReplies(count: number): string {
+  storedTexts[count] ??= STORED_REPLY.repeat(count)
+  return storedTexts[count]
+}
+
 const TOO_MUCH_REPLY = 'SERVER_ERROR out of memory writing get response\r\n'
 
 /** The chunk it is a view of may go. */
-function withOwnCommand(request: Extract<Request, { kind: 'write' }>): Request {
-  return { ...request, command: Buffer.from(request.command) }
+function withOwnBytes(request: Request): Request {
+  switch (request.kind) {
+    case 'write':
+      return { ...request, command: Buffer.from(request.command) }
+    case 'sets':
+      return { ...request, commands: Buffer.from(request.commands) }
+  }
+  return request
 }
 
 function replyLine(outcome: WriteOutcome): string {

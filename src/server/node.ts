@@ -29,7 +29,7 @@ import {
   lacksMemory,
   lacksQuorum,
   type SlownessRules,
-  surelyFits,
+  surelyFit,
 } from './admission.ts'
 import { DiskWatch } from './disk-watch.ts'
 import { createVisits, Gathering, type Visits } from './gathering.ts'
@@ -176,6 +176,8 @@ interface Write {
   stream: number
   /** Its reply has a value. */
   readonly isGet: boolean
+  /** How many commands these are. */
+  readonly count: number
   /** By this server itself, which leads. */
   isProposed: boolean
   /** It has its outcome. */
@@ -186,12 +188,15 @@ interface Write {
 interface RemoteWrite {
   readonly from: ServerId
   readonly id: number
+  readonly count: 1
 }
 
 /** The writes whose commands are in an entry, in order. */
 interface Proposed {
   readonly term: number
   readonly writes: (Write | RemoteWrite)[]
+  /** How many commands these are. */
+  commandCount: number
 }
 
 /** What a leader said of a write, without the value that goes with it. */
@@ -278,7 +283,7 @@ export class Node {
   readonly #forwarded = new Map<number, Write>()
   /** What this server proposed, by the index of the entry. */
   readonly #proposals = new IndexRing<Proposed>()
-  /** How many writes these are. */
+  /** How many commands these are. */
   #proposedCount = 0
   readonly #results = new Map<ServerId, { id: number; outcome: WriteOutcome }[]>()
   /** Gets that are with the leader, and the values of all gets applied meanwhile, by their place. */
@@ -476,30 +481,52 @@ export class Node {
 
   /** @param command A canonical command; good for as long as the call. */
   write(lane: Lane, command: Buffer, waiter: Waiter): void {
+    const write = this.#takeWrite(lane, command, 1, waiter)
+    this.#dispatch(write)
+    // What was proposed is in the log's memory; what was not is sent from here, later.
+    write.command = write.isProposed ? NOTHING : Buffer.from(command)
+  }
+
+  /**
+   * Plain sets that came together, as one write: their outcome is one.
+   * @param commands One behind the other; good for as long as the call.
+   * @returns false where this server can't propose them at once: then nothing happened.
+   */
+  writeSets(lane: Lane, commands: Buffer, count: number, waiter: Waiter): boolean {
+    const { raft } = this
+    if (raft.role !== 'leader' || this.#mustFollow(lane) || !mayGroup(raft.config)) return false
+    if (!this.#surelyFit(commands, count)) return false
+    const id = raft.propose({ kind: 'command', command: commands, count })
+    if ('refused' in id) return false
+    const write = this.#takeWrite(lane, NOTHING, count, waiter)
+    write.isProposed = true
+    this.#track(id, write)
+    return true
+  }
+
+  #takeWrite(lane: Lane, command: Buffer, count: number, waiter: Waiter): Write {
     const nowMs = this.#nowMs
     this.#gathering.came(lane.visits, nowMs)
-    // Whole numbers are not objects of their own.
-    const deadlineMs = Math.ceil(nowMs) + this.#options.requestTimeoutMs
     const write: Write = {
       number: this.#writeCount++,
       id: 0,
       lane,
       command,
-      deadlineMs,
+      // Whole numbers are not objects of their own.
+      deadlineMs: Math.ceil(nowMs) + this.#options.requestTimeoutMs,
       waiter,
       waitsFor: null,
       isForwarded: false,
       sentTo: null,
       stream: 0,
-      isGet: isGet(command),
+      isGet: count === 1 && isGet(command), // no look past the end
+      count,
       isProposed: false,
       isDone: false,
     }
     this.#writes.set(write.number, write)
-    this.#dispatch(write)
-    // What was proposed is in the log's memory; what was not is sent from here, later.
-    write.command = write.isProposed ? NOTHING : Buffer.from(command)
     this.#wake()
+    return write
   }
 
   /** @param lane Of the connection whose reads these are. */
@@ -906,11 +933,15 @@ export class Node {
     this.#grownBytes += entry.bytes
     const proposed = this.#takeProposed(entry.index)
     const isOurs = proposed?.term === entry.term
-    let count = 0
+    let writeCount = 0
+    let commandCount = 0
     this.machine.apply(entry, ({ line, item }, index) => {
       if (item?.value && this.#forwardedGetCount > 0) this.#values.set(index, item.value)
-      const write = isOurs ? proposed.writes[count++] : undefined
-      if (write) this.#settle(write, { kind: 'applied', reply: line, item, index })
+      const write = isOurs ? proposed.writes[writeCount] : undefined
+      if (!write || ++commandCount < write.count) return
+      writeCount++
+      commandCount = 0
+      this.#settle(write, { kind: 'applied', reply: line, item, index })
     })
     if (isOurs || !proposed) return
     const why = `another leader took over before it was replicated (term ${entry.term})`
@@ -1028,7 +1059,7 @@ export class Node {
   #dispatch(write: Write): void {
     const { role, leaderId, term } = this.raft
     const { lane } = write
-    if (lane.waitingCount > 0 || (lane.forwardedCount > 0 && lane.term !== term)) {
+    if (this.#mustFollow(lane)) {
       this.#wait(write, 'writes before it on its connection wait for a leader')
     } else if (role === 'leader') {
       const id = this.#propose(write.command)
@@ -1051,16 +1082,22 @@ export class Node {
     }
   }
 
+  /** Whether writes before it on its connection have to find their leader first. */
+  #mustFollow({ waitingCount, forwardedCount, term }: Lane): boolean {
+    return waitingCount > 0 || (forwardedCount > 0 && term !== this.raft.term)
+  }
+
   #track({ index, term }: EntryId, write: Write | RemoteWrite): void {
-    this.#proposedCount++
+    this.#proposedCount += write.count
     const before = this.#proposals.get(index)
     if (before?.term === term) {
       before.writes.push(write)
+      before.commandCount += write.count
       return
     }
     // An entry of an earlier term of this leader at the same index may still be in another log.
     this.#giveUp(index)
-    this.#proposals.set(index, { term, writes: [write] })
+    this.#proposals.set(index, { term, writes: [write], commandCount: write.count })
   }
 
   /** What became of the writes in the entry at `index` that was proposed here is not known. */
@@ -1074,7 +1111,7 @@ export class Node {
     const proposed = this.#proposals.get(index)
     if (!proposed) return undefined
     this.#proposals.delete(index)
-    this.#proposedCount -= proposed.writes.length
+    this.#proposedCount -= proposed.commandCount
     return proposed
   }
 
@@ -1209,7 +1246,7 @@ export class Node {
           const why = refusalText(entry.refused)
           const kind = entry.refused === 'handingOver' ? 'refused' : 'notStored'
           this.#answer(from, id, { kind, why })
-        } else this.#track(entry, { from, id })
+        } else this.#track(entry, { from, id, count: 1 })
       }
     }
   }
@@ -1364,20 +1401,33 @@ export class Node {
   }
 
   #lackFor(command: Buffer): Lack | null {
-    if (this.#disk.room !== 'enough' || this.#isQuorumShort) return 'disk'
-    const { unappliedBytes, log } = this.raft
-    // A record holds its key and value, and every command might be a new item.
-    const commandCount = this.#proposedCount + log.lastIndex - this.machine.appliedIndex
-    const overheadBytes = commandCount * itemBytes(0, 0)
-    const inFlightBytes = unappliedBytes + overheadBytes
+    if (this.#lacksDisk) return 'disk'
+    const inFlightBytes = this.#inFlightBytes
     const roomBytes = this.#limits.memoryBytes - this.machine.items.bytes - inFlightBytes
-    if (surelyFits(command, roomBytes)) return null
+    if (surelyFit(command, 1, roomBytes)) return null
     const isLacking = lacksMemory(command, {
       roomBytes,
       isAnyInFlight: inFlightBytes > 0,
       valueBytes: (key) => this.machine.get(key)?.value.length,
     })
     return isLacking ? 'memory' : null
+  }
+
+  #surelyFit(commands: Buffer, count: number): boolean {
+    const heldBytes = this.machine.items.bytes + this.#inFlightBytes
+    return !this.#lacksDisk && surelyFit(commands, count, this.#limits.memoryBytes - heldBytes)
+  }
+
+  get #lacksDisk(): boolean {
+    return this.#disk.room !== 'enough' || this.#isQuorumShort
+  }
+
+  /** What is proposed will take at the most. */
+  get #inFlightBytes(): number {
+    const { unappliedBytes, log } = this.raft
+    // A record holds its key and value, and every command might be a new item.
+    const commandCount = this.#proposedCount + log.lastIndex - this.machine.appliedIndex
+    return unappliedBytes + commandCount * itemBytes(0, 0)
   }
 
   #append(entries: readonly LogEntry[]): void {

@@ -216,6 +216,10 @@ export class Server implements Store {
     )
   }
 
+  writeSets(lane: Lane, commands: Buffer, count: number, waiter: Waiter): boolean {
+    return this.#node?.writeSets(lane, commands, count, waiter) ?? false
+  }
+
   barrier(done: (failure: string | null) => void, lane?: Lane): void {
     this.#whenJoined((node) => node.barrier(done, lane), done)
   }

@@ -138,6 +138,12 @@ export class Stats {
     if (this.isDetailed) this.#wrotePrefix(verb, key)
   }
 
+  /** So many plain sets were applied, of no matter which keys. */
+  set(count: number): void {
+    this.#counts.cmd_set += count
+    this.#counts.total_items += count
+  }
+
   /** `stats detail dump`, with its end. */
   get detail(): string {
     const lines = [...this.#prefixes].map(([prefix, { get, hit, set, del }]) => {

@@ -6,6 +6,7 @@ import { describe, expect, test } from 'vitest'
 import {
   canonicalDelete,
   canonicalStore,
+  commandsIn,
   ITEM_SIZE_MAX,
   isCanonical,
   KEY_BYTES_MAX,
@@ -665,6 +666,82 @@ describe('the limit for values', () => {
     limit = 2
     decoder.push(Buffer.from('xx\r\n'))
     expect(take(decoder).map(show)).toEqual(['write set a 0 0 3\\r\\nxxx\\r\\n'])
+  })
+})
+
+describe('plain sets that come together', () => {
+  const together = (text: string, setsMax: number, itemSizeMax = 100_000): string[] => {
+    const decoder = new RequestDecoder({ itemSizeMax: () => itemSizeMax })
+    decoder.push(Buffer.from(text, 'latin1'))
+    const seen: string[] = []
+    for (let next = decoder.next(setsMax); next; next = decoder.next(setsMax)) {
+      if (next.kind !== 'sets') seen.push(show(next))
+      else seen.push(`${next.count}: ${escaped(next.commands.toString('latin1'))}`)
+    }
+    return seen
+  }
+  const [a, b] = ['set a 0 0 1\r\nx\r\n', 'set b 0 0 2\r\nyy\r\n']
+  const one = (text: string) => `write ${escaped(text)}`
+
+  test.each<[string, string, string[]]>([
+    ['two', `${a}${b}`, [`2: ${escaped(a + b)}`]],
+    ['one', a, [one(a)]],
+    ['more than asked for', `${a}${b}${a}${b}`, [`3: ${escaped(a + b + a)}`, one(b)]],
+    ['and a get', `${a}${b}get a\r\n${a}`, [`2: ${escaped(a + b)}`, 'get a', one(a)]],
+    ['and a delete', `${a}${b}delete a\r\n`, [`2: ${escaped(a + b)}`, 'write delete a\\r\\n']],
+    [
+      'one wants no reply',
+      `${a}${b}set a 0 0 1 noreply\r\nx\r\n${a}${b}`,
+      [`2: ${escaped(a + b)}`, `write noreply ${escaped(a)}`, `2: ${escaped(a + b)}`],
+    ],
+    ['one is spelt in another way', `${a}set b 0 0 01\r\nx\r\n${a}`, [one(a), 'write', one(a)]],
+    ['one is not here whole', `${a}${b}${a.slice(0, -1)}`, [`2: ${escaped(a + b)}`]],
+  ])('%s', (_what, text, requests) => {
+    const seen = together(text, 3)
+    expect(seen.map((each, at) => (requests[at] === 'write' ? each.slice(0, 5) : each))).toEqual(
+      requests,
+    )
+  })
+
+  test('none is longer than values may be', () => {
+    expect(together(`${a}${a}${b}${a}`, 9, 1)).toEqual([`2: ${escaped(a + a)}`, LARGE, one(a)])
+  })
+
+  test('have 16 KiB at the most, but for one', () => {
+    const long = `set a 0 0 6000\r\n${'v'.repeat(6_000)}\r\n`
+    const longer = `set a 0 0 20000\r\n${'v'.repeat(20_000)}\r\n`
+    const seen = together(`${long}${long}${long}${longer}${a}${a}`, 9)
+    const heads = seen.map((each) => each.slice(0, 21))
+    expect(heads).toEqual([
+      '2: set a 0 0 6000\\r\\n',
+      one(long).slice(0, 21),
+      one(longer).slice(0, 21),
+      `2: ${escaped(a + a)}`.slice(0, 21),
+    ])
+  })
+
+  test('are what they are one by one, wherever they are cut', () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.constantFrom(a, b, 'get a\r\n', 'delete b\r\n', 'set b 0 0 1 \r\nz\r\n')),
+        fc.infiniteStream(fc.integer({ min: 1, max: 60 })),
+        fc.integer({ min: 2, max: 5 }),
+        (parts, sizes, setsMax) => {
+          const bytes = Buffer.from(parts.join(''))
+          const decoder = new RequestDecoder()
+          const seen: string[] = []
+          for (const chunk of cutBy(bytes, sizes)) {
+            decoder.push(chunk)
+            for (let next = decoder.next(setsMax); next; next = decoder.next(setsMax)) {
+              if (next.kind !== 'sets') seen.push(show(next))
+              else for (const each of commandsIn(next.commands)) seen.push(one(each.toString()))
+            }
+          }
+          expect(seen).toEqual(decode([bytes]))
+        },
+      ),
+      { numRuns: 500 },
+    )
   })
 })
 

@@ -39,10 +39,18 @@ export class ReplicaStore implements Store {
   mayShutDown = false
   /** Whether reads may be made at once. */
   isLeased = false
+  /** Whether plain sets that came together are one write. */
+  takesSets = false
   users: ReadonlyMap<string, string> | null = null
 
   write(_lane: Lane, command: Buffer, waiter: Waiter): void {
     this.writes.push({ command: Buffer.from(command), done: (outcome) => waiter.done(outcome) })
+  }
+
+  writeSets(lane: Lane, commands: Buffer, _count: number, waiter: Waiter): boolean {
+    if (!this.takesSets) return false
+    this.write(lane, commands, waiter)
+    return true
   }
 
   barrier(done: (failure: string | null) => void): void {

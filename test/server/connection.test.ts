@@ -143,6 +143,72 @@ test.each<[WriteOutcome, string]>([
   expect(client.replies()).toBe(`${line}\r\n`)
 })
 
+describe('plain sets that come together', () => {
+  const sets = (...keys: string[]) => keys.map((key) => `set ${key} 0 0 1\r\nv\r\n`).join('')
+  const takingClient = () => {
+    const client = new Client()
+    client.store.takesSets = true
+    return client
+  }
+  const written = (client: Client) => client.store.writes.map(({ command }) => command.toString())
+
+  test('are one write, each with its reply', () => {
+    const client = takingClient()
+    client.receive(`${sets('a', 'b', 'c')}delete a\r\n${sets('d')}`)
+    expect(written(client)).toEqual([sets('a', 'b', 'c'), 'delete a\r\n', sets('d')])
+    client.store.finishWrite()
+    client.store.finishWrite()
+    client.store.finishWrite()
+    expect(client.replies()).toBe('STORED\r\nSTORED\r\nSTORED\r\nDELETED\r\nSTORED\r\n')
+    expect(client.store.stats.counts).toMatchObject({ cmd_set: 4, total_items: 4 })
+    expect(client.store.stats.requestCount).toBe(5)
+  })
+
+  test.each([
+    [NO, 'SERVER_ERROR not stored: no\r\n'],
+    [LOST, 'SERVER_ERROR outcome unknown: lost\r\n'],
+  ])('each is told what became of them: %j', (outcome, line) => {
+    const client = takingClient()
+    client.receive(sets('a', 'b'))
+    client.store.finishWrite(outcome)
+    expect(client.replies()).toBe(line.repeat(2))
+    expect(client.store.stats.counts).toMatchObject({ cmd_set: 0, total_items: 0 })
+  })
+
+  test('are written one by one where they can not be one', () => {
+    const client = new Client()
+    client.receive(sets('a', 'b'))
+    expect(written(client)).toEqual([sets('a'), sets('b')])
+    client.store.finishWrite()
+    client.store.finishWrite(NO)
+    expect(client.replies()).toBe('STORED\r\nSERVER_ERROR not stored: no\r\n')
+  })
+
+  test('are counted by their prefixes where that is wanted', () => {
+    const client = takingClient()
+    client.store.stats.isDetailed = true
+    client.receive(sets('a:1', 'b:1', 'a:2'))
+    for (let left = 3; left > 0; left--) client.store.finishWrite()
+    expect(client.store.stats.detail).toBe(
+      'PREFIX a get 0 hit 0 set 2 del 0\r\nPREFIX b get 0 hit 0 set 1 del 0\r\nEND\r\n',
+    )
+  })
+
+  test('wait for reads before them, and reads for them', () => {
+    const client = takingClient()
+    client.receive(`get a\r\n${sets('a', 'b')}get b\r\n`)
+    expect(written(client)).toEqual([])
+    client.store.confirm()
+    expect(client.replies()).toBe('END\r\n')
+    expect(written(client)).toEqual([sets('a', 'b')])
+    expect(client.store.barriers).toHaveLength(0)
+    client.store.finishWrite()
+    expect(client.replies()).toBe('STORED\r\nSTORED\r\n')
+    client.store.confirm()
+    expect(client.replies()).toBe('VALUE b 0 1\r\nv\r\nEND\r\n')
+  })
+})
+
 /** With items that are there before. */
 function clientWith(...commands: string[]): Client {
   const store = new ReplicaStore()

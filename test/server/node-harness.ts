@@ -225,6 +225,13 @@ export class Member {
     this.node.write(lane, commandOf(name), { done: (outcome) => void outcomes.push(outcome) })
   }
 
+  /** Several that came together. @returns whether they were taken as one. */
+  writeSets(lane: Lane, names: readonly string[], outcomes: WriteOutcome[] = []): boolean {
+    const commands = Buffer.concat(names.map(commandOf))
+    const done = (outcome: WriteOutcome) => void outcomes.push(outcome)
+    return this.node.writeSets(lane, commands, names.length, { done })
+  }
+
   async hearLeader(from: string, term: number): Promise<void> {
     this.node.receive({ type: 'heartbeat', from, to: SELF, term, commitIndex: 0, round: 0 })
     await this.machine.advance()

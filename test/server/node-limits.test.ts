@@ -265,6 +265,26 @@ test('what would take items past the limit is refused; deletes and overwriting g
   expect(items.bytes).toBe(itemBytes(1, 100) + itemBytes(1, 1))
 })
 
+test('sets that came together are taken as one only where all surely fit', async () => {
+  const leading = await Leading.start({ ...KEPT, memoryBytes: 1_000 })
+  const { node } = leading.member
+  const outcomes: WriteOutcome[] = []
+  const done = (outcome: WriteOutcome) => void outcomes.push(outcome)
+  const value = 'x'.repeat(200)
+  const setsOf = (...keys: string[]) =>
+    Buffer.from(keys.map((key) => `set ${key} 0 0 200\r\n${value}\r\n`).join(''))
+  expect(node.writeSets(createLane(), setsOf('a', 'b', 'c', 'd'), 4, { done })).toBe(false)
+  expect(node.writeSets(createLane(), setsOf('a', 'b'), 2, { done })).toBe(true)
+  expect(node.writeSets(createLane(), setsOf('c', 'd'), 2, { done })).toBe(false)
+  await leading.pass(50)
+  expect(outcomes).toMatchObject([{ kind: 'applied' }])
+
+  leading.machine.disk.roomBytes = RESERVE - 1
+  for (const id of PEERS) leading.peers.set(id, LOW)
+  await leading.pass(2_000)
+  expect(node.writeSets(createLane(), setsOf('a', 'b'), 2, { done })).toBe(false)
+})
+
 test('what is in flight counts', async () => {
   const leading = await Leading.start({ ...KEPT, memoryBytes: 1_000 })
   const outcomes: WriteOutcome[] = []

@@ -5,6 +5,7 @@
  * was a race once.
  */
 import { describe, expect, test } from 'vitest'
+import { GROUP_COMMANDS_MAX } from '../../src/protocol/commands.ts'
 import { LogStore } from '../../src/server/log/log-store.ts'
 import { createLane } from '../../src/server/node.ts'
 import type { WriteOutcome } from '../../src/server/peer-messages.ts'
@@ -134,6 +135,86 @@ test('writes of one entry that another leader replaces did not happen, none of t
   await member.hearAppend('b', 4, { term: 2, index: 1 }, entries, 3)
   const why = 'another leader took over before it was replicated (term 4)'
   expect(outcomes).toEqual(Array(3).fill({ kind: 'notStored', why }))
+})
+
+describe('sets that came together', () => {
+  async function leader() {
+    const member = await Member.start()
+    await member.joinVoters('b', 2)
+    await member.becomeLeader(3, 'c')
+    return member
+  }
+  const applied = (names: string[], index: number) => ({
+    kind: 'applied',
+    reply: 'STORED',
+    index: index * GROUP_COMMANDS_MAX + names.length - 1,
+  })
+
+  test('have one outcome, among others of the same entry', async () => {
+    const member = await leader()
+    const [first, second, third] = [[], [], []] as WriteOutcome[][]
+    member.write(createLane(), 'a', first)
+    expect(member.writeSets(createLane(), ['b', 'c', 'd'], second)).toBe(true)
+    await member.hearForward('b', 3, 'theirs')
+    member.write(createLane(), 'e', third)
+    await member.machine.advance(10)
+    expect(member.proposed()).toEqual(['a', 'b', 'c', 'd', 'theirs', 'e'])
+    const { lastIndex } = member.node.raft.log
+    for (const from of ['b', 'c']) {
+      member.node.receive({ type: 'appendResp', from, to: SELF, term: 3, matchIndex: lastIndex })
+    }
+    await member.machine.advance(10)
+    expect(first).toEqual([applied(['a'], 3)])
+    expect(second).toEqual([applied(['a', 'b', 'c', 'd'], 3)])
+    const results = member.sent('forwardResp').flatMap((answer) => answer.results)
+    expect(results.map(({ outcome }) => outcome)).toMatchObject([{ kind: 'applied' }])
+    expect(third).toMatchObject([{ kind: 'applied', reply: 'STORED' }])
+  })
+
+  test('did not happen, none of them, where another leader replaces their entry', async () => {
+    const member = await leader()
+    const outcomes: WriteOutcome[] = []
+    member.writeSets(createLane(), ['x', 'y', 'z'], outcomes)
+    await member.machine.advance()
+    const entries = [member.entry(4, 2), member.entry(4, 3)]
+    await member.hearAppend('b', 4, { term: 2, index: 1 }, entries, 3)
+    const why = 'another leader took over before it was replicated (term 4)'
+    expect(outcomes).toEqual([{ kind: 'notStored', why }])
+  })
+
+  test('are not known of where no majority confirms them in time', async () => {
+    const member = await leader()
+    const outcomes: WriteOutcome[] = []
+    member.writeSets(createLane(), ['x', 'y'], outcomes)
+    for (let ms = 0; ms < 2_100; ms += 100) {
+      const heard = { term: 3, round: 1e6 }
+      for (const from of ['b', 'c'])
+        member.node.receive({ type: 'heartbeatResp', from, to: SELF, ...heard })
+      await member.machine.advance(100)
+    }
+    expect(outcomes).toMatchObject([{ kind: 'unknown' }])
+  })
+
+  test('are not taken as one by a follower, nor before others of their connection', async () => {
+    const member = await Member.start()
+    const lane = createLane()
+    await member.joinVoters('b', 2)
+    expect(member.writeSets(lane, ['x', 'y'])).toBe(false)
+    member.write(lane, 'first')
+    await member.machine.advance()
+    await member.becomeLeader(3, 'c')
+    expect(member.writeSets(lane, ['x', 'y'])).toBe(false)
+    expect(member.writeSets(createLane(), ['x', 'y'])).toBe(true)
+    expect(member.proposed()).toEqual(['x', 'y'])
+  })
+
+  test('are not taken as one by members that know entries of one command only', async () => {
+    const member = await Member.start()
+    await member.joinVoters('b', 2, 4)
+    await member.becomeLeader(3, 'c')
+    expect(member.writeSets(createLane(), ['x', 'y'])).toBe(false)
+    expect(member.proposed()).toEqual([])
+  })
 })
 
 describe('the log and the vote', () => {

@@ -105,7 +105,7 @@ export const CANARIES: readonly Canary[] = [
     edits: [
       [
         'server/node.js',
-        'this.#proposals.set(index, { term, writes: [write] });',
+        'this.#proposals.set(index, { term, writes: [write], commandCount: write.count });',
         "this.#settle(write, { kind: 'applied', reply: 'STORED', index });",
       ],
     ],
@@ -222,8 +222,8 @@ export const CANARIES: readonly Canary[] = [
     edits: [
       [
         'server/node.js',
-        'if (lane.waitingCount > 0 || (lane.forwardedCount > 0 && lane.term !== term)) {',
-        'if (false) {',
+        'return waitingCount > 0 || (forwardedCount > 0 && term !== this.raft.term);',
+        'return false;',
       ],
     ],
   },

@@ -121,16 +121,17 @@ export class RecordWriter {
     const entry = new LogEntry(index, term, timeMs, memory, start, bodyStart, end, config)
     this.#writeHeader(entry)
     this.#open = payload.kind === 'command' ? entry : null
-    this.#commandCount = 1
+    this.#commandCount = (payload.kind === 'command' && payload.count) || 1
     return entry
   }
 
   /**
-   * Another command joins the entry, which is no record until `closeEntry`.
-   * @returns false where there is no room for it, or the entry is not the newest.
+   * More commands join the entry, which is no record until `closeEntry`.
+   * @param count How many there are in `command`.
+   * @returns false where there is no room for them, or the entry is not the newest.
    */
-  readonly extendEntry = (entry: LogEntry, command: Uint8Array): boolean => {
-    if (entry !== this.#open || this.#commandCount === GROUP_COMMANDS_MAX) return false
+  readonly extendEntry = (entry: LogEntry, command: Uint8Array, count = 1): boolean => {
+    if (entry !== this.#open || this.#commandCount + count > GROUP_COMMANDS_MAX) return false
     const { memory, bodyStart, end } = entry
     const bodyBytes = end - bodyStart + command.length
     // Its length may take another digit.
@@ -142,7 +143,7 @@ export class RecordWriter {
     entry.end = bodyStartAfter + bodyBytes
     memory.set(command, entry.end - command.length)
     this.#used = entry.end
-    this.#commandCount++
+    this.#commandCount += count
     return true
   }
 

@@ -110,10 +110,10 @@ export interface RaftOptions<E extends Entry> {
   /** Makes the driver's entry for a payload. */
   readonly createEntry: (id: EntryId, timeMs: number, payload: Payload) => E
   /**
-   * Has another command join the newest entry, which nobody has seen yet; false where it can't.
+   * Has more commands join the newest entry, which nobody has seen yet; false where they can't.
    * Absent: each command is an entry. `closeEntry`: it is about to be seen.
    */
-  readonly extendEntry?: (entry: E, command: Uint8Array) => boolean
+  readonly extendEntry?: (entry: E, command: Uint8Array, count: number) => boolean
   readonly closeEntry?: (entry: E) => void
   readonly timing?: RaftTiming
 }
@@ -305,7 +305,7 @@ export class Raft<E extends Entry> {
   }
 
   /**
-   * Appends a command: as an entry, or as one more of the newest one, whose id is returned again.
+   * Appends commands: as an entry, or to those of the newest one, whose id is returned again.
    * It is committed when that comes out in `Ready.committed`
    * with the same term, and never will be when another term's entry does.
    */
@@ -850,7 +850,7 @@ export class Raft<E extends Entry> {
   // ---------------------------------------------------------------- leader
 
   #appendAsLeader(payload: Payload): EntryId {
-    const joined = payload.kind === 'command' ? this.#join(payload.command) : null
+    const joined = payload.kind === 'command' ? this.#join(payload.command, payload.count) : null
     if (joined) return joined
     this.#close()
     const id = { term: this.#term, index: this.log.lastIndex + 1 }
@@ -874,12 +874,12 @@ export class Raft<E extends Entry> {
   }
 
   /** The command becomes a part of the newest entry, where that has not been seen yet. */
-  #join(command: Uint8Array): EntryId | null {
+  #join(command: Uint8Array, count = 1): EntryId | null {
     const entry = this.#openEntry
     if (!entry || entry.term !== this.#term || entry.index !== this.log.lastIndex) return null
     if (this.#logTimeMs - entry.timeMs > JOIN_MS) return null
     const bytes = entry.bytes
-    if (!this.#extendEntry?.(entry, command)) return null
+    if (!this.#extendEntry?.(entry, command, count)) return null
     const addedBytes = entry.bytes - bytes
     this.log.lastGrew(addedBytes)
     this.#unappliedBytes += addedBytes

@@ -26,7 +26,8 @@ export interface Entry extends EntryId {
 
 /** What an entry says; `command` is the state machine's, the others are the core's. */
 export type Payload =
-  | { readonly kind: 'command'; readonly command: Uint8Array }
+  /** One, or `count` of them, one behind the other. */
+  | { readonly kind: 'command'; readonly command: Uint8Array; readonly count?: number }
   | { readonly kind: 'config'; readonly config: Config }
   | { readonly kind: 'noop' }
   | { readonly kind: 'time' }
