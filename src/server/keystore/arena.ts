@@ -18,6 +18,7 @@
  *     key bytes, u8 | key | value | padding
  */
 import { type CasUnique, casOfWords, highWordOf, lowWordOf } from '../../protocol/cas-unique.ts'
+import { Copier, viewOf } from './copier.ts'
 import type { ItemKey } from './item-key.ts'
 import { hashOf, hashOfBytes } from './key-hash.ts'
 
@@ -88,9 +89,8 @@ const CLEAN_FACTOR_GROWTH = 24
 const CLEAN_WORK_MAX = 256 * 1024
 /** What it takes to find out whether a record is live, as if it were bytes to copy. */
 const LOOK_WORK = 128
-/** Up to here a loop over words copies faster than a call, and one over bytes. */
+/** Up to here a loop over words copies faster than a call. */
 const LOOP_COPY_BYTES = 512
-const BYTE_LOOP_COPY_BYTES = 64
 /** Of the empty segments this many are kept, and this share of those in use. */
 const SPARE_COUNT = 2
 const SPARE_SHARE = 1 / 8
@@ -102,6 +102,7 @@ interface Segment {
   /** The same memory. */
   readonly words: Uint32Array
   readonly doubles: Float64Array
+  readonly view: DataView
   usedBytes: number
   /** Of those, what no item needs any more. */
   deadBytes: number
@@ -132,11 +133,6 @@ function sizeOf({ key, item }: Large): number {
 /** Whether a value of this length is in a buffer of its own, and stays as it is. */
 export function isLarge(length: number): boolean {
   return length > SMALL_VALUE_BYTES_MAX
-}
-
-function copyBytes(from: Buffer, start: number, end: number, to: Buffer, at: number): void {
-  if (end - start > BYTE_LOOP_COPY_BYTES) from.copy(to, at, start, end)
-  else for (let each = start; each < end; each++) to[at + each - start] = from[each] as number
 }
 
 /** What is needed to read records. */
@@ -208,6 +204,7 @@ export class Arena extends Records {
   /** So many bytes of them may go now. */
   #dropBytes = 0
   #viewCount = 0
+  readonly #copier = new Copier()
   #changeCount = 0
 
   constructor() {
@@ -225,10 +222,10 @@ export class Arena extends Records {
     if (length > KEY_LENGTH_MAX) throw new RangeError(`a key of ${length} bytes`)
     if (isLarge(end - start)) return this.#appendLarge(key, fields, value, start, end)
     const location = this.#take(recordBytes(length, end - start))
-    const { bytes } = this.segment(location)
+    const { bytes, view } = this.segment(location)
     const keyStart = (location & OFFSET_MASK) * UNIT_BYTES + KEY_OFFSET
     bytes[keyStart - 1] = length
-    copyBytes(key.bytes, key.start, key.start + length, bytes, keyStart)
+    this.#copier.copy(key.bytes, key.start, key.start + length, bytes, view, keyStart)
     this.rewrite(location, fields, value, start, end)
     return location
   }
@@ -241,7 +238,7 @@ export class Arena extends Records {
 
   /** Writes all of a record but its key. */
   rewrite(location: number, fields: StoredFields, value: Buffer, start: number, end: number): void {
-    const { bytes, words, doubles } = this.segment(location)
+    const { bytes, words, doubles, view } = this.segment(location)
     const unit = location & OFFSET_MASK
     const { casUnique } = fields
     words[UNIT_WORDS * unit] = end - start
@@ -253,7 +250,7 @@ export class Arena extends Records {
     const offset = unit * UNIT_BYTES
     bytes[offset + MARKS_OFFSET] = fields.isFetched ? fields.marks | FETCHED : fields.marks
     const valueStart = offset + KEY_OFFSET + (bytes[offset + KEY_LENGTH_OFFSET] as number)
-    copyBytes(value, start, end, bytes, valueStart)
+    this.#copier.copy(value, start, end, bytes, view, valueStart)
   }
 
   /**
@@ -510,7 +507,7 @@ export class Arena extends Records {
     const bytes = Buffer.allocUnsafeSlow(capacity)
     const words = new Uint32Array(bytes.buffer)
     const doubles = new Float64Array(bytes.buffer)
-    return { bytes, words, doubles, usedBytes: 0, deadBytes: 0 }
+    return { bytes, words, doubles, view: viewOf(bytes), usedBytes: 0, deadBytes: 0 }
   }
 
   #maybeLetGo(id: number, segment: Segment): void {
