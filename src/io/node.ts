@@ -358,7 +358,7 @@ class SharedReadStream extends NodeStream {
     const onread: net.OnReadOpts = {
       buffer: readBuffer,
       callback: (length) => {
-        onData(readBuffer.subarray(0, length))
+        onData(startOfReadBuffer(length))
         return true
       },
     }
@@ -368,6 +368,13 @@ class SharedReadStream extends NodeStream {
 }
 
 const readBuffer = Buffer.allocUnsafeSlow(READ_BYTES)
+let lastRead = readBuffer.subarray(0, 0)
+
+/** Requests are often as long as the one before, which spares a view for each. */
+function startOfReadBuffer(length: number): Buffer {
+  if (lastRead.length !== length) lastRead = readBuffer.subarray(0, length)
+  return lastRead
+}
 
 const hostCache = new Map<string, { address: string; family: number; untilMs: number }>()
 

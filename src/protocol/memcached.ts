@@ -218,7 +218,8 @@ export class RequestDecoder {
     }
     if (count === 0) return null
     this.#advance(end)
-    const bytes = this.#buffer.subarray(start, end)
+    const isAll = start === 0 && end === this.#buffer.length // as most are, where none are pipelined
+    const bytes = isAll ? this.#buffer : this.#buffer.subarray(start, end)
     if (count > 1) return { kind: 'sets', commands: bytes, count }
     return { kind: 'write', command: bytes, noreply: false }
   }

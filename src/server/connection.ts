@@ -235,7 +235,7 @@ export class Connection {
       onData: (chunk) => {
         if (this.#onDrained) return
         this.#activeMs = clock.monotonicMs()
-        store.stats.add('bytes_read', chunk.length)
+        store.stats.bytesRead += chunk.length
         this.#isTaking = true
         this.#decoder.push(chunk)
         this.#takeRequests()
@@ -679,7 +679,7 @@ export class Connection {
   #writeReplies(): void {
     let count = 0
     let text = ''
-    const pieces: Piece[] = []
+    let pieces: Piece[] | null = null
     for (const { reply, bytes } of this.#slots) {
       if (reply === null) break
       count++
@@ -687,21 +687,24 @@ export class Connection {
       if (typeof reply === 'string') {
         text += reply
       } else {
+        pieces ??= []
         if (text !== '') pieces.push(text)
         text = ''
         for (const piece of reply) pieces.push(piece)
       }
     }
-    if (count === this.#slots.length) this.#slots = []
+    if (count === 1)
+      this.#slots.shift() // keeps its memory for the next
+    else if (count === this.#slots.length) this.#slots = []
     else if (count > 0) this.#slots.splice(0, count)
     this.#madeBytes = 0
     let bytes = text.length
-    if (pieces.length > 0) {
+    if (pieces !== null) {
       if (text !== '') pieces.push(text)
       bytes = this.#flushes.write(this.#stream, pieces)
     } else if (bytes > 0) this.#stream.write(text)
     this.#writtenBytes += bytes
-    this.#store.stats.add('bytes_written', bytes)
+    this.#store.stats.bytesWritten += bytes
   }
 }
 

@@ -1476,7 +1476,9 @@ export class Node {
     const isLeader = raft.role === 'leader'
     this.#ownLag.update(nowMs, this.#writtenIndex, stableIndex)
     if (isLeader) {
-      this.#leaderLag.update(nowMs, this.#othersIndex, stableIndex)
+      // Nobody has more than there is.
+      const isAllStable = stableIndex === raft.log.lastIndex
+      this.#leaderLag.update(nowMs, isAllStable ? stableIndex : this.#othersIndex, stableIndex)
       if (nowMs < this.#diskCheckAtMs) return
       this.#diskCheckAtMs = nowMs + DISK_CHECK_MS
       this.#checkQuorumRoom(nowMs)

@@ -132,7 +132,7 @@ function detailReply(word: string, stats: Stats): string {
 }
 
 function general(stats: Stats, facts: ServerFacts): Line[] {
-  const { total_items, bytes_read, bytes_written, ...counts } = stats.counts
+  const { total_items, ...counts } = stats.counts
   const { total_connections, rejected_connections, ...commands } = counts
   return [
     ['pid', facts.pid],
@@ -150,8 +150,8 @@ function general(stats: Stats, facts: ServerFacts): Line[] {
     ...Object.entries(commands),
     ['get_expired', 0],
     ['get_flushed', 0],
-    ['bytes_read', bytes_read],
-    ['bytes_written', bytes_written],
+    ['bytes_read', stats.bytesRead],
+    ['bytes_written', stats.bytesWritten],
     ['limit_maxbytes', memoryLimit(facts)],
     ['accepting_conns', 1],
     ['listen_disabled_num', 0],

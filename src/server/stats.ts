@@ -30,8 +30,6 @@ const COUNTS = [
   'store_no_memory',
   'auth_cmds',
   'auth_errors',
-  'bytes_read',
-  'bytes_written',
   'total_items',
   'total_connections',
   'rejected_connections',
@@ -66,6 +64,9 @@ export class Stats {
   readonly #counts = Object.fromEntries(COUNTS.map((name) => [name, 0])) as Record<Count, number>
   /** Reads and writes since the start; never reset. */
   requestCount = 0
+  /** From and to clients. */
+  bytesRead = 0
+  bytesWritten = 0
   readonly #prefixes = new Map<string, PrefixCounts>()
   /** Whether counts are also kept for what stands before the first `:` of a key. */
   isDetailed = false
@@ -80,6 +81,8 @@ export class Stats {
 
   reset(): void {
     for (const name of COUNTS) this.#counts[name] = 0
+    this.bytesRead = 0
+    this.bytesWritten = 0
     this.#prefixes.clear()
   }
 

@@ -725,6 +725,6 @@ test('bytes are counted both ways', () => {
   const client = clientWith(K)
   const asked = 'get k\r\nmn\r\n'
   const reply = client.say(asked)
-  const { bytes_read, bytes_written } = client.store.stats.counts
-  expect([bytes_read, bytes_written]).toEqual([asked.length, reply.length])
+  const { bytesRead, bytesWritten } = client.store.stats
+  expect([bytesRead, bytesWritten]).toEqual([asked.length, reply.length])
 })

@@ -53,7 +53,7 @@ describe('stats', () => {
   test('says what is so', () => {
     const stats = new Stats()
     stats.read('k', true)
-    stats.add('bytes_read', 77)
+    stats.bytesRead = 77
     const list = listOf(reply('', {}, stats))
     expect(Object.fromEntries(list)).toMatchObject({
       ...{ pid: '42', uptime: '100', time: '1700000000', version: '1.6.45' },

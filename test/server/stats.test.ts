@@ -43,13 +43,16 @@ test('reads count their keys', () => {
   stats.read('b', false)
   stats.touched('a', true)
   stats.touched('b', false)
-  stats.add('bytes_read', 7)
+  stats.bytesRead += 7
+  stats.bytesWritten += 8
   expect(counted(stats)).toEqual({
     ...{ cmd_get: 3, get_hits: 2, get_misses: 1 },
-    ...{ cmd_touch: 2, touch_hits: 1, touch_misses: 1, bytes_read: 7 },
+    ...{ cmd_touch: 2, touch_hits: 1, touch_misses: 1 },
   })
+  expect([stats.bytesRead, stats.bytesWritten]).toEqual([7, 8])
   stats.reset()
   expect(counted(stats)).toEqual({})
+  expect([stats.bytesRead, stats.bytesWritten]).toEqual([0, 0])
 })
 
 describe('what stands before the first colon of keys', () => {
