@@ -76,8 +76,9 @@ export async function measure(
   const endTrace = plan.isTraced ? await system.traceSyncs?.() : undefined
   const syncsBefore = await system.syncCount()
   const count = Math.min(generatorCount, row.connectionCount)
+  const isSingle = ratePerS !== null && row.comesSingly
   const jobs = Array.from({ length: count }, (_, k) => ({
-    ...jobOf(system, row, endpoints),
+    ...jobOf(system, isSingle ? { ...row, inFlight: 1 } : row, endpoints),
     ...{ connectionCount: share(row.connectionCount, k, count), seed: k + 1, isFill: false },
     ...{ warmUpMs, measureMs, ratePerS: ratePerS === null ? null : ratePerS / count },
   }))

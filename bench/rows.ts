@@ -14,6 +14,8 @@ export interface Row {
   readonly to: 'leader' | 'any'
   /** At half the rate that this store reaches over the same connections when nothing holds it back. */
   readonly isHalfRate: boolean
+  /** Then requests come one by one, however many were in flight when nothing held it back. */
+  readonly comesSingly: boolean
   readonly against: readonly SystemName[]
 }
 
@@ -29,6 +31,7 @@ const READ_PEERS = ['etcd', 'redis', 'memcached', 'bare'] as const
 const BASE: Omit<Row, 'name'> = {
   ...{ kind: 'write', connectionCount: 50, inFlight: 1 },
   ...{ valueBytes: 100, keyCount: KEY_COUNT, reads: 'quorum', to: 'leader', isHalfRate: false },
+  comesSingly: false,
   against: WRITE_PEERS,
 }
 
@@ -62,6 +65,9 @@ export const ROWS: readonly Row[] = [
   row('read 50 any', { ...READ, to: 'any', against: ['etcd'] }),
   row('mix 50 any', { ...MIX, to: 'any', against: ['etcd'] }),
   row('write 50x16 half', { inFlight: 16, isHalfRate: true, against: ['bare'] }),
+  row('write 50x16 half, singly', {
+    ...{ inFlight: 16, isHalfRate: true, comesSingly: true, against: ['bare'] },
+  }),
   row('write 400 half', { connectionCount: 400, isHalfRate: true, against: ['bare'] }),
 ]
 

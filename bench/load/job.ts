@@ -15,7 +15,7 @@ export interface Job {
   /** Connections go to each of them in turn. */
   readonly endpoints: readonly Endpoint[]
   readonly connectionCount: number
-  /** On each connection, at the most. */
+  /** On each connection, at the most; in an open loop so many come together. */
   readonly inFlight: number
   readonly kind: Kind
   readonly valueBytes: number

@@ -109,14 +109,15 @@ class Load {
 
   #pace(ratePerS: number): void {
     const startMs = performance.now()
-    const intervalMs = 1_000 / ratePerS
+    const { inFlight } = this.#job
+    const intervalMs = (1_000 * inFlight) / ratePerS
     const { length } = this.#connections
     let sent = 0
     const timer = setInterval(() => {
       if (this.isOver) return clearInterval(timer)
       const due = Math.floor((performance.now() - startMs) / intervalMs)
       for (; sent < due; sent++) {
-        this.#connections[sent % length]?.schedule(startMs + (sent + 1) * intervalMs)
+        this.#connections[sent % length]?.schedule(startMs + (sent + 1) * intervalMs, inFlight)
       }
       for (const connection of this.#connections) connection.requestScheduled()
     }, PACE_MS)
@@ -221,12 +222,12 @@ class Connection {
     this.#session.request(count)
   }
 
-  schedule(atMs: number): void {
-    if (this.#sentCount - this.#repliedCount >= OPEN_LOOP_MAX) {
+  schedule(atMs: number, count: number): void {
+    if (this.#sentCount + count - this.#repliedCount > OPEN_LOOP_MAX) {
       return this.#load.failed('the store is too slow for this rate')
     }
-    this.#sentMs[this.#sentCount++ & this.#mask] = atMs
-    this.#scheduled++
+    for (let left = count; left > 0; left--) this.#sentMs[this.#sentCount++ & this.#mask] = atMs
+    this.#scheduled += count
   }
 
   requestScheduled(): void {

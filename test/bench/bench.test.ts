@@ -52,7 +52,7 @@ const EXPECTED: Readonly<Record<string, readonly SubjectName[]>> = {
         'write 50 64KiB': ['raftcached', 'etcd', 'redis', 'bare'],
         'write 400 half': ['raftcached', 'bare'],
       }
-    : { 'write 400 half': ['raftcached', 'bare'] }),
+    : { 'write 50x16 half': ['raftcached', 'bare'] }),
 }
 
 test('measures this store and whatever is installed, and leaves nothing behind', async () => {

@@ -66,6 +66,7 @@ test('marks are held, reached or not, or not measured', () => {
     ['reads under lease, 50 x 16 in flight', 'x memcached', '-', '0.8', '1', 'not measured'],
     ['any server, mixed load', "x the leader's", '0.80', '0.8', '1', 'holds'],
     ['p99.9 of writes at half the rate of 50 x 16', 'ms', '15.00', '20', '10', 'holds'],
+    ['the same, writes that come one by one', 'ms', '-', '20', '10', 'not measured'],
     ['p99.9 of writes at half the rate of 400 clients', 'ms', '21.00', '20', '10', 'NOT REACHED'],
     ["after an hour's worth of writes", 'x a fresh cluster', '0.94', '0.95', '1', 'NOT REACHED'],
   ])

@@ -111,6 +111,22 @@ export const CANARIES: readonly Canary[] = [
     ],
   },
   {
+    name: 'sets-before-apply',
+    what: 'sets that came together are answered when they are proposed',
+    edits: [
+      [
+        'server/node.js',
+        'this.#track(id, write);\n        return true;',
+        "this.#finish(write, { kind: 'applied', reply: 'STORED', index: id.index });\n        return true;",
+      ],
+    ],
+  },
+  {
+    name: 'sets-miscounted',
+    what: 'sets that came together count as one where the replies of an entry are given out',
+    edits: [['server/node.js', 'if (!write || ++commandCount < write.count)', 'if (!write)']],
+  },
+  {
     name: 'joins-late',
     what: 'a command joins an entry that is on its way to disks already',
     edits: [
