@@ -47,7 +47,7 @@ const MARKS: readonly Mark[] = [
   ratio('reads under lease, 50 x 16 in flight', 'lease 50x16', 'memcached', 0.8, 1),
   ratio('any server, mixed load', 'mix 50 any', 'leader', 0.8, 1),
   latency('p99.9 of writes at half the rate of 50 x 16', 'write 50x16 half'),
-  latency('the same, writes that come one by one', 'write 50x16 half, singly'),
+  latency('the same, writes that come one by one', 'write 50x16 half singly'),
   latency('p99.9 of writes at half the rate of 400 clients', 'write 400 half'),
   {
     ...{

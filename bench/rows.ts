@@ -65,7 +65,7 @@ export const ROWS: readonly Row[] = [
   row('read 50 any', { ...READ, to: 'any', against: ['etcd'] }),
   row('mix 50 any', { ...MIX, to: 'any', against: ['etcd'] }),
   row('write 50x16 half', { inFlight: 16, isHalfRate: true, against: ['bare'] }),
-  row('write 50x16 half, singly', {
+  row('write 50x16 half singly', {
     ...{ inFlight: 16, isHalfRate: true, comesSingly: true, against: ['bare'] },
   }),
   row('write 400 half', { connectionCount: 400, isHalfRate: true, against: ['bare'] }),

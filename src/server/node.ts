@@ -495,7 +495,7 @@ export class Node {
   writeSets(lane: Lane, commands: Buffer, count: number, waiter: Waiter): boolean {
     const { raft } = this
     if (raft.role !== 'leader' || this.#mustFollow(lane) || !mayGroup(raft.config)) return false
-    if (!this.#surelyFit(commands, count)) return false
+    if (this.#lacksDisk || !surelyFit(commands, count, this.#roomBytes)) return false
     const id = raft.propose({ kind: 'command', command: commands, count })
     if ('refused' in id) return false
     const write = this.#takeWrite(lane, NOTHING, count, waiter)
@@ -1402,24 +1402,23 @@ export class Node {
 
   #lackFor(command: Buffer): Lack | null {
     if (this.#lacksDisk) return 'disk'
-    const inFlightBytes = this.#inFlightBytes
-    const roomBytes = this.#limits.memoryBytes - this.machine.items.bytes - inFlightBytes
+    const roomBytes = this.#roomBytes
     if (surelyFit(command, 1, roomBytes)) return null
     const isLacking = lacksMemory(command, {
       roomBytes,
-      isAnyInFlight: inFlightBytes > 0,
+      isAnyInFlight: this.#inFlightBytes > 0,
       valueBytes: (key) => this.machine.get(key)?.value.length,
     })
     return isLacking ? 'memory' : null
   }
 
-  #surelyFit(commands: Buffer, count: number): boolean {
-    const heldBytes = this.machine.items.bytes + this.#inFlightBytes
-    return !this.#lacksDisk && surelyFit(commands, count, this.#limits.memoryBytes - heldBytes)
-  }
-
   get #lacksDisk(): boolean {
     return this.#disk.room !== 'enough' || this.#isQuorumShort
+  }
+
+  /** What the items that are held, and those proposed, leave in memory. */
+  get #roomBytes(): number {
+    return this.#limits.memoryBytes - this.machine.items.bytes - this.#inFlightBytes
   }
 
   /** What is proposed will take at the most. */

@@ -694,13 +694,10 @@ describe('plain sets that come together', () => {
       `${a}${b}set a 0 0 1 noreply\r\nx\r\n${a}${b}`,
       [`2: ${escaped(a + b)}`, `write noreply ${escaped(a)}`, `2: ${escaped(a + b)}`],
     ],
-    ['one is spelt in another way', `${a}set b 0 0 01\r\nx\r\n${a}`, [one(a), 'write', one(a)]],
+    ['one is spelt in another way', `${a}set a 0 0 01\r\nx\r\n${a}`, [one(a), one(a), one(a)]],
     ['one is not here whole', `${a}${b}${a.slice(0, -1)}`, [`2: ${escaped(a + b)}`]],
   ])('%s', (_what, text, requests) => {
-    const seen = together(text, 3)
-    expect(seen.map((each, at) => (requests[at] === 'write' ? each.slice(0, 5) : each))).toEqual(
-      requests,
-    )
+    expect(together(text, 3)).toEqual(requests)
   })
 
   test('none is longer than values may be', () => {

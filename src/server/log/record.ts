@@ -121,7 +121,7 @@ export class RecordWriter {
     const entry = new LogEntry(index, term, timeMs, memory, start, bodyStart, end, config)
     this.#writeHeader(entry)
     this.#open = payload.kind === 'command' ? entry : null
-    this.#commandCount = (payload.kind === 'command' && payload.count) || 1
+    this.#commandCount = payload.kind === 'command' ? (payload.count ?? 1) : 1
     return entry
   }
 

@@ -295,7 +295,7 @@ describe('an entry of several commands', () => {
     while (writer.extendEntry(entry, more)) count++
     expect(count).toBe(GROUP_COMMANDS_MAX)
 
-    const four = { kind: 'command', command: Buffer.alloc(4, 'x\r\n'), count: 4 } as const
+    const four = { kind: 'command', command: Buffer.from('x\r\n'.repeat(4)), count: 4 } as const
     const many = writer.createEntry({ term: 1, index: 1 }, 5, four)
     expect(writer.extendEntry(many, more, GROUP_COMMANDS_MAX - 3)).toBe(false)
     expect(writer.extendEntry(many, more, GROUP_COMMANDS_MAX - 5)).toBe(true)
