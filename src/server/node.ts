@@ -377,8 +377,8 @@ export class Node {
       wallMs: io.clock.wallMs(),
       random: () => io.random.float(),
       createEntry: writer.createEntry,
-      extendEntry: (entry, command) =>
-        mayGroup(this.raft.config) && writer.extendEntry(entry, command),
+      extendEntry: (entry, command, count) =>
+        mayGroup(this.raft.config) && writer.extendEntry(entry, command, count),
       closeEntry: writer.closeEntry,
       ...(timing ? { timing } : {}),
     })

@@ -171,6 +171,32 @@ describe('sets that came together', () => {
     expect(third).toMatchObject([{ kind: 'applied', reply: 'STORED' }])
   })
 
+  test('are each counted where an entry may take no more: no two have the same place', async () => {
+    const member = await leader()
+    const outcomes: WriteOutcome[] = []
+    const names = Array.from({ length: 64 }, (_, at) => `name${at}`)
+    for (let times = 1; times <= 9; times++) member.writeSets(createLane(), names, outcomes)
+    await member.machine.advance(10)
+    const { log } = member.node.raft
+    const entries = log.slice(3, log.lastIndex, Number.POSITIVE_INFINITY)
+    const counts = entries.map(({ body }) => body.toString().split('set ').length - 1)
+    expect(counts).toEqual([4 * 64, 4 * 64, 64])
+    for (const from of ['b', 'c']) {
+      member.node.receive({
+        type: 'appendResp',
+        from,
+        to: SELF,
+        term: 3,
+        matchIndex: log.lastIndex,
+      })
+    }
+    await member.machine.advance(10)
+    const places = outcomes.map((outcome) => outcome.kind === 'applied' && outcome.index)
+    const lastOf = (index: number, count: number) => index * GROUP_COMMANDS_MAX + count * 64 - 1
+    const wanted = [3, 4].flatMap((index) => [1, 2, 3, 4].map((count) => lastOf(index, count)))
+    expect(places).toEqual([...wanted, lastOf(5, 1)])
+  })
+
   test('did not happen, none of them, where another leader replaces their entry', async () => {
     const member = await leader()
     const outcomes: WriteOutcome[] = []

@@ -31,7 +31,7 @@ const HEADER_BYTES_MAX = 100
 const CRC_BYTES = 9
 /** Bodies above this are no command of this store: a value of the largest size, and its line. */
 export const BODY_BYTES_MAX = ITEM_SIZE_BOUNDS.max + 4 * 1024
-const ARENA_BYTES = 256 * 1024
+export const ARENA_BYTES = 256 * 1024
 /** What one entry has at the most, where it has more than one command. */
 const GROUP_BYTES_MAX = 32 * 1024
 
@@ -130,14 +130,13 @@ export class RecordWriter {
    * @param count How many there are in `command`.
    * @returns false where there is no room for them, or the entry is not the newest.
    */
-  readonly extendEntry = (entry: LogEntry, command: Uint8Array, count = 1): boolean => {
+  readonly extendEntry = (entry: LogEntry, command: Uint8Array, count: number): boolean => {
     if (entry !== this.#open || this.#commandCount + count > GROUP_COMMANDS_MAX) return false
-    const { memory, bodyStart, end } = entry
+    const { memory, start, bodyStart, end, index, term, timeMs } = entry
     const bodyBytes = end - bodyStart + command.length
-    // Its length may take another digit.
-    if (bodyBytes > GROUP_BYTES_MAX || end + 1 + command.length > memory.length) return false
-    const { start, index, term, timeMs } = entry
+    // Its length may take more digits.
     const bodyStartAfter = start + headerBytes(index, term, timeMs, bodyBytes)
+    if (bodyBytes > GROUP_BYTES_MAX || bodyStartAfter + bodyBytes > memory.length) return false
     if (bodyStartAfter !== bodyStart) memory.copyWithin(bodyStartAfter, bodyStart, end)
     entry.bodyStart = bodyStartAfter
     entry.end = bodyStartAfter + bodyBytes

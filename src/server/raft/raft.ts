@@ -850,7 +850,8 @@ export class Raft<E extends Entry> {
   // ---------------------------------------------------------------- leader
 
   #appendAsLeader(payload: Payload): EntryId {
-    const joined = payload.kind === 'command' ? this.#join(payload.command, payload.count) : null
+    const joined =
+      payload.kind === 'command' ? this.#join(payload.command, payload.count ?? 1) : null
     if (joined) return joined
     this.#close()
     const id = { term: this.#term, index: this.log.lastIndex + 1 }
@@ -874,7 +875,7 @@ export class Raft<E extends Entry> {
   }
 
   /** The command becomes a part of the newest entry, where that has not been seen yet. */
-  #join(command: Uint8Array, count = 1): EntryId | null {
+  #join(command: Uint8Array, count: number): EntryId | null {
     const entry = this.#openEntry
     if (!entry || entry.term !== this.#term || entry.index !== this.log.lastIndex) return null
     if (this.#logTimeMs - entry.timeMs > JOIN_MS) return null

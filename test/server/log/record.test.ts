@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest'
 import { checkedLine, crcHex, seedOf } from '../../../src/protocol/checked-line.ts'
 import { GROUP_COMMANDS_MAX } from '../../../src/protocol/commands.ts'
 import {
+  ARENA_BYTES,
   BODY_BYTES_MAX,
   coalesce,
   type LogEntry,
@@ -269,7 +270,7 @@ describe('an entry of several commands', () => {
       const commands = all.map((length, at) => Buffer.alloc(length, `${at} `))
       const [first = Buffer.alloc(0), ...more] = commands
       const entry = writer.createEntry({ term: 1, index: 2 }, 5, command(first))
-      const joined = more.filter((one) => writer.extendEntry(entry, one))
+      const joined = more.filter((one) => writer.extendEntry(entry, one, 1))
       writer.closeEntry(entry)
       const after = open(writer, 3, 'after')
       const whole = Buffer.concat([first, ...joined])
@@ -292,31 +293,65 @@ describe('an entry of several commands', () => {
     const more = Buffer.from('x\r\n')
     const entry = open(writer, 1, 'first\r\n')
     let count = 1
-    while (writer.extendEntry(entry, more)) count++
+    while (writer.extendEntry(entry, more, 1)) count++
     expect(count).toBe(GROUP_COMMANDS_MAX)
 
     const four = { kind: 'command', command: Buffer.from('x\r\n'.repeat(4)), count: 4 } as const
     const many = writer.createEntry({ term: 1, index: 1 }, 5, four)
     expect(writer.extendEntry(many, more, GROUP_COMMANDS_MAX - 3)).toBe(false)
     expect(writer.extendEntry(many, more, GROUP_COMMANDS_MAX - 5)).toBe(true)
-    expect(writer.extendEntry(many, more)).toBe(true)
-    expect(writer.extendEntry(many, more)).toBe(false)
+    expect(writer.extendEntry(many, more, 1)).toBe(true)
+    expect(writer.extendEntry(many, more, 1)).toBe(false)
 
     const second = open(writer, 2, 'x')
-    expect(writer.extendEntry(entry, more)).toBe(false)
-    expect(writer.extendEntry(second, Buffer.alloc(32 * 1024))).toBe(false)
+    expect(writer.extendEntry(entry, more, 1)).toBe(false)
+    expect(writer.extendEntry(second, Buffer.alloc(32 * 1024), 1)).toBe(false)
     writer.closeEntry(second)
-    expect(writer.extendEntry(second, more)).toBe(false)
+    expect(writer.extendEntry(second, more, 1)).toBe(false)
     const noop = writer.createEntry({ term: 1, index: 3 }, 0, { kind: 'noop' })
-    expect(writer.extendEntry(noop, more)).toBe(false)
+    expect(writer.extendEntry(noop, more, 1)).toBe(false)
   })
+
+  test('takes nothing that its memory ends before, however much longer its length becomes', () => {
+    for (const [first, more] of [
+      [5, 90],
+      [10, 1_000],
+      [10, 12_000],
+      [99, 9_901],
+      [1_000, 9_000],
+    ] as const) {
+      for (let left = 0; left <= 8; left++) {
+        const writer = new RecordWriter(CLUSTER)
+        const filler = command(Buffer.alloc(ARENA_BYTES - 2 * 16_000))
+        const fillerBytes = writer.createEntry({ term: 1, index: 1 }, 5, filler).bytes
+        // Another entry in between, so that the last ends `left` bytes before its memory does, or behind it.
+        const joinedBytes = create5(3, Buffer.alloc(first + more)).length
+        const between = ARENA_BYTES - fillerBytes - joinedBytes - left + 4
+        writer.createEntry({ term: 1, index: 2 }, 5, command(bodyFor(2, between)))
+        const entry = writer.createEntry({ term: 1, index: 3 }, 5, command(Buffer.alloc(first)))
+        const isJoined = writer.extendEntry(entry, Buffer.alloc(more), 1)
+        expect(isJoined, `${first} and ${more} bytes, ${left - 4} left`).toBe(left >= 4)
+        writer.closeEntry(entry)
+        const whole = Buffer.alloc(isJoined ? first + more : first)
+        expect(entry.record.equals(create5(3, whole))).toBe(true)
+      }
+    }
+  })
+
+  /** A body whose record has so many bytes. */
+  function bodyFor(index: number, bytes: number): Buffer {
+    for (let length = bytes; ; length--) {
+      const body = Buffer.alloc(length)
+      if (create5(index, body).length === bytes) return body
+    }
+  }
 
   test('ends where its memory does', () => {
     const writer = new RecordWriter(CLUSTER)
     const half = Buffer.alloc(16_000, 'v')
     for (let index = 1; index <= 100; index++) {
       const entry = writer.createEntry({ term: 1, index }, 5, command(half))
-      const isJoined = writer.extendEntry(entry, half)
+      const isJoined = writer.extendEntry(entry, half, 1)
       writer.closeEntry(entry)
       expect(
         entry.record.equals(create5(index, isJoined ? Buffer.concat([half, half]) : half)),
