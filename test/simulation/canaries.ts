@@ -127,6 +127,17 @@ export const CANARIES: readonly Canary[] = [
     edits: [['server/node.js', 'if (!write || ++commandCount < write.count)', 'if (!write)']],
   },
   {
+    name: 'sets-uncounted',
+    what: 'sets that came together count as one where an entry may take no more',
+    edits: [
+      [
+        'server/node.js',
+        'writer.extendEntry(entry, command, count)',
+        'writer.extendEntry(entry, command, 1)',
+      ],
+    ],
+  },
+  {
     name: 'joins-late',
     what: 'a command joins an entry that is on its way to disks already',
     edits: [

@@ -153,9 +153,18 @@ export class Checkers {
     this.#checkDigest(host, machine)
     const apply = machine.apply.bind(machine)
     machine.apply = (entry, onReply) => {
-      const reply = apply(entry, onReply)
+      let lastPlace = machine.appliedPlace
+      let isAscending = true
+      const reply = apply(entry, (reply, place) => {
+        isAscending &&= place > lastPlace
+        lastPlace = place
+        onReply?.(reply, place)
+      })
       // What is thrown here the node would take for its own failure.
       try {
+        if (!isAscending || lastPlace > machine.appliedPlace) {
+          fail('every command has a place of its own', `${host.name}, entry ${entry.index}`)
+        }
         this.#applied(host, node, entry as LogEntry)
       } catch (error) {
         this.#pending ??= error

@@ -20,6 +20,7 @@ import {
   Violation,
 } from './cluster.ts'
 import { type FaultKind, Faults } from './faults.ts'
+import { Filler } from './filler.ts'
 import { Host } from './host.ts'
 import { byKey, findViolation, type HistoryEntry, UndecidedError } from './linearizability.ts'
 import { SimNetwork } from './network.ts'
@@ -41,6 +42,8 @@ const PLAIN_RATIO = 0.4
 const OLDEST_PROTOCOL = 2
 /** Of so many seeds the clusters come to serve reads under leases. */
 const LEASE_RATIO = 0.5
+/** Of so many seeds somebody sends hundreds of sets at once. */
+const FILLER_RATIO = 0.3
 const STREAM_BYTES_MAX = 64 * 1024 * 1024
 
 export interface SimulationResult {
@@ -74,6 +77,7 @@ class Simulation {
   readonly #servers: ServerProcess[]
   readonly #balancers: readonly BalancerProcess[]
   readonly #clients: SimClient[]
+  readonly #filler: Filler | null
   readonly #faults: Faults
   readonly #checkers: Checkers
   readonly #history: HistoryEntry[] = []
@@ -157,6 +161,10 @@ class Simulation {
           () => this.#faults.lastMs,
         ),
     )
+    const hasFiller = this.#limits.memoryBytes === Infinity && world.chance(FILLER_RATIO)
+    this.#filler = hasFiller
+      ? new Filler(world, this.#network, 'filler', this.#servers, this.#stats.surprises)
+      : null
     this.#checkers = new Checkers(this.#servers)
     const turns = new Turns(this.#servers, (server, turn) => this.#faults.atTurn(server, turn))
     this.#network.onDatagram = (from, bytes) => {
@@ -215,6 +223,7 @@ class Simulation {
     await world.runUntil(FAULTS_MS)
 
     this.#faults.stop()
+    if (this.#filler) this.#filler.isStopped = true
     this.#limits.memoryBytes = Number.POSITIVE_INFINITY
     for (const { server } of this.#servers) server?.setMemoryLimit(Number.POSITIVE_INFINITY)
     world.trace('!', () => 'faults stop')
