@@ -76,7 +76,7 @@ export interface Store {
   openBackup(): Promise<Backup>
 }
 
-/** Plain sets that came together count as one. */
+/** With so many requests unanswered, no more are taken; plain sets that came together may pass it. */
 const IN_FLIGHT_MAX = 1_024
 const SETS_MAX = 64
 const IN_FLIGHT_BYTES_MAX = 8 * 1024 * 1024
@@ -98,12 +98,15 @@ type Reply = string | readonly Piece[]
 interface Slot {
   reply: Reply | null
   readonly bytes: number
+  /** Of how many requests. */
+  readonly count: number
 }
 
 /** That of a write, which hears of its outcome: the one object that a write takes here. */
 class WriteSlot implements Slot, Waiter {
   reply: Reply | null = null
   readonly bytes: number
+  readonly count = 1
   readonly kind: WriteKind
   readonly noreply: boolean
   readonly meta: MetaRequest | undefined
@@ -187,6 +190,7 @@ export class Connection {
   readonly #decoder: RequestDecoder
   readonly #lane = createLane()
   #slots: Slot[] = []
+  #countInFlight = 0
   #bytesInFlight = 0
   #batches: ReadBatch[] = []
   /** Those of the input that is being taken. */
@@ -324,7 +328,7 @@ export class Connection {
   get #hasRoom(): boolean {
     return (
       this.#backup === null &&
-      this.#slots.length < IN_FLIGHT_MAX &&
+      this.#countInFlight < IN_FLIGHT_MAX &&
       this.#bytesInFlight < IN_FLIGHT_BYTES_MAX &&
       this.#stream.bufferedBytes < UNSENT_BYTES_MAX
     )
@@ -398,7 +402,7 @@ export class Connection {
   }
 
   #answer(reply: string): void {
-    this.#slots.push({ reply, bytes: 0 })
+    this.#push({ reply, bytes: 0, count: 1 })
     this.#scheduleFlush()
   }
 
@@ -437,11 +441,17 @@ export class Connection {
   // ---------------------------------------------------------------- reads
 
   #openSlot(keyCount: number): Slot {
-    const slot: Slot = { reply: null, bytes: this.#decoder.lineBytes + keyCount * KEY_BYTES }
-    this.#bytesInFlight += slot.bytes
-    this.#slots.push(slot)
+    const bytes = this.#decoder.lineBytes + keyCount * KEY_BYTES
+    const slot: Slot = { reply: null, bytes, count: 1 }
+    this.#push(slot)
     this.#store.stats.requestCount++
     return slot
+  }
+
+  #push(slot: Slot): void {
+    this.#slots.push(slot)
+    this.#countInFlight += slot.count
+    this.#bytesInFlight += slot.bytes
   }
 
   /** A read that nobody has to confirm; it only waits for the reads in front of it. */
@@ -609,8 +619,7 @@ export class Connection {
     const { stats } = this.#store
     const bytes = this.#decoder.lineBytes + command.length
     const slot = new WriteSlot(this, bytes, stats.kindOf(command), noreply, meta)
-    this.#slots.push(slot)
-    this.#bytesInFlight += bytes
+    this.#push(slot)
     this.#writesInFlight++
     stats.requestCount++
     this.#store.write(this.#lane, command, slot)
@@ -623,8 +632,7 @@ export class Connection {
       for (const command of commandsIn(commands)) this.#write(command, false, undefined)
       return
     }
-    this.#slots.push(slot)
-    this.#bytesInFlight += slot.bytes
+    this.#push(slot)
     this.#writesInFlight++
     stats.requestCount += count
   }
@@ -677,12 +685,13 @@ export class Connection {
   }
 
   #writeReplies(): void {
-    let count = 0
+    let slotCount = 0
     let text = ''
     let pieces: Piece[] | null = null
-    for (const { reply, bytes } of this.#slots) {
+    for (const { reply, bytes, count } of this.#slots) {
       if (reply === null) break
-      count++
+      slotCount++
+      this.#countInFlight -= count
       this.#bytesInFlight -= bytes
       if (typeof reply === 'string') {
         text += reply
@@ -693,10 +702,10 @@ export class Connection {
         for (const piece of reply) pieces.push(piece)
       }
     }
-    if (count === 1)
+    if (slotCount === 1)
       this.#slots.shift() // keeps its memory for the next
-    else if (count === this.#slots.length) this.#slots = []
-    else if (count > 0) this.#slots.splice(0, count)
+    else if (slotCount === this.#slots.length) this.#slots = []
+    else if (slotCount > 0) this.#slots.splice(0, slotCount)
     this.#madeBytes = 0
     let bytes = text.length
     if (pieces !== null) {

@@ -47,8 +47,10 @@ export class ReplicaStore implements Store {
     this.writes.push({ command: Buffer.from(command), done: (outcome) => waiter.done(outcome) })
   }
 
-  writeSets(lane: Lane, commands: Buffer, _count: number, waiter: Waiter): boolean {
+  writeSets(lane: Lane, commands: Buffer, count: number, waiter: Waiter): boolean {
     if (!this.takesSets) return false
+    const lineCount = commands.toString('latin1').split('\r\n').length - 1
+    if (lineCount !== 2 * count) throw new Error(`${lineCount} lines are not ${count} sets`)
     this.write(lane, commands, waiter)
     return true
   }

@@ -674,6 +674,18 @@ describe('bounds', () => {
     expect(client.isPaused).toBe(false)
   })
 
+  test('and so are plain sets that came together', () => {
+    const client = new Client()
+    const { store } = client
+    store.takesSets = true
+    client.receive('set k 0 0 1\r\nx\r\n'.repeat(3_000))
+    const inFlight = store.writes.reduce((sum, { command }) => sum + command.length / 16, 0)
+    expect(inFlight).toBe(1_024)
+    expect(client.isPaused).toBe(true)
+    expect(client.settle()).toBe('STORED\r\n'.repeat(3_000))
+    expect(client.isPaused).toBe(false)
+  })
+
   test('a get counts by its keys', () => {
     const client = new Client()
     client.receive(`get ${'k '.repeat(10_000)}\r\n`.repeat(100))
