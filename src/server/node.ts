@@ -1635,19 +1635,18 @@ export class Node {
 
   async #writeKeystore(): Promise<void> {
     const { clusterId, group, io } = this.#options
-    const { log } = this.raft
-    const index = this.machine.appliedIndex
+    const { appliedIndex: index, config } = this.machine
     // A start without it reads more of the log; running out of space would end this process.
     if (index === 0 || !this.#disk.hasRoomFor(this.machine.items.bytes)) return
     const header: KeystoreHeader = {
-      format: formatFor(log.configAt(index)),
+      format: formatFor(config),
       clusterId,
       group,
       index,
-      term: log.termAt(index),
+      term: this.raft.log.termAt(index),
       timeMs: this.machine.timeMs,
       flushAtMs: this.machine.flushAtMs,
-      config: log.configAt(index),
+      config,
     }
     const view = this.machine.items.view()
     this.#grownBytes = 0

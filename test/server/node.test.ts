@@ -6,10 +6,11 @@
  */
 import { describe, expect, test } from 'vitest'
 import { GROUP_COMMANDS_MAX } from '../../src/protocol/commands.ts'
+import { readKeystoreHeader } from '../../src/server/keystore/keystore-file.ts'
 import { LogStore } from '../../src/server/log/log-store.ts'
 import { createLane } from '../../src/server/node.ts'
 import type { WriteOutcome } from '../../src/server/peer-messages.ts'
-import { CLUSTER, LOG, Machine, Member, SELF, VOTE } from './node-harness.ts'
+import { CLUSTER, DATA, LOG, Machine, Member, SELF, VOTE } from './node-harness.ts'
 
 const REFUSED: WriteOutcome = { kind: 'refused', why: 'does not lead any more' }
 const APPLIED: WriteOutcome = { kind: 'applied', reply: 'STORED', index: 1 }
@@ -295,6 +296,44 @@ describe('the log and the vote', () => {
     expect(acknowledged).toBeGreaterThan(0)
     expect(found.map(({ term }) => term)).toEqual([2, 2, 2, 4].slice(0, acknowledged))
   })
+})
+
+test('a keystore file begun before what is committed is applied has the configuration of then', async () => {
+  const member = await Member.start()
+  await member.joinVoters('b', 1)
+  const { node, machine } = member
+  const { config } = node.raft
+  const learner = { id: 'd', voter: false, cip: 'd', cport: 1, sip: 'd', sport: 2 }
+  const grown = { ...config, members: [...config.members, learner] }
+  const hearTo = async (lastIndex: number, commitIndex: number, configIndex = 0) => {
+    const { last } = node.raft.log
+    const entries = Array.from({ length: lastIndex - last.index }, (_, at) => {
+      const index = last.index + 1 + at
+      return index === configIndex
+        ? member.entry(1, index, { kind: 'config', config: grown })
+        : member.entry(1, index)
+    })
+    await member.hearAppend('b', 1, last, entries, commitIndex)
+    await machine.advance(20)
+  }
+  // More than memory keeps of them: what is applied and old is forgotten with the next turn.
+  for (let index = 500; index <= 4_000; index += 500) await hearTo(index, index)
+  await hearTo(4_120, 4_000, 4_110)
+
+  const release = machine.hold('write', VOTE)
+  const prev = node.raft.log.last
+  node.receive({
+    ...{ type: 'append', from: 'c', to: SELF, term: 2, prev, commitIndex: 4_120, entries: [] },
+  })
+  await machine.advance()
+  expect([node.machine.appliedIndex, node.raft.log.appliedIndex]).toEqual([4_000, 4_120])
+  const written = node.writeKeystoreNow()
+  await machine.advance()
+  release()
+  await machine.advance(50)
+  await written
+  const header = await readKeystoreHeader(machine.disk, `${DATA}/groups/0/keystore`)
+  expect([header?.index, header?.config]).toEqual([4_000, config])
 })
 
 describe('a server opens its data directory once at a time', () => {

@@ -25,7 +25,7 @@ import {
 } from '../../protocol/commands.ts'
 import { PlainCommand } from '../../protocol/plain-commands.ts'
 import type { CommandReply, ItemReply } from '../../protocol/replies.ts'
-import { mayGroup } from '../raft/config.ts'
+import { EMPTY_CONFIG, mayGroup } from '../raft/config.ts'
 import type { Config } from '../raft/types.ts'
 import { type Item, STALE, type StoredItem } from './arena.ts'
 import { addDelta, mayBeNumber, parseNumber } from './arithmetic.ts'
@@ -79,6 +79,7 @@ export class StateMachine {
   #timeS = 0
   /** When everything stored before is to vanish; 0 for never. */
   #flushAtMs = 0
+  #config = EMPTY_CONFIG
   #itemSizeMax = ITEM_SIZE_MAX
   /** Whether an entry may have more than one command. */
   #hasGroups = false
@@ -94,6 +95,11 @@ export class StateMachine {
 
   get flushAtMs(): number {
     return this.#flushAtMs
+  }
+
+  /** That in force at the newest entry applied; the log may know of newer ones, and no longer of this one. */
+  get config(): Config {
+    return this.#config
   }
 
   get items(): ItemStore {
@@ -423,6 +429,7 @@ export class StateMachine {
   }
 
   #configure(config: Config): void {
+    this.#config = config
     this.#itemSizeMax = config.itemSizeMax ?? ITEM_SIZE_MAX
     this.#hasGroups = mayGroup(config)
   }
