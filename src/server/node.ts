@@ -33,7 +33,8 @@ import {
 } from './admission.ts'
 import { DiskWatch } from './disk-watch.ts'
 import { createVisits, Gathering, type Visits } from './gathering.ts'
-import { itemBytes } from './keystore/item-store.ts'
+import { GetValues } from './get-values.ts'
+import { itemBytes, SMALL_BYTES_MAX } from './keystore/item-store.ts'
 import { formatFor, type KeystoreHeader, writeKeystore } from './keystore/keystore-file.ts'
 import type { StateMachine } from './keystore/state-machine.ts'
 import { groupDirectory } from './log/group-directory.ts'
@@ -93,6 +94,9 @@ const CONDITION_KEPT_MS = 3_000
 const DISK_CHECK_MS = 100
 /** A request to remove a server is forgotten unless it is made again. */
 const LEAVING_MS = 2_500
+/** Of values that gets with the leader may have read. */
+const GET_VALUES_BYTES_MAX = 64 * 1024 * 1024
+const LACKS_ROOM = 'this server is running out of disk space'
 const LOWER_G = 103
 const NOTHING = Buffer.alloc(0)
 /** What came with it are all commands but set, add, cas and delete. */
@@ -288,7 +292,7 @@ export class Node {
   readonly #results = new Map<ServerId, { id: number; outcome: WriteOutcome }[]>()
   /** Gets that are with the leader, and the values of all gets applied meanwhile, by their place. */
   #forwardedGetCount = 0
-  readonly #values = new Map<number, Buffer>()
+  readonly #values = new GetValues(GET_VALUES_BYTES_MAX)
   /** Outcomes of gets that are not applied here yet. */
   #valueless: Valueless[] = []
 
@@ -402,7 +406,7 @@ export class Node {
         this.raft.snapshotFailed(to)
         this.#wake()
       },
-      onDamaged: () => void this.#repair('a peer found the keystore file damaged'),
+      onDamaged: () => void this.#repair('the keystore file that a peer was to have is damaged'),
     })
     this.#snapshotsIn = new SnapshotReceiver({
       disk: io.disk,
@@ -801,11 +805,14 @@ export class Node {
   async writeKeystoreNow(): Promise<string> {
     const index = this.machine.appliedIndex
     while (this.#keystoreIndex < index) {
-      if (this.#disk.room !== 'enough') throw new Error('this server is running out of disk space')
+      if (this.#disk.room !== 'enough') throw new Error(LACKS_ROOM)
+      const before = this.#keystoreCount
       this.#beginKeystore()
       if (this.#isStopped) throw new Error('this server is stopping')
       if (!this.#keystoreWrite) throw new Error('a snapshot is being installed here: ask again')
       await this.#keystoreWrite
+      // What is applied may take more room by now than when that was judged.
+      if (this.#keystoreCount === before) throw new Error(LACKS_ROOM)
     }
     return `${this.#groupDirectory}/${KEYSTORE}`
   }
@@ -850,8 +857,12 @@ export class Node {
     this.#isPumpDue = true
     this.#io.timers.soon(() => {
       this.#isPumpDue = false
-      if (this.#isPumping) this.#isPumpMissed = true
-      else if (!this.#isStopped) this.#pumping = this.#pump()
+      if (this.#isStopped) return
+      if (!this.#isPumping) this.#pumping = this.#pump()
+      else {
+        this.#isPumpMissed = true
+        this.#keepDeadlines()
+      }
     })
   }
 
@@ -936,7 +947,7 @@ export class Node {
     let writeCount = 0
     let commandCount = 0
     this.machine.apply(entry, ({ line, item }, index) => {
-      if (item?.value && this.#forwardedGetCount > 0) this.#values.set(index, item.value)
+      if (item?.value && this.#forwardedGetCount > 0) this.#values.add(index, item.value)
       const write = isOurs ? proposed.writes[writeCount] : undefined
       if (!write || ++commandCount < write.count) return
       writeCount++
@@ -958,9 +969,14 @@ export class Node {
       })
   }
 
-  /** What is done now and then, and the requests whose time is over. */
-  #runDue(): void {
-    const nowMs = this.#nowMs
+  /** While the loop waits for the disk: clients hear in time that nothing became of what they asked. */
+  #keepDeadlines(): void {
+    this.#expireRequests(this.#nowMs)
+    this.#options.onSettled?.()
+    this.#armFor(this.#requestsDueMs)
+  }
+
+  #expireRequests(nowMs: number): void {
     let isAnyLate = false
     for (let write = this.#oldestWrite; write; write = this.#oldestWrite) {
       if (write.deadlineMs > nowMs) break
@@ -976,6 +992,12 @@ export class Node {
     }
     if (isAnyLate) this.#waiting = this.#waiting.filter(({ isDone }) => !isDone)
     this.#expireReads(nowMs)
+  }
+
+  /** What is done now and then, and the requests whose time is over. */
+  #runDue(): void {
+    const nowMs = this.#nowMs
+    this.#expireRequests(nowMs)
     this.#watchDisks(nowMs)
     if (this.raft.role !== 'leader') return
     if (nowMs >= this.#membershipAtMs) {
@@ -992,11 +1014,18 @@ export class Node {
   /** Sets the timer to the next thing to do. */
   #arm(): void {
     if (this.#isStopped) return
-    let atMs = this.raft.deadlineMs
-    const oldest = this.#oldestWrite
-    if (oldest) atMs = Math.min(atMs, oldest.deadlineMs)
+    let atMs = Math.min(this.raft.deadlineMs, this.#requestsDueMs)
     if (this.#waiting.length > 0 && this.#knowsLeader) atMs = Math.min(atMs, this.#retryAtMs)
-    atMs = Math.min(atMs, this.#readsDueMs)
+    this.#armFor(atMs)
+  }
+
+  /** When the time of a request is over. */
+  get #requestsDueMs(): number {
+    return Math.min(this.#oldestWrite?.deadlineMs ?? Infinity, this.#readsDueMs)
+  }
+
+  #armFor(atMs: number): void {
+    if (atMs === Infinity) return
     if (this.#timerAtMs <= atMs && this.#timer) return
     this.#timer?.cancel()
     this.#timerAtMs = atMs
@@ -1255,21 +1284,14 @@ export class Node {
     const write = this.#forwarded.get(id)
     if (!write || write.sentTo === null) return
     if (outcome.kind === 'refused') return this.#wait(write, outcome.why)
-    if (outcome.kind === 'applied') this.#forgetValues(outcome.index)
+    // Outcomes come in the order of the log: no get before this one waits for its value.
+    if (outcome.kind === 'applied') this.#values.forgetBefore(outcome.index)
     if (outcome.kind !== 'applied' || !outcome.item || !write.isGet) {
       return this.#finish(write, outcome)
     }
     write.sentTo = null // the leader may go: what became of it is known
     this.#valueless.push({ write, outcome })
     this.#addValues()
-  }
-
-  /** Outcomes come in the order of the log: no get before this one waits for its value. */
-  #forgetValues(index: number): void {
-    for (const before of this.#values.keys()) {
-      if (before >= index) return
-      this.#values.delete(before)
-    }
   }
 
   /** Finishes the gets that are applied here by now. */
@@ -1283,7 +1305,7 @@ export class Node {
       const { item } = outcome
       if (item && value) this.#finish(write, { ...outcome, item: { ...item, value } })
       else {
-        const why = 'what it read came here with a snapshot'
+        const why = 'what it read came here with a snapshot, or is not kept any more'
         this.#finish(write, { kind: 'unknown', why })
       }
     }
@@ -1418,7 +1440,9 @@ export class Node {
 
   /** What the items that are held, and those proposed, leave in memory. */
   get #roomBytes(): number {
-    return this.#limits.memoryBytes - this.machine.items.bytes - this.#inFlightBytes
+    const { bytes, smallBytes } = this.machine.items
+    const roomBytes = Math.min(this.#limits.memoryBytes - bytes, SMALL_BYTES_MAX - smallBytes)
+    return roomBytes - this.#inFlightBytes
   }
 
   /** What is proposed will take at the most. */
@@ -1603,16 +1627,17 @@ export class Node {
   }
 
   /** Entries that a lagging peer needs and memory no longer holds. */
-  async #readLog({ to, firstIndex, bytesMax }: LogRead): Promise<void> {
+  async #readLog(read: LogRead): Promise<void> {
+    const { firstIndex, bytesMax } = read
     try {
       const lastIndex = this.raft.log.tailFirst - 1
       const entries = await this.#store.read(firstIndex, lastIndex, bytesMax)
       if (this.#isStopped) return
-      this.raft.entriesRead(to, entries)
+      this.raft.entriesRead(read, entries)
     } catch (error) {
       if (!(error instanceof LogDamagedError)) return this.#fail(asError(error))
       await this.#repair(error.message)
-      this.raft.entriesRead(to, []) // then a snapshot is what it gets
+      this.raft.entriesRead(read, []) // then a snapshot is what it gets
     }
     this.#wake()
   }
@@ -1664,24 +1689,25 @@ export class Node {
   // ---------------------------------------------------------------- snapshots
 
   /** A whole snapshot is here and loaded. Resolves when it is installed, or is not needed. */
-  #receiveSnapshot(snapshot: ReceivedSnapshot): Promise<void> {
+  async #receiveSnapshot(snapshot: ReceivedSnapshot): Promise<void> {
     const { index, term, config, timeMs } = snapshot.header
-    if (this.#isStopped) return Promise.resolve()
-    return new Promise((resolve, reject) => {
-      if (this.raft.snapshotReceived({ last: { index, term }, config, timeMs })) {
-        this.#received = { snapshot, done: resolve }
-      } else {
-        this.#io.disk.remove(`${this.#groupDirectory}/${SNAPSHOT}`).then(resolve, reject)
-      }
-      this.#wake()
+    if (this.#isStopped) return
+    const installed = new Promise<void>((resolve) => {
+      this.#received = { snapshot, done: resolve } // from here on no keystore file is begun
     })
+    // It would take the new one's name. The loop can't wait for it: heartbeats have to be answered.
+    await this.#keystoreWrite
+    if (this.#isStopped) return
+    const isNews = this.raft.snapshotReceived({ last: { index, term }, config, timeMs })
+    if (!isNews) this.#received = null
+    this.#wake()
+    await (isNews ? installed : this.#io.disk.remove(`${this.#groupDirectory}/${SNAPSHOT}`))
   }
 
   /** The snapshot becomes the log's start, the keystore and the state machine's state. */
   async #install({ last }: Snapshot): Promise<void> {
     const received = this.#received
     if (!received) throw new Error(`no snapshot of ${last.term}/${last.index} is here`)
-    await this.#keystoreWrite // or an older one would take the new one's name
     await this.#store.reset(last)
     await adoptSnapshot(this.#io.disk, this.#groupDirectory)
     this.#store.cutTo(last.index)

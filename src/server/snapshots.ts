@@ -18,7 +18,7 @@
  * Promises: `onReceived` is called with a file that was complete, whole by its own
  * checksum and durable under its name.
  */
-import type { Disk, DiskFile, Io, Timer } from '../io/io.ts'
+import { type Disk, type DiskFile, type Io, isUnreadable, type Timer } from '../io/io.ts'
 import { readOnlyDisk } from './inspect/read-only-disk.ts'
 import { KeystoreDamagedError, type KeystoreHeader } from './keystore/keystore-file.ts'
 import type { StateMachine } from './keystore/state-machine.ts'
@@ -47,7 +47,7 @@ export interface SenderOptions {
   readonly onMoved: (to: ServerId) => void
   /** The transfer is over; the core sees for itself whether the peer has what it lacked. */
   readonly onEnded: (to: ServerId) => void
-  /** A peer found the file damaged: it has to be written again. */
+  /** A peer found the file damaged, or it can't be read: it has to be written again. */
   readonly onDamaged: () => void
 }
 
@@ -125,8 +125,8 @@ export class SnapshotSender {
       transfer.file = file
       if (this.#isCurrent(transfer)) this.#offer(transfer)
       else await file.close()
-    } catch {
-      this.#end(transfer)
+    } catch (error) {
+      this.#failed(transfer, error)
     }
   }
 
@@ -159,12 +159,19 @@ export class SnapshotSender {
       const piece = await file.read(offset, this.#options.pieceBytes)
       transfer.isReading = false
       if (!this.#isCurrent(transfer)) return await file.close()
+      if (piece.length === 0) return this.#failed(transfer, null)
       transfer.dueMs = Math.max(dueMs, clock.monotonicMs()) + piece.length / BYTES_PER_MS
       this.#options.send({ type: 'snap', to, id, size, offset, piece })
-    } catch {
+    } catch (error) {
       transfer.isReading = false
-      this.#end(transfer)
+      this.#failed(transfer, error)
     }
+  }
+
+  /** @param error null: the file is shorter than it was. */
+  #failed(transfer: Transfer, error: unknown): void {
+    if (error === null || isUnreadable(error)) this.#options.onDamaged()
+    this.#end(transfer)
   }
 
   #isCurrent(transfer: Transfer): boolean {

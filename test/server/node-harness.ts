@@ -24,7 +24,7 @@ export const VOTE = `${DATA}/vote`
 /** Of the member under test. */
 export const SELF = 'me'
 const BALANCER = { host: 'balancer', port: 5001 }
-const REQUEST_TIMEOUT_MS = 2_000
+export const REQUEST_TIMEOUT_MS = 2_000
 const SILENT = { info: () => {}, warn: () => {}, error: () => {} }
 
 /** Notes files that are opened a second time, in the same way, before they are closed. */

@@ -285,6 +285,29 @@ test('sets that came together are taken as one only where all surely fit', async
   expect(node.writeSets(createLane(), setsOf('a', 'b'), 2, { done })).toBe(false)
 })
 
+test('values that are not large are 20 GiB at the most, whatever memory there is', async () => {
+  const leading = await Leading.start()
+  const { items } = leading.member.node.machine
+  expect(await leading.set('a', 'x'.repeat(100_000))).toMatchObject({ reply: 'STORED' })
+  expect(items.smallBytes).toBeLessThan(100)
+  expect(await leading.outcomeOf('delete a\r\n')).toMatchObject({ reply: 'DELETED' })
+  expect(items.smallBytes).toBe(0)
+  let smallBytes = 20 * 2 ** 30 - itemBytes(1, 10) - 100
+  Object.defineProperty(items, 'smallBytes', { get: () => smallBytes })
+  expect(await leading.set('b', 'x'.repeat(10))).toMatchObject({ reply: 'STORED' })
+  smallBytes += 101
+  expect(await leading.set('c', 'x'.repeat(10))).toEqual(NO_MEMORY)
+})
+
+test('a keystore file for which there is no room since the disk was looked at is refused', async () => {
+  const leading = await Leading.start()
+  leading.machine.disk.roomBytes = 2 * RESERVE
+  await leading.pass(2_000)
+  const { node } = leading.member
+  Object.defineProperty(node.machine.items, 'bytes', { get: () => 10 * RESERVE })
+  await expect(node.writeKeystoreNow()).rejects.toThrow('running out of disk space')
+})
+
 test('what is in flight counts', async () => {
   const leading = await Leading.start({ ...KEPT, memoryBytes: 1_000 })
   const outcomes: WriteOutcome[] = []

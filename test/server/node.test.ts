@@ -10,7 +10,16 @@ import { readKeystoreHeader } from '../../src/server/keystore/keystore-file.ts'
 import { LogStore } from '../../src/server/log/log-store.ts'
 import { createLane } from '../../src/server/node.ts'
 import type { WriteOutcome } from '../../src/server/peer-messages.ts'
-import { CLUSTER, DATA, LOG, Machine, Member, SELF, VOTE } from './node-harness.ts'
+import {
+  CLUSTER,
+  DATA,
+  LOG,
+  Machine,
+  Member,
+  REQUEST_TIMEOUT_MS,
+  SELF,
+  VOTE,
+} from './node-harness.ts'
 
 const REFUSED: WriteOutcome = { kind: 'refused', why: 'does not lead any more' }
 const APPLIED: WriteOutcome = { kind: 'applied', reply: 'STORED', index: 1 }
@@ -334,6 +343,63 @@ test('a keystore file begun before what is committed is applied has the configur
   await written
   const header = await readKeystoreHeader(machine.disk, `${DATA}/groups/0/keystore`)
   expect([header?.index, header?.config]).toEqual([4_000, config])
+})
+
+test('requests have an answer in time though the loop waits for the disk', async () => {
+  const member = await Member.start()
+  const { node, machine } = member
+  await member.joinVoters('b', 1)
+  const release = machine.hold('write', VOTE)
+  const prev = node.raft.log.last
+  node.receive({
+    ...{ type: 'append', from: 'c', to: SELF, term: 2, prev, commitIndex: 1, entries: [] },
+  })
+  await machine.advance()
+  const heard: unknown[] = []
+  const outcomes: WriteOutcome[] = []
+  member.write(createLane(), 'name', outcomes)
+  node.barrier((failure) => heard.push(failure))
+  await machine.advance(REQUEST_TIMEOUT_MS + 10)
+  expect(outcomes).toMatchObject([{ kind: 'unknown' }])
+  expect(heard).toEqual([`no leader confirmed the read within ${REQUEST_TIMEOUT_MS} ms`])
+  release()
+  await machine.advance(10)
+  expect([outcomes.length, heard.length, machine.failures]).toEqual([1, 1, []])
+})
+
+test('heartbeats are answered while a snapshot waits for the keystore file that is being written', async () => {
+  const leader = await Member.start()
+  await leader.joinVoters('b', 1)
+  const { last } = leader.node.raft.log
+  await leader.hearAppend('b', 1, last, [leader.entry(1, 2), leader.entry(1, 3)], 3)
+  await leader.machine.advance(10)
+  await leader.node.writeKeystoreNow()
+  const KEYSTORE = `${DATA}/groups/0/keystore`
+  const piece = leader.machine.disk.bytes(KEYSTORE)
+
+  const member = await Member.start()
+  const { node, machine } = member
+  await member.joinVoters('b', 1)
+  await member.hearAppend('b', 1, last, [], 1)
+  const release = machine.hold('write', KEYSTORE)
+  const written = node.writeKeystoreNow()
+  await machine.advance(10)
+  const snap = { type: 'snap', from: 'b', to: SELF, term: 1, id: 's', size: piece.length } as const
+  node.receive({ ...snap, offset: 0, piece: Buffer.alloc(0) })
+  await machine.advance(10)
+  node.receive({ ...snap, offset: 0, piece })
+  await machine.advance(10)
+  member.sent('heartbeatResp')
+  for (let round = 1; round <= 3; round++) {
+    node.receive({ type: 'heartbeat', from: 'b', to: SELF, term: 1, commitIndex: 3, round })
+    await machine.advance(10)
+  }
+  expect(member.sent('heartbeatResp')).toHaveLength(3)
+  expect(node.machine.appliedIndex).toBe(1)
+  release()
+  await written
+  await machine.advance(20)
+  expect([node.machine.appliedIndex, machine.failures]).toEqual([3, []])
 })
 
 describe('a server opens its data directory once at a time', () => {

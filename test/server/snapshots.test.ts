@@ -171,6 +171,23 @@ test('a damaged file is refused, and its leader hears of it', async () => {
   expect(await transfer.to.list(GROUP)).not.toContain('snapshot')
 })
 
+test.each([
+  ['can not be read', () => Promise.reject(Object.assign(new Error('EIO'), { code: 'EIO' }))],
+  ['is shorter than it was', () => Promise.resolve(Buffer.alloc(0))],
+])('a file that %s is written again', async (_, read) => {
+  const transfer = new Transfer()
+  await transfer.prepare()
+  const { from } = transfer
+  const open = from.open.bind(from)
+  from.open = async (path, options) => {
+    const file = await open(path, options)
+    return { ...file, read, size: () => file.size(), close: () => file.close() }
+  }
+  transfer.sender.start('b')
+  await transfer.run(2_000)
+  expect(transfer.events).toEqual(['damaged', 'ended'])
+})
+
 test('a disk that fails under it is reported', async () => {
   const transfer = new Transfer()
   await transfer.prepare()

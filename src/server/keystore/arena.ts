@@ -81,6 +81,11 @@ const KEY_LENGTH_MAX = 255
 const FETCHED = MARKS_MAX + 1
 /** Cleaned up is what is dead above this share. */
 const DEAD_SHARE = 1 / 4
+/**
+ * No more than this may be live, in all records that are not large: so much less than the segments
+ * hold as what is dead, and what is not let go of while a view is open, may take.
+ */
+export const SMALL_BYTES_MAX = (SEGMENTS_MAX * SEGMENT_BYTES_MAX * (1 - DEAD_SHARE) * 5) / 6
 /** How many bytes are looked at and copied for one that is written: so many, */
 const CLEAN_FACTOR_MIN = 4
 /** and, were all dead, so many more. */
@@ -191,6 +196,7 @@ export class Arena extends Records {
   #sealedBytes = 0
   #sealedDeadBytes = 0
   #heldBytes = 0
+  #largeBytes = 0
   /** The one that is being emptied. */
   #victim: Victim | undefined
   /** Empty ones of the largest size. */
@@ -212,6 +218,11 @@ export class Arena extends Records {
   }
 
   /** All memory held for records, in use or not. */
+  /** Of the large ones that are live. */
+  get largeBytes(): number {
+    return this.#largeBytes
+  }
+
   get heldBytes(): number {
     return this.#heldBytes
   }
@@ -263,6 +274,7 @@ export class Arena extends Records {
       this.larges[location - LARGE] = undefined
       this.#vacantLarges.push(location - LARGE)
       this.#heldBytes -= size
+      this.#largeBytes -= size
       return size
     }
     const segment = this.segment(location)
@@ -284,6 +296,7 @@ export class Arena extends Records {
     this.#sealedBytes = 0
     this.#sealedDeadBytes = 0
     for (const large of this.larges) if (large) this.#dropping.push(large)
+    this.#largeBytes = 0
     this.larges.length = 0
     this.#vacantLarges.length = 0
   }
@@ -467,7 +480,9 @@ export class Arena extends Records {
     const id = this.#vacantLarges.pop() ?? this.larges.length
     const item = { flags, expiresAtMs, casUnique, marks, value }
     this.larges[id] = { key: key.toString(), item, isFetched, accessedS }
-    this.#heldBytes += recordBytes(key.length, value.length)
+    const size = recordBytes(key.length, value.length)
+    this.#heldBytes += size
+    this.#largeBytes += size
     return LARGE + id
   }
 

@@ -19,7 +19,14 @@ import {
 import { HashIndex, locationsIn, type Page } from './hash-index.ts'
 import { ItemKey } from './item-key.ts'
 
-export { type Item, STALE, type StoredFields, type StoredItem, WON } from './arena.ts'
+export {
+  type Item,
+  SMALL_BYTES_MAX,
+  STALE,
+  type StoredFields,
+  type StoredItem,
+  WON,
+} from './arena.ts'
 
 export type KeyedItem = readonly [key: string, item: Item]
 
@@ -66,6 +73,11 @@ export class ItemStore {
   /** The sum of `itemBytes`; what is really held is up to half more. */
   get bytes(): number {
     return this.#bytes
+  }
+
+  /** What of it counts toward `SMALL_BYTES_MAX`. */
+  get smallBytes(): number {
+    return this.#bytes - this.#arena.largeBytes
   }
 
   /** All memory held for records, for tests and measurements. */

@@ -501,7 +501,9 @@ export class LogStore {
         yield read.entry
         next++
       }
-      if (next >= stopIndex || (bytes.length < wanted && at === 0)) return
+      if (next >= stopIndex) return
+      // A length that is damaged points behind the end; what was asked for is there.
+      if (bytes.length < wanted && at === 0) throw damaged(mark.segment, position, next)
       wanted = at === 0 ? 2 * wanted : READ_CHUNK_BYTES
       position += at
     }

@@ -11,6 +11,7 @@
  *
  * Source: etcd's raft, tracker; Ongaro's thesis, 10.2.1 on pipelining.
  */
+import type { LogRead } from './types.ts'
 
 const INFLIGHT_APPENDS_MAX = 256
 const INFLIGHT_BYTES_MAX = 16 * 1024 * 1024
@@ -28,8 +29,8 @@ export class Progress {
   sentBytes = 0
   /** When a probe was sent that is not answered yet; null when one may be sent. */
   probeSentMs: number | null = null
-  /** Whether the driver is reading entries for it. */
-  readPending = false
+  /** What the driver is reading from the log for it. */
+  logRead: LogRead | null = null
   /** When it last did what a live follower does (see Raft, CheckQuorum). */
   contactMs: number
   /** The newest heartbeat round it answered. */
@@ -43,7 +44,7 @@ export class Progress {
   }
 
   get isPaused(): boolean {
-    if (this.readPending || this.state === 'snapshot') return true
+    if (this.logRead !== null || this.state === 'snapshot') return true
     if (this.state === 'probe') return this.probeSentMs !== null
     return (
       this.#inflight.length >= INFLIGHT_APPENDS_MAX || this.#inflightBytes >= INFLIGHT_BYTES_MAX
@@ -79,7 +80,7 @@ export class Progress {
     this.probeSentMs = null
     this.commitSent = 0
     this.newsDueMs = null
-    this.readPending = false
+    this.logRead = null
     this.#inflight = []
     this.#inflightBytes = 0
   }

@@ -386,11 +386,12 @@ export class Raft<E extends Entry> {
     else if (this.#ackIndex > this.#ackedIndex) this.#ackOwed = true
   }
 
-  /** Entries that a `LogRead` asked for; empty where they could not be read. */
-  entriesRead(to: ServerId, entries: readonly E[]): void {
+  /** Entries that a `LogRead` of a Ready asked for; empty where they could not be read. Each is owed an answer. */
+  entriesRead(read: LogRead, entries: readonly E[]): void {
+    const { to } = read
     const progress = this.#progress.get(to)
-    if (!progress?.readPending) return
-    progress.readPending = false
+    if (progress?.logRead !== read) return // the peer was lost meanwhile, or is nobody's any more
+    progress.logRead = null
     if (progress.nextIndex <= this.log.base.index) return // cut meanwhile
     if (entries[0]?.index === progress.nextIndex) return this.#sendAppend(to, progress, entries)
     // Not at once again: it waits like a probe that is not answered.
@@ -912,8 +913,8 @@ export class Raft<E extends Entry> {
       }
       const bytesMax = progress.state === 'probe' ? PROBE_BYTES_MAX : APPEND_BYTES_MAX
       if (hasEntries && first < this.log.tailFirst) {
-        progress.readPending = true
-        this.#logReads.push({ to: id, firstIndex: first, bytesMax })
+        progress.logRead = { to: id, firstIndex: first, bytesMax }
+        this.#logReads.push(progress.logRead)
         return
       }
       this.#sendAppend(id, progress, this.log.slice(first, this.log.lastIndex, bytesMax))
@@ -991,7 +992,8 @@ export class Raft<E extends Entry> {
     const isUpToDate = progress.matchIndex >= this.log.lastIndex
     // While entries are outstanding only their acknowledgement shows a live follower: one whose
     // disk hangs goes on answering heartbeats.
-    if (isUpToDate) progress.contactMs = this.#nowMs
+    if (isUpToDate || progress.logRead !== null) progress.contactMs = this.#nowMs
+    if (progress.logRead !== null) return // it is this server's disk that takes its time
     const silentMs = this.#nowMs - (progress.probeSentMs ?? progress.contactMs)
     const patienceMs =
       progress.state === 'probe' ? 2 * this.#timing.heartbeatMs : this.#timing.electionTimeoutMs

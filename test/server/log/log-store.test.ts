@@ -382,6 +382,29 @@ describe('reading', () => {
     await expect(harness.log.read(1, 3, Infinity)).rejects.toThrow(/000000000001\.log.*entry 2 /)
     await harness.checkRead(1, 1)
   })
+
+  test('so is a length that points behind the end, before entries of another segment too', async () => {
+    const harness = await opened()
+    harness.append(100, 100, 100)
+    await settle()
+    await harness.log.endSegment()
+    harness.append(100, 100)
+    await settle()
+    const [, , third] = await harness.log.read(1, 3, Infinity)
+    const at = harness.disk.bytes(segmentPath(1)).indexOf(third?.record ?? '')
+    const [, length = ''] = /^\d+ \d+ \d+ (\d+) /.exec(`${third?.record}`) ?? []
+    const offset = at + `${third?.record}`.indexOf(` ${length} `) + 1
+    harness.disk.flipBit(segmentPath(1), offset, 3) // 1 becomes 9
+    for (const [first, last] of [
+      [1, 5],
+      [3, 3],
+    ] as const) {
+      await expect(harness.log.read(first, last, Infinity)).rejects.toThrow(
+        /000000000001\.log.*entry 3 /,
+      )
+    }
+    await harness.checkRead(4, 5)
+  })
 })
 
 describe('reopening', () => {

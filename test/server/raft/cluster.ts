@@ -454,10 +454,11 @@ export class Cluster {
   }
 
   #answerLogReads(server: Server, isDamaged: boolean): void {
-    for (const { to, firstIndex, bytesMax } of server.logReads.splice(0)) {
+    for (const read of server.logReads.splice(0)) {
+      const { firstIndex, bytesMax } = read
       const entries: TestEntry[] = []
       if (isDamaged) {
-        this.#act(server.id, (raft) => raft.entriesRead(to, entries))
+        this.#act(server.id, (raft) => raft.entriesRead(read, entries))
         continue
       }
       let bytes = 0
@@ -469,7 +470,7 @@ export class Cluster {
         if (entries.length > 0 && bytes > bytesMax) break
         entries.push(entry)
       }
-      this.#act(server.id, (raft) => raft.entriesRead(to, entries))
+      this.#act(server.id, (raft) => raft.entriesRead(read, entries))
     }
   }
 

@@ -74,14 +74,14 @@ test('an old acknowledgement takes nothing back', () => {
 
 test('what waits for the log of this server waits alone', () => {
   const progress = createReplicating()
-  progress.readPending = true
+  progress.logRead = { to: 'b', firstIndex: 1, bytesMax: 1 }
   expect(progress.isPaused).toBe(true)
 })
 
 test('a loss makes it probe from what was acknowledged, with nothing on its way', () => {
   const progress = createReplicating()
   progress.sent(12, 17 * MEBIBYTE, 0)
-  progress.readPending = true
+  progress.logRead = { to: 'b', firstIndex: 1, bytesMax: 1 }
   progress.commitSent = 12
   progress.becomeProbe()
   expect(progress).toMatchObject({
