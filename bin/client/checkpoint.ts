@@ -37,7 +37,7 @@ export class CheckpointFile {
   }
 
   /** @throws FileError where it is not for this cluster and this file. */
-  async read(cluster: string | null, file: DiskFile): Promise<Checkpoint | null> {
+  async read(cluster: string | null, file: Pick<DiskFile, 'read'>): Promise<Checkpoint | null> {
     const text = await this.#disk.readFile(this.#path)
     if (!text) return null
     const found = this.#parse(String(text))
@@ -74,7 +74,7 @@ export class CheckpointFile {
 }
 
 /** null where the file is shorter. */
-async function crcOf(file: DiskFile, length: number): Promise<number | null> {
+async function crcOf(file: Pick<DiskFile, 'read'>, length: number): Promise<number | null> {
   let crc = 0
   for (let offset = 0; offset < length; ) {
     const piece = await file.read(offset, Math.min(PIECE_BYTES, length - offset))

@@ -130,12 +130,12 @@ export const COMMANDS: readonly Command[] = [
     help: 'store a value where the key has one',
     example: 'replace greeting hi',
   }),
-  storeWhere('append', 'it has no value', {
+  storeWhere('append', 'it has no value, or the two together would be too long', {
     options: [],
     help: 'put this behind the value that is there',
     example: 'append greeting ", and goodbye"',
   }),
-  storeWhere('prepend', 'it has no value', {
+  storeWhere('prepend', 'it has no value, or the two together would be too long', {
     options: [],
     help: 'put this before the value that is there',
     example: 'prepend greeting "well: "',

@@ -12,6 +12,7 @@ import type { Io } from '../../src/io/io.ts'
 import { readOnlyDisk } from '../../src/server/inspect/read-only-disk.ts'
 import type { Item } from '../../src/server/keystore/item-store.ts'
 import {
+  KeystoreDamagedError,
   type KeystoreHeader,
   readKeystore,
   readKeystoreHeader,
@@ -47,7 +48,7 @@ export async function exportFile(task: ExportTask): Promise<Exported> {
     throw new UsageError(`${path} is there already: add --force to replace it`)
   }
   const backupPath = `${path}.backup`
-  const old = await readKeystoreHeader(disk, backupPath)
+  const old = await readKeystoreHeader(disk, backupPath).catch(badBackup(backupPath))
   if (old && clusterId !== null && old.clusterId !== clusterId) {
     throw new FileError(`${backupPath} is of cluster ${old.clusterId}: remove it to begin anew`)
   }
@@ -82,7 +83,8 @@ async function writeLines(io: Io, backupPath: string, path: string): Promise<Exp
   }
   try {
     // Each read waits until what came out of the one before is written.
-    const header = await readKeystore(readOnlyDisk(disk, flush), backupPath, onItem)
+    const reading = readKeystore(readOnlyDisk(disk, flush), backupPath, onItem)
+    const header = await reading.catch(badBackup(backupPath))
     if (!header) throw new FileError(`${backupPath} is gone`)
     await flush()
     await file.datasync().catch(cantWrite(part))
@@ -94,6 +96,14 @@ async function writeLines(io: Io, backupPath: string, path: string): Promise<Exp
     throw error
   } finally {
     await file.close()
+  }
+}
+
+/** @throws FileError where it is damaged; else what it was given. */
+function badBackup(path: string): (error: unknown) => never {
+  return (error) => {
+    if (!(error instanceof KeystoreDamagedError)) throw error
+    throw new FileError(`${path}: ${error.message}: remove it to begin anew`)
   }
 }
 

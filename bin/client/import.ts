@@ -12,12 +12,15 @@
 import { crc32 } from 'node:zlib'
 import type { Client } from '../../src/client/api.ts'
 import { type ErrorCode, StoreError } from '../../src/client/errors.ts'
+import { SECONDS_MAX } from '../../src/client/requests.ts'
 import type { DiskFile, Io } from '../../src/io/io.ts'
 import { explain } from '../run.ts'
 import { type Checkpoint, CheckpointFile } from './checkpoint.ts'
 import { parseItemLine, type TransferItem } from './item-line.ts'
 import { type FileLine, readLines } from './line-reader.ts'
 import { FileError } from './outcome.ts'
+
+type ReadFile = Pick<DiskFile, 'read' | 'size' | 'close'>
 
 const IN_FLIGHT_MAX = 256
 const IN_FLIGHT_BYTES_MAX = 8 * 1024 * 1024
@@ -48,11 +51,18 @@ export interface Imported extends Checkpoint {
 /** @throws Error, one line that names the line of the file, once the checkpoint is written. */
 export async function importFile(task: ImportTask): Promise<Imported> {
   const { io, path } = task
-  const file = await io.disk.open(path, { create: false, readOnly: true }).catch((error) => {
+  const cantRead = (error: NodeJS.ErrnoException) => {
     const why = error.code === 'ENOENT' ? 'is not there' : `can't be read (${error.code})`
     throw new FileError(`${path} ${why}`)
-  })
+  }
+  const opened = await io.disk.open(path, { create: false, readOnly: true }).catch(cantRead)
+  const file: ReadFile = {
+    read: (offset, length) => opened.read(offset, length).catch(cantRead),
+    size: () => opened.size(),
+    close: () => opened.close(),
+  }
   try {
+    await file.read(0, 1) // before anything is written: it may be a directory
     const checkpointFile = new CheckpointFile(io.disk, path)
     const found = await checkpointFile.read(task.cluster, file)
     const from = found ?? { cluster: task.cluster, lines: 0, bytes: 0, crc: 0, expired: 0 }
@@ -95,7 +105,7 @@ class Import {
     this.#savedMs = task.io.clock.monotonicMs()
   }
 
-  async run(file: DiskFile): Promise<Imported> {
+  async run(file: ReadFile): Promise<Imported> {
     const { signal } = this.#task
     const wake = () => this.#wake()
     signal.addEventListener('abort', wake)
@@ -114,7 +124,7 @@ class Import {
     return { ...this.#durable, isWhole }
   }
 
-  async #sendAll(file: DiskFile): Promise<void> {
+  async #sendAll(file: ReadFile): Promise<void> {
     let number = this.#durable.lines
     let crc = this.#durable.crc
     for await (const line of readLines(file, this.#durable.bytes)) {
@@ -177,7 +187,7 @@ class Import {
       try {
         await client.set(key, value, {
           flags,
-          ...(expiresAtMs === 0 ? {} : { expiresInS: Math.max(1, expiresInS) }),
+          ...(expiresAtMs === 0 ? {} : { expiresInS: clamp(expiresInS) }),
           ...(timeoutMs === undefined ? {} : { timeoutMs }),
         })
         return
@@ -226,6 +236,11 @@ class Import {
     this.#savedMs = nowMs
     await this.#file.write(this.#durable)
   }
+}
+
+/** A library's calls take no more than a hundred years; that is as good as for ever. */
+function clamp(expiresInS: number): number {
+  return Math.min(Math.max(1, expiresInS), SECONDS_MAX)
 }
 
 function atLine(path: string, number: number, error: unknown): Error {

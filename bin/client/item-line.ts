@@ -3,7 +3,8 @@
  *
  *     {"key":"greeting","value":"hello","flags":0,"expiresAt":"2026-12-31T23:59:59.000Z"}
  *
- * A value that is not UTF-8 is in `base64` in place of `value`; so is a key, in `keyBase64`.
+ * A value that is not UTF-8 is in `base64` in place of `value`; so is a key, in `keyBase64`, that is not
+ * UTF-8 or has control characters.
  * `flags` may be left out where it is 0, `expiresAt` where the item stays. Pure.
  */
 import { valueJson } from './reply.ts'
@@ -17,6 +18,8 @@ export interface TransferItem {
   readonly expiresAtMs: number
 }
 
+// biome-ignore lint/suspicious/noControlCharactersInRegex: these are what it is about
+const CONTROL = /[\x00-\x1f\x7f]/
 const FLAGS_MAX = 2 ** 32 - 1
 /** The latest that a Date can be. */
 const TIME_MS_MAX = 8.64e15
@@ -24,8 +27,11 @@ const FIELDS = ['key', 'value', 'base64', 'flags', 'expiresAt']
 
 export function itemLine({ key, value, flags, expiresAtMs }: TransferItem): string {
   const shownKey = valueJson(Buffer.from(key, 'latin1'))
+  const isText = 'value' in shownKey && !CONTROL.test(key)
   return JSON.stringify({
-    ...('value' in shownKey ? { key: shownKey.value } : { keyBase64: shownKey.base64 }),
+    ...(isText
+      ? { key: shownKey.value }
+      : { keyBase64: Buffer.from(key, 'latin1').toString('base64') }),
     ...valueJson(value),
     ...(flags === 0 ? {} : { flags }),
     ...(expiresAtMs === 0

@@ -16,7 +16,10 @@ export interface FileLine {
 }
 
 /** @param offset Where a line begins. */
-export async function* readLines(file: DiskFile, offset: number): AsyncGenerator<FileLine> {
+export async function* readLines(
+  file: Pick<DiskFile, 'read'>,
+  offset: number,
+): AsyncGenerator<FileLine> {
   let rest = Buffer.alloc(0)
   let at = offset
   for (let readTo = offset; ; ) {

@@ -87,7 +87,10 @@ export interface Client {
   add(key: string, value: Value, options?: WriteOptions): Promise<boolean>
   /** @returns whether it was stored: not where the key had no value. */
   replace(key: string, value: Value, options?: WriteOptions): Promise<boolean>
-  /** @returns whether the key had a value, to which this was added at its end. */
+  /**
+   * @returns whether the key had a value, to which this was added at its end: not where the two together
+   * would be too long for the cluster either.
+   */
   append(key: string, value: Value, options?: CallOptions): Promise<boolean>
   /** As `append`, in front. */
   prepend(key: string, value: Value, options?: CallOptions): Promise<boolean>

@@ -49,7 +49,7 @@ const KEYS_BYTES_MAX = 512 * 1024
 const RELATIVE_S_MAX = 30 * 24 * 3_600
 const UINT32_MAX = 2 ** 32 - 1
 const UINT64_MAX = 2n ** 64n - 1n
-const SECONDS_MAX = 100 * 365 * 24 * 3_600
+export const SECONDS_MAX = 100 * 365 * 24 * 3_600
 
 // ---------------------------------------------------------------------- replies
 

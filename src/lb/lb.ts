@@ -31,6 +31,8 @@ import {
 const TICKS_PER_HEARTBEAT = 5
 const LINE_BYTES_MAX = 1_024
 const CLIENTS_MAX = 4_096
+/** With more than this unsent to a client, no more of its lines are answered. */
+const UNSENT_BYTES_MAX = 64 * 1024
 const CLIENT_IDLE_MS = 60_000
 
 export interface BalancerOptions {
@@ -171,13 +173,23 @@ export class Balancer {
         lines.write(chunk)
       },
       onEnd: () => lines.end(),
+      onDrain: () => {
+        lines.resume()
+        stream.resume()
+      },
       onClose: () => {
         idle.cancel()
         lines.destroy()
         this.#clients.delete(stream)
       },
     })
-    lines.on('data', (line: string) => stream.write(this.#answer(line.trimEnd())))
+    lines.on('data', (line: string) => {
+      stream.write(this.#answer(line.trimEnd()))
+      if (stream.bufferedBytes <= UNSENT_BYTES_MAX) return
+      // No more is answered to who takes no answers; nothing comes from it then, and its time passes.
+      lines.pause()
+      stream.pause()
+    })
     lines.on('end', () => stream.end())
     lines.on('error', () => stream.destroy()) // a line without end
     if (this.#clients.size >= CLIENTS_MAX) stream.destroy()

@@ -196,7 +196,7 @@ export class RequestDecoder {
     if (length <= LINE_BYTES_MAX) return false
     if (this.needsAuth) return true
     const begin = this.#buffer.toString('latin1', this.#start, this.#start + 106)
-    return !/^ {0,100}gets? /.test(begin) || length > GET_LINE_BYTES_MAX
+    return !/^ {0,100}get(s|-local)? /.test(begin) || length > GET_LINE_BYTES_MAX
   }
 
   /**

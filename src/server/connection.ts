@@ -47,6 +47,8 @@ export interface Store {
   barrier(done: (failure: string | null) => void, lane: Lane): void
   /** Whether they are already, until more input is taken in. */
   canReadNow(): boolean
+  /** Why not even what was here some time ago can be read; null where it can. */
+  readonly whyNothingHere: string | null
   /** @param nowS Notes that it was read. */
   get(key: string, nowS?: number): StoredItem | undefined
   /** Like `get`, for a look now: the value is good only until the next change. */
@@ -86,7 +88,7 @@ const KEY_BYTES = 64
 const UNSENT_BYTES_MAX = 1024 * 1024
 /** A client that takes nothing of what waits for it for so long is gone. */
 const STALLED_MS = 60_000
-/** How long a client has to take its last replies and to close. */
+/** How long a client has to close once it has taken its last replies, about. */
 const LINGER_MS = 5_000
 /** Values up to this length are copied as text: that is cheaper than bytes, and written at once. */
 const TEXT_BYTES_MAX = 2 * 1024
@@ -282,7 +284,7 @@ export class Connection {
     if (bytes > this.#taken.bytes || bufferedBytes === 0 || this.#backup) {
       this.#taken = { bytes, atMs: nowMs }
     }
-    if (this.#slots.length > 0 || this.#backup) this.#activeMs = nowMs
+    if (this.#slots.length > 0 || bufferedBytes > 0 || this.#backup) this.#activeMs = nowMs
     const isIdle = idleMaxMs > 0 && nowMs - this.#activeMs > idleMaxMs
     if (isIdle) this.#store.stats.add('idle_kicks')
     if (isIdle || nowMs - this.#taken.atMs > STALLED_MS) this.destroy()
@@ -457,7 +459,9 @@ export class Connection {
   /** A read that nobody has to confirm; it only waits for the reads in front of it. */
   #readLocally(keyCount: number, make: (slot: Slot) => Reply | null): void {
     const reads = [{ slot: this.#openSlot(keyCount), make }]
-    this.#batches.push({ reads, madeCount: 0, isConfirmed: true, failure: null, askCount: 0 })
+    const { whyNothingHere: why } = this.#store
+    const failure = why === null ? null : `SERVER_ERROR ${why}\r\n`
+    this.#batches.push({ reads, madeCount: 0, isConfirmed: true, failure, askCount: 0 })
     this.#makeReads()
   }
 
@@ -761,10 +765,22 @@ class Values {
   }
 }
 
-/** Ends this half, and soon the other, whether the client does or not. */
+/**
+ * Ends this half, and the other soon after all has left, whether the client does or not, or once it
+ * takes nothing any more.
+ */
 export function endStream(stream: Stream, timers: Timers): void {
   stream.end()
-  timers.after(LINGER_MS, () => stream.destroy())
+  let leftBytes = Number.POSITIVE_INFINITY
+  let stalledMs = 0
+  const look = () => {
+    const { bufferedBytes } = stream
+    stalledMs = bufferedBytes < leftBytes ? 0 : stalledMs + LINGER_MS
+    leftBytes = bufferedBytes
+    if (leftBytes === 0 || stalledMs >= STALLED_MS) stream.destroy()
+    else timers.after(LINGER_MS, look)
+  }
+  timers.after(LINGER_MS, look)
 }
 
 const STORED_REPLY = 'STORED\r\n'

@@ -228,6 +228,10 @@ export class Server implements Store {
     return this.#node?.canReadNow() ?? false
   }
 
+  get whyNothingHere(): string | null {
+    return this.#node ? null : this.#whyNoNode
+  }
+
   get(key: string, nowS?: number) {
     return this.#node?.machine.get(key, nowS)
   }

@@ -498,6 +498,7 @@ const GROUPS: readonly [string, readonly Case[]][] = [
     ['get, one key of 3000 bytes', `get ${'x'.repeat(3_000)}\r\nversion\r\n`, FORMAT, 'version'],
     ['get, 5000 keys', `get ${keys(5_000)}\r\nversion\r\n`, `get ${keys(5_000)}`, 'version'],
     ['gets, 19000 keys', `gets ${keys(19_000)}\r\n`, `gets ${keys(19_000)}`],
+    ['get-local, 19000 keys', `get-local ${keys(19_000)}\r\n`, 'getLocal'],
   ]),
   group('values of many bytes', [
     [

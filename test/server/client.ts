@@ -59,6 +59,8 @@ export class ReplicaStore implements Store {
     this.barriers.push(done)
   }
 
+  whyNothingHere: string | null = null
+
   canReadNow(): boolean {
     return this.isLeased
   }
@@ -152,12 +154,16 @@ export class Client {
   isDestroyed = false
   #sent: Buffer[] = []
   #soon: (() => void)[] = []
+  #timed: { readonly atMs: number; readonly fn: () => void }[] = []
   #handler: StreamHandler | null = null
 
   constructor(store = new ReplicaStore()) {
     this.store = store
     const timers: Timers = {
-      after: () => ({ cancel: () => {} }),
+      after: (delayMs, fn) => {
+        this.#timed.push({ atMs: this.nowMs + delayMs, fn })
+        return { cancel: () => {} }
+      },
       soon: (fn) => void this.#soon.push(fn),
     }
     const clock = { monotonicMs: () => this.nowMs, wallMs: () => START_MS + this.nowMs }
@@ -186,6 +192,17 @@ export class Client {
     this.isReading = true
     this.bufferedBytes = 0
     this.#handler?.onDrain?.()
+  }
+
+  /** Time passes, a second at a time; before each it takes so much of what waits for it. */
+  pass(seconds: number, takenBytes: number): void {
+    for (; seconds > 0; seconds--) {
+      this.bufferedBytes = Math.max(0, this.bufferedBytes - takenBytes)
+      this.nowMs += 1_000
+      const due = this.#timed.filter(({ atMs }) => atMs <= this.nowMs)
+      this.#timed = this.#timed.filter((timer) => !due.includes(timer))
+      for (const { fn } of due) fn()
+    }
   }
 
   /** What was due soon has happened. @returns what was sent since the last call. */

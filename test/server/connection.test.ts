@@ -88,6 +88,13 @@ describe('where reads need no confirmation', () => {
 })
 
 describe('reads of this server alone', () => {
+  test('a read here is refused where nothing is here yet', () => {
+    const client = clientWith(K)
+    client.store.whyNothingHere = 'this server is starting'
+    client.receive('get-local k\r\nversion\r\n')
+    expect(client.replies()).toMatch(/^SERVER_ERROR this server is starting\r\nVERSION /)
+  })
+
   test('are confirmed by nobody', () => {
     const client = clientWith('set k 3 0 1\r\nv\r\n')
     client.receive('get-local k j\r\nget-local j\r\n')
@@ -643,6 +650,35 @@ describe('bounds', () => {
       idleS: 60,
     })
     client.connection.check(61_001, 60_000)
+    expect(client.isDestroyed).toBe(true)
+  })
+
+  test('one that takes a long reply is not idle, nor closed before it has it all', () => {
+    const client = clientWith(big)
+    client.isReading = false
+    client.receive('get big\r\n')
+    client.end()
+    client.settle()
+    expect(client.isEnded).toBe(true)
+    expect(client.bufferedBytes).toBeGreaterThan(MIB)
+    for (let turn = 0; turn < 9; turn++) {
+      client.pass(10, 10_000)
+      client.connection.check(client.nowMs, 60_000)
+    }
+    expect(client.isDestroyed).toBe(false)
+    client.pass(30, 10_000)
+    expect(client.isDestroyed).toBe(true)
+  })
+
+  test('one that has ended and takes nothing more is closed', () => {
+    const client = clientWith(K)
+    client.isReading = false
+    client.receive('get k\r\nquit\r\n')
+    client.settle()
+    expect(client.bufferedBytes).toBeGreaterThan(0)
+    client.pass(60, 0)
+    expect(client.isDestroyed).toBe(false)
+    client.pass(10, 0)
     expect(client.isDestroyed).toBe(true)
   })
 

@@ -5,6 +5,7 @@ import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { type Imported, importFile } from '../../../bin/client/import.ts'
 import { itemLine, parseItemLine } from '../../../bin/client/item-line.ts'
+import { FileError } from '../../../bin/client/outcome.ts'
 import { StoreError } from '../../../src/client/errors.ts'
 import type { Io } from '../../../src/io/io.ts'
 import { io, makeDirectory } from '../../e2e/cluster.ts'
@@ -83,9 +84,13 @@ describe('a line', () => {
     )
   })
 
-  test('of a key that is not text says so', () => {
-    const line = itemLine({ key: '\xff', value: Buffer.from('v'), flags: 0, expiresAtMs: 0 })
-    expect(line).toBe('{"keyBase64":"/w==","value":"v"}')
+  test.each([
+    ['\xff', '/w=='],
+    ['a\tb', 'YQli'],
+    ['\x7f', 'fw=='],
+  ])('of a key that is not text says so: %j', (key, keyBase64) => {
+    const line = itemLine({ key, value: Buffer.from('v'), flags: 0, expiresAtMs: 0 })
+    expect(line).toBe(JSON.stringify({ keyBase64, value: 'v' }))
     expect(() => parseItemLine(line)).toThrow('its key is not text')
   })
 
@@ -254,4 +259,17 @@ describe('a checkpoint is refused', () => {
 
 test('a file that is not there', async () => {
   await expect(importIt()).rejects.toThrow(`${path} is not there`)
+})
+
+test('an expiry in more than a hundred years is one in a hundred', async () => {
+  writeItems({ key: 'k', value: 'v', expiresAt: '+200000-01-01T00:00:00.000Z' })
+  await importIt()
+  expect(client.items.get('k')?.expiresInS).toBe(100 * 365 * 24 * 3_600)
+})
+
+test('a directory is refused as what it is, and nothing is written beside it', async () => {
+  path = join(directory, 'folder')
+  await io.disk.makeDirectory(path)
+  await expect(importIt()).rejects.toThrow(FileError)
+  expect(await files()).toEqual(['folder'])
 })

@@ -66,7 +66,7 @@ test("memcached's words", async () => {
     ['replace b 3', 'STORED'],
     ['append b 4', 'STORED'],
     ['prepend b 2', 'STORED'],
-    ['append c 4', 'not stored: c: it has no value'],
+    ['append c 4', 'not stored: c: it has no value, or the two together would be too long'],
     ['get a b c', 'a 1\nb 234\nno such key: c'],
     ['gets a', 'a 1 7 1'],
     ['set a 5 --cas 9', 'not stored: a: it has changed since'],
