@@ -5,13 +5,7 @@
 import { EMPTY_CONFIG, voterIds } from '../../src/server/raft/config.ts'
 import type { Config } from '../../src/server/raft/types.ts'
 import { CRASH_POLICIES } from '../io/memory-disk.ts'
-import {
-  type BalancerProcess,
-  DATA,
-  DISK_RESERVE_BYTES,
-  type Process,
-  type ServerProcess,
-} from './cluster.ts'
+import { type BalancerProcess, DATA, type Process, type ServerProcess } from './cluster.ts'
 import type { Host } from './host.ts'
 import type { SimNetwork } from './network.ts'
 import type { Turn } from './turns.ts'
@@ -84,6 +78,8 @@ const REMOVAL_MS = 6_000
 
 export class Faults {
   readonly counts = new Map<FaultKind, number>()
+  /** What servers keep free. */
+  readonly #reserveBytes: number
   readonly #world: World
   readonly #network: SimNetwork
   readonly #servers: readonly ServerProcess[]
@@ -107,8 +103,10 @@ export class Faults {
     balancers: readonly BalancerProcess[],
     clientNames: readonly string[],
     hasLeases: boolean,
+    reserveBytes: number,
   ) {
     this.#world = world
+    this.#reserveBytes = reserveBytes
     this.#network = network
     this.#servers = servers
     this.#balancers = balancers
@@ -455,7 +453,7 @@ export class Faults {
       ? this.#servers
       : this.#world.shuffle(this.#servers).slice(0, this.#world.integer(1, 2))
     for (const { host } of victims) {
-      host.disk.roomBytes = Math.floor(this.#world.between(0.3, 0.95) * DISK_RESERVE_BYTES)
+      host.disk.roomBytes = Math.floor(this.#world.between(0.3, 0.95) * this.#reserveBytes)
       this.#later(() => {
         host.disk.roomBytes = Number.MAX_SAFE_INTEGER
       })

@@ -1,6 +1,8 @@
 /**
  * A client that sends hundreds of plain sets in one write, now and then, and takes what is
- * answered: more than one entry of the log may hold. Nobody else reads or writes its key.
+ * answered: more than one entry of the log may hold. Some send so long values that servers
+ * forget what they have applied, and read it from their logs for who lags. Nobody else reads or
+ * writes its key.
  */
 import { CLIENT_PORT, type ServerProcess } from './cluster.ts'
 import { Host } from './host.ts'
@@ -17,6 +19,7 @@ export class Filler {
   readonly #servers: readonly ServerProcess[]
   readonly #surprises: string[]
   readonly #io: ReturnType<Host['boot']>
+  readonly #set: string
   isStopped = false
 
   /** @param surprises Takes replies that are none to a set. */
@@ -26,11 +29,13 @@ export class Filler {
     name: string,
     servers: readonly ServerProcess[],
     surprises: string[],
+    valueBytes: number,
   ) {
     this.#world = world
     this.#servers = servers
     this.#surprises = surprises
     this.#io = new Host(world, network, name).boot()
+    this.#set = `set filler 0 0 ${valueBytes}\r\n${'x'.repeat(valueBytes)}\r\n`
     this.#pause()
   }
 
@@ -57,7 +62,7 @@ export class Filler {
         onClose: () => {},
       },
     )
-    stream.write('set filler 0 0 1\r\nx\r\n'.repeat(count))
+    stream.write(this.#set.repeat(count))
     world.after(PATIENCE_MS, () => {
       stream.destroy()
       const lines = text.split('\r\n').slice(0, -1)

@@ -44,6 +44,7 @@ const OLDEST_PROTOCOL = 2
 const LEASE_RATIO = 0.5
 /** Of so many seeds somebody sends hundreds of sets at once. */
 const FILLER_RATIO = 0.3
+const FILLER_VALUE_BYTES = [1, 1, 2_000] as const
 const STREAM_BYTES_MAX = 64 * 1024 * 1024
 
 export interface SimulationResult {
@@ -106,6 +107,10 @@ class Simulation {
     this.#balancers = balancerNames.map((name) => new BalancerProcess(world, this.#network, name))
     // Room for some of the two to six items.
     if (world.chance(0.2)) this.#limits.memoryBytes = world.integer(150, 500)
+    const hasFiller = this.#limits.memoryBytes === Infinity && world.chance(FILLER_RATIO)
+    const fillerBytes = world.pick(FILLER_VALUE_BYTES)
+    // More than comes before a server looks at its disk again.
+    if (hasFiller && fillerBytes > 1) this.#limits.diskReserveBytes *= 16
     const settings: Settings = {
       limits: this.#limits,
       evictAfterMs: world.pick([4_000, 8_000, 30_000]),
@@ -143,6 +148,7 @@ class Simulation {
       this.#balancers,
       clientNames,
       world.chance(LEASE_RATIO),
+      this.#limits.diskReserveBytes,
     )
     this.#clients = clientNames.map(
       (name) =>
@@ -161,9 +167,9 @@ class Simulation {
           () => this.#faults.lastMs,
         ),
     )
-    const hasFiller = this.#limits.memoryBytes === Infinity && world.chance(FILLER_RATIO)
+    const { surprises } = this.#stats
     this.#filler = hasFiller
-      ? new Filler(world, this.#network, 'filler', this.#servers, this.#stats.surprises)
+      ? new Filler(world, this.#network, 'filler', this.#servers, surprises, fillerBytes)
       : null
     this.#checkers = new Checkers(this.#servers)
     const turns = new Turns(this.#servers, (server, turn) => this.#faults.atTurn(server, turn))
