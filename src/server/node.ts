@@ -969,7 +969,7 @@ export class Node {
       })
   }
 
-  /** While the loop waits for the disk: clients hear in time that nothing became of what they asked. */
+  /** While the loop waits for the disk: clients hear in time that what they asked for has no answer. */
   #keepDeadlines(): void {
     this.#expireRequests(this.#nowMs)
     this.#options.onSettled?.()

@@ -105,7 +105,10 @@ export class RaftLog<E extends Entry> {
     return this.#configs.at(-1)
   }
 
-  /** The configuration in force at `index`, which must not be before the last trim. */
+  /**
+   * The configuration in force at `index`, which must not be before the last trim: for checks. What
+   * is kept with a state is the one that it was applied with.
+   */
   configAt(index: number): Config {
     return this.#configs.findLast((entry) => entry.index <= index)?.config ?? EMPTY_CONFIG
   }

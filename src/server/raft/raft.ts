@@ -110,7 +110,7 @@ export interface RaftOptions<E extends Entry> {
   /** Makes the driver's entry for a payload. */
   readonly createEntry: (id: EntryId, timeMs: number, payload: Payload) => E
   /**
-   * Has more commands join the newest entry, which nobody has seen yet; false where they can't.
+   * Has `count` more commands join the newest entry, which nobody has seen yet; false where they can't.
    * Absent: each command is an entry. `closeEntry`: it is about to be seen.
    */
   readonly extendEntry?: (entry: E, command: Uint8Array, count: number) => boolean
