@@ -22,12 +22,14 @@ import {
 import type { ItemReply } from '../protocol/replies.ts'
 import type { Request } from '../protocol/requests.ts'
 import { type Backup, BackupReply } from './backup.ts'
-import type { FlushQueue, Piece } from './flush-queue.ts'
-import type { Item, StoredItem } from './keystore/arena.ts'
+import type { FlushQueue } from './flush-queue.ts'
+import { END_REPLY, GET_REPLY_BYTES_MAX, isShort, TOO_MUCH_REPLY, Values } from './get-reply.ts'
+import type { FoundItem, Item, StoredItem } from './keystore/arena.ts'
 import type { GetResult } from './keystore/get.ts'
 import { itemBytes } from './keystore/item-store.ts'
 import { createLane, type Lane, type Waiter } from './node.ts'
 import type { WriteOutcome } from './peer-messages.ts'
+import type { Piece } from './reply-buffer.ts'
 import type { Stats, WriteKind } from './stats.ts'
 import type { ConnectionFacts } from './stats-reply.ts'
 
@@ -51,8 +53,8 @@ export interface Store {
   readonly whyNothingHere: string | null
   /** @param nowS Notes that it was read. */
   get(key: string, nowS?: number): StoredItem | undefined
-  /** Like `get`, for a look now: the value is good only until the next change. */
-  look(key: string, nowS?: number): StoredItem | undefined
+  /** Where it is, for who reads it at once: one object for all, good until the next call or change. */
+  find(key: string, nowS: number): FoundItem | null
   /** What a get with these options would do to this item, or where there is none. */
   preview(item: Item | undefined, options: Options): GetResult
   /** The whole reply. */
@@ -90,10 +92,6 @@ const UNSENT_BYTES_MAX = 1024 * 1024
 const STALLED_MS = 60_000
 /** How long a client has to close once it has taken its last replies, about. */
 const LINGER_MS = 5_000
-/** Values up to this length are copied as text: that is cheaper than bytes, and written at once. */
-const TEXT_BYTES_MAX = 2 * 1024
-/** One get answers no more than this. */
-const GET_REPLY_BYTES_MAX = 64 * 1024 * 1024
 type Reply = string | readonly Piece[]
 
 /** A reply's place in the order; null until it is known. */
@@ -248,6 +246,7 @@ export class Connection {
         this.#isTaking = false
         this.#held &&= withOwnBytes(this.#held)
         this.#decoder.settle()
+        this.#writeBuffered()
         this.flush()
       },
       onEnd: () => {
@@ -332,7 +331,7 @@ export class Connection {
       this.#backup === null &&
       this.#countInFlight < IN_FLIGHT_MAX &&
       this.#bytesInFlight < IN_FLIGHT_BYTES_MAX &&
-      this.#stream.bufferedBytes < UNSENT_BYTES_MAX
+      this.#hasRoomForReply
     )
   }
 
@@ -359,7 +358,7 @@ export class Connection {
   #take(request: Request): void {
     switch (request.kind) {
       case 'get':
-        return this.#read(request.keys.length, () => this.#values(request.keys, request.withCas))
+        return this.#get(request.keys, request.withCas)
       case 'getLocal':
         return this.#readLocally(request.keys.length, () => this.#values(request.keys, true))
       case 'gat':
@@ -403,9 +402,20 @@ export class Connection {
     }
   }
 
-  #answer(reply: string): void {
-    this.#push({ reply, bytes: 0, count: 1 })
+  #answer(reply: Reply): void {
+    const { replies } = this.#flushes
+    if (this.#isNext && typeof reply === 'string' && replies.hasRoomFor(reply)) {
+      return replies.addText(reply)
+    }
+    const slot: Slot = { reply: null, bytes: 0, count: 1 }
+    this.#push(slot)
+    this.#setReply(slot, reply)
     this.#scheduleFlush()
+  }
+
+  /** Whether what is answered now is next to leave: it may stand in the buffer. */
+  get #isNext(): boolean {
+    return this.#isTaking && this.#slots.length === 0
   }
 
   #sendBackup(): void {
@@ -465,11 +475,36 @@ export class Connection {
     this.#makeReads()
   }
 
+  #get(keys: readonly string[], withCas: boolean): void {
+    if (keys.length > 1 || !this.#isNext || !this.#mayReadNow) {
+      return this.#read(keys.length, () => this.#values(keys, withCas))
+    }
+    this.#store.stats.requestCount++
+    const key = keys[0] as string
+    const found = this.#find(key, this.#nowS)
+    const { replies, scratch } = this.#flushes
+    if (found && !isShort(found)) {
+      const values = new Values(scratch, withCas)
+      this.#addTo(values, key, found)
+      return this.#answer(values.take())
+    }
+    if (found) {
+      if (!replies.hasRoomForItem(found)) this.#wrote(replies.writeTo(this.#stream))
+      replies.addItem(key, found, withCas)
+    }
+    this.#answer(END_REPLY)
+  }
+
+  /** Whether a read that comes now may be made now. */
+  get #mayReadNow(): boolean {
+    if (this.#batches.length > 0 || this.#isChanging || !this.#hasRoomForReply) return false
+    this.#canReadNow ??= this.#store.canReadNow()
+    return this.#canReadNow
+  }
+
   #read(keyCount: number, make: (slot: Slot) => Reply | null): void {
     const slot = this.#openSlot(keyCount)
-    const isFirst = this.#batches.length === 0 && !this.#isChanging && this.#hasRoomForReply
-    if (isFirst) this.#canReadNow ??= this.#store.canReadNow()
-    if (isFirst && this.#canReadNow) {
+    if (this.#mayReadNow) {
       const reply = make(slot)
       if (reply !== null) this.#setReply(slot, reply)
       this.#scheduleFlush()
@@ -523,17 +558,26 @@ export class Connection {
   }
 
   #values(keys: readonly string[], withCas: boolean): Reply {
-    const { stats } = this.#store
     const nowS = this.#nowS
-    const values = new Values(withCas)
+    const values = new Values(this.#flushes.scratch, withCas)
     for (const key of keys) {
-      const item = this.#store.look(key, nowS)
-      stats.read(key, item !== undefined)
-      if (item && item.value.length <= TEXT_BYTES_MAX) values.addText(key, item)
-      else if (item) values.add(key, item, this.#store.get(key)?.value ?? item.value)
+      const found = this.#find(key, nowS)
+      if (found) this.#addTo(values, key, found)
       if (values.isTooMuch) break
     }
-    return values.reply
+    return values.take()
+  }
+
+  #addTo(values: Values, key: string, found: FoundItem): void {
+    if (isShort(found)) return values.addShort(key, found)
+    const item = this.#store.get(key)
+    if (item) values.add(key, item, item.value)
+  }
+
+  #find(key: string, nowS: number): FoundItem | null {
+    const found = this.#store.find(key, nowS)
+    this.#store.stats.read(key, found !== null)
+    return found
   }
 
   #gat(keys: readonly string[], options: Options, withCas: boolean): void {
@@ -550,11 +594,11 @@ export class Connection {
         parts.push({ key, reply, change: after === undefined ? null : canonicalGet(key, options) })
       }
       return this.#afterChanges(slot, parts, () => {
-        const values = new Values(withCas)
+        const values = new Values(this.#flushes.scratch, withCas)
         for (const { key, reply } of parts) {
           if (reply?.value) values.add(key, reply, reply.value)
         }
-        return values.reply
+        return values.take()
       })
     })
   }
@@ -688,7 +732,16 @@ export class Connection {
     }
   }
 
+  /** What was answered while requests were taken. */
+  #writeBuffered(): void {
+    const { replies } = this.#flushes
+    if (replies.length === 0) return
+    if (this.#isClosed) return replies.clear()
+    this.#wrote(replies.writeTo(this.#stream))
+  }
+
   #writeReplies(): void {
+    if (this.#isTaking) this.#writeBuffered()
     let slotCount = 0
     let text = ''
     let pieces: Piece[] | null = null
@@ -714,54 +767,14 @@ export class Connection {
     let bytes = text.length
     if (pieces !== null) {
       if (text !== '') pieces.push(text)
-      bytes = this.#flushes.write(this.#stream, pieces)
+      bytes = this.#flushes.scratch.writePieces(this.#stream, pieces)
     } else if (bytes > 0) this.#stream.write(text)
+    this.#wrote(bytes)
+  }
+
+  #wrote(bytes: number): void {
     this.#writtenBytes += bytes
     this.#store.stats.bytesWritten += bytes
-  }
-}
-
-type ItemFacts = Pick<Item, 'flags' | 'casUnique'>
-
-/** The reply to a get, as it grows. */
-class Values {
-  readonly #withCas: boolean
-  readonly #pieces: Piece[] = []
-  #text = ''
-  #bytes = 0
-
-  constructor(withCas: boolean) {
-    this.#withCas = withCas
-  }
-
-  add(key: string, facts: ItemFacts, value: Buffer): void {
-    const line = this.#line(key, facts, value.length)
-    if (this.isTooMuch) this.#pieces.length = 0
-    else this.#pieces.push(this.#text + line, value)
-    this.#text = '\r\n'
-  }
-
-  /** A short one, whose value may change after the call. */
-  addText(key: string, { flags, casUnique, value }: ItemFacts & { readonly value: Buffer }): void {
-    const line = this.#line(key, { flags, casUnique }, value.length)
-    this.#text += `${line}${value.toString('latin1')}\r\n`
-  }
-
-  #line(key: string, { flags, casUnique }: ItemFacts, valueBytes: number): string {
-    const cas = this.#withCas ? ` ${casUnique}` : ''
-    const line = `VALUE ${key} ${flags} ${valueBytes}${cas}\r\n`
-    this.#bytes += line.length + valueBytes
-    return line
-  }
-
-  get isTooMuch(): boolean {
-    return this.#bytes > GET_REPLY_BYTES_MAX
-  }
-
-  get reply(): Reply {
-    if (this.isTooMuch) return TOO_MUCH_REPLY
-    const end = `${this.#text}END\r\n`
-    return this.#pieces.length === 0 ? end : [...this.#pieces, end]
   }
 }
 
@@ -791,8 +804,6 @@ function storedReplies(count: number): string {
   storedTexts[count] ??= STORED_REPLY.repeat(count)
   return storedTexts[count]
 }
-
-const TOO_MUCH_REPLY = 'SERVER_ERROR out of memory writing get response\r\n'
 
 /** The chunk it is a view of may go. */
 function withOwnBytes(request: Request): Request {

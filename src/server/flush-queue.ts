@@ -6,18 +6,17 @@
  * calls `run`, and what nobody cares for is written soon. Each connection does one
  * write for all it has.
  */
-import type { Stream, Timers } from '../io/io.ts'
-
-export type Piece = string | Buffer
-
-/** More than this is not worth copying into one piece. */
-const JOIN_BYTES_MAX = 64 * 1024
+import type { Timers } from '../io/io.ts'
+import { ReplyBuffer } from './reply-buffer.ts'
 
 export class FlushQueue {
+  /** Of the connection that takes requests: what it answers at once. */
+  readonly replies = new ReplyBuffer()
+  /** Of whoever puts together one reply, or one write. */
+  readonly scratch = new ReplyBuffer()
   readonly #timers: Timers
   #due: { flush(): void }[] = []
   #isRunDue = false
-  #memory = Buffer.allocUnsafeSlow(JOIN_BYTES_MAX)
 
   constructor(timers: Timers) {
     this.#timers = timers
@@ -39,30 +38,4 @@ export class FlushQueue {
     this.#due = []
     for (const connection of due) connection.flush()
   }
-
-  /**
-   * Writes pieces one behind the other; strings are latin1.
-   * @returns how many bytes that is.
-   */
-  write(stream: Stream, pieces: readonly Piece[]): number {
-    let bytes = 0
-    for (const { length } of pieces) bytes += length
-    if (bytes > JOIN_BYTES_MAX) {
-      stream.writeAll(pieces.map((piece) => (isText(piece) ? Buffer.from(piece, 'latin1') : piece)))
-      return bytes
-    }
-    const memory = this.#memory
-    let end = 0
-    for (const piece of pieces) {
-      end += isText(piece) ? memory.write(piece, end, 'latin1') : piece.copy(memory, end)
-    }
-    stream.write(memory.subarray(0, end))
-    // What has not left yet is the stream's.
-    if (stream.bufferedBytes > 0) this.#memory = Buffer.allocUnsafeSlow(JOIN_BYTES_MAX)
-    return bytes
-  }
-}
-
-function isText(piece: Piece): piece is string {
-  return typeof piece === 'string'
 }

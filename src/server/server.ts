@@ -236,8 +236,8 @@ export class Server implements Store {
     return this.#node?.machine.get(key, nowS)
   }
 
-  look(key: string, nowS?: number) {
-    return this.#node?.machine.look(key, nowS)
+  find(key: string, nowS: number) {
+    return this.#node?.machine.find(key, nowS) ?? null
   }
 
   preview(item: Item | undefined, options: Options) {

@@ -69,8 +69,8 @@ export class ReplicaStore implements Store {
     return this.machine.get(key, nowS)
   }
 
-  look(key: string, nowS?: number) {
-    return this.machine.look(key, nowS)
+  find(key: string, nowS: number) {
+    return this.machine.find(key, nowS)
   }
 
   preview(item: Item | undefined, options: Options) {
@@ -157,7 +157,8 @@ export class Client {
   #timed: { readonly atMs: number; readonly fn: () => void }[] = []
   #handler: StreamHandler | null = null
 
-  constructor(store = new ReplicaStore()) {
+  /** @param flushes Shared with other clients of that store; its own otherwise. */
+  constructor(store = new ReplicaStore(), flushes?: FlushQueue) {
     this.store = store
     const timers: Timers = {
       after: (delayMs, fn) => {
@@ -171,7 +172,7 @@ export class Client {
       this.#stream(),
       store,
       { timers, clock },
-      new FlushQueue(timers),
+      flushes ?? new FlushQueue(timers),
       () => {},
     )
   }

@@ -1,6 +1,8 @@
 /** One client connection over a store that answers when the test says so. */
+import fc from 'fast-check'
 import { describe, expect, test, vi } from 'vitest'
 import type { DiskFile } from '../../src/io/io.ts'
+import { FlushQueue } from '../../src/server/flush-queue.ts'
 import type { WriteOutcome } from '../../src/server/peer-messages.ts'
 import { Client, ReplicaStore } from './client.ts'
 
@@ -64,6 +66,68 @@ describe('where reads need no confirmation', () => {
       'get k exptime=100\r\n',
     ])
     expect(client.settle()).toBe('VALUE k 0 1\r\nv\r\nEND\r\n'.repeat(2))
+  })
+
+  test('they are answered in order with all else, in whatever pieces they come', () => {
+    const value = (length: number) => `${length}\r\n${'v'.repeat(length)}\r\n`
+    const requests = fc.constantFrom(
+      ...['get k\r\n', 'gets k\r\n', 'get none\r\n', 'get k long none short k\r\n'],
+      ...['get short\r\n', 'get long\r\n', 'mg k v\r\n', 'gat 100 k\r\n', 'bad\r\n', 'version\r\n'],
+      ...[
+        'stats\r\n',
+        'verbosity 1 noreply\r\n',
+        'get\r\n',
+        'delete k\r\n',
+        'set k 1 0 1\r\nw\r\n',
+      ],
+      ...[`set short 0 0 ${value(2_048)}`, `set long 0 0 ${value(2_049)}`, 'set k 1 0 1\r\nw\r\n'],
+      ...['get short\r\n'.repeat(40), 'get long\r\n'.repeat(40), 'get k\r\n'.repeat(300)],
+      ...['quit\r\n', 'shutdown\r\n'],
+    )
+    fc.assert(
+      fc.property(fc.array(requests), fc.array(fc.nat({ max: 400 })), (texts, lengths) => {
+        const [client, confirmed] = [leasedWith(), clientWith()]
+        const text = `set short 0 0 ${value(2_000)}${texts.join('')}`
+        let at = 0
+        for (const length of [...lengths, text.length]) {
+          client.receive(text.slice(at, at + length))
+          at += length
+        }
+        expect(client.settle()).toBe(confirmed.say(text))
+        expect(client.isEnded).toBe(confirmed.isEnded)
+        expect(client.isPaused).toBe(confirmed.isPaused)
+      }),
+      { numRuns: 300 },
+    )
+  })
+
+  test('what closed meanwhile leaves nothing to those that come after it', () => {
+    const store = new ReplicaStore()
+    store.apply('set k 0 0 1\r\nv\r\n')
+    store.isLeased = true
+    const flushes = new FlushQueue({ soon: () => {}, after: () => ({ cancel: () => {} }) })
+    const [gone, client] = [new Client(store, flushes), new Client(store, flushes)]
+    store.setVerbosity = () => gone.connection.destroy()
+    gone.receive('get k\r\nverbosity 1\r\nget k\r\n')
+    client.receive('get none\r\n')
+    expect(client.repliesAtOnce()).toBe('END\r\n')
+  })
+
+  test('what is answered behind them does not overtake them', () => {
+    const store = new ReplicaStore()
+    store.isLeased = true
+    const flushes = new FlushQueue({ soon: () => {}, after: () => ({ cancel: () => {} }) })
+    const client = new Client(store, flushes)
+    client.receive('set k 0 0 1\r\nv\r\n')
+    store.finishWrite()
+    client.receive('version\r\n') // all is written, and it is still in the queue
+    expect(client.repliesAtOnce()).toMatch(/^STORED\r\nVERSION .*\r\n$/)
+    store.write = (_lane, _command, waiter) => {
+      waiter.done(NO)
+      flushes.run()
+    }
+    client.receive('get none\r\nset k 0 0 1\r\nv\r\n')
+    expect(client.repliesAtOnce()).toBe('END\r\nSERVER_ERROR not stored: no\r\n')
   })
 
   test('they do not overtake one that is being confirmed', () => {

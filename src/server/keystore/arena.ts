@@ -54,12 +54,36 @@ export interface StoredItem extends StoredFields {
   readonly value: Buffer
 }
 
+/** Where an item was found: one object for all, good until the next is looked for or something changes. */
+export class FoundItem {
+  flags = 0
+  expiresAtMs = 0
+  /** Of the CAS unique, the lower word first. */
+  casLow = 0
+  casHigh = 0
+  bytes = NO_BYTES
+  /** Of the same memory. */
+  view = NO_VIEW
+  valueStart = 0
+  valueEnd = 0
+
+  get casUnique(): CasUnique {
+    return casOfWords(this.casLow, this.casHigh)
+  }
+
+  get valueBytes(): number {
+    return this.valueEnd - this.valueStart
+  }
+}
+
 /** Who knows which records are live, and needs to know when one has moved. */
 export interface Owner {
   holds(hash: number, location: number): boolean
   move(hash: number, from: number, to: number): void
 }
 
+const NO_BYTES: Buffer = Buffer.alloc(0)
+const NO_VIEW = viewOf(NO_BYTES)
 const UNIT_BYTES = 16
 const UNIT_WORDS = UNIT_BYTES / 4
 const UNIT_DOUBLES = UNIT_BYTES / 8
@@ -323,6 +347,34 @@ export class Arena extends Records {
     const isFetched = (bytes[unit * UNIT_BYTES + MARKS_OFFSET] as number) >= FETCHED
     const accessedS = words[UNIT_WORDS * unit + ACCESSED_WORD] as number
     return { flags, expiresAtMs, casUnique, marks, value, isFetched, accessedS }
+  }
+
+  /** The same of an item, but for what this server alone knows, without an object or a view. */
+  find(location: number, found: FoundItem): void {
+    if (location >= LARGE) {
+      const { flags, expiresAtMs, casUnique, value } = this.large(location).item
+      found.flags = flags
+      found.expiresAtMs = expiresAtMs
+      found.casLow = lowWordOf(casUnique)
+      found.casHigh = highWordOf(casUnique)
+      found.bytes = value
+      found.view = viewOf(value)
+      found.valueStart = 0
+      found.valueEnd = value.length
+      return
+    }
+    const { bytes, words, doubles, view } = this.segment(location)
+    const unit = location & OFFSET_MASK
+    const keyStart = unit * UNIT_BYTES + KEY_OFFSET
+    const valueStart = keyStart + (bytes[keyStart - 1] as number)
+    found.flags = words[UNIT_WORDS * unit + 1] as number
+    found.expiresAtMs = doubles[UNIT_DOUBLES * unit + 2] as number
+    found.casLow = words[UNIT_WORDS * unit + 2] as number
+    found.casHigh = words[UNIT_WORDS * unit + 3] as number
+    found.bytes = bytes
+    found.view = view
+    found.valueStart = valueStart
+    found.valueEnd = valueStart + (words[UNIT_WORDS * unit] as number)
   }
 
   /** It was fetched, at this time. */

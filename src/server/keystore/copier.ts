@@ -26,13 +26,31 @@ export class Copier {
       this.#from = from
       this.#view = viewOf(from)
     }
-    const source = this.#view
-    const whole = from === this.#from ? length & ~3 : 0
-    for (let done = 0; done < whole; done += 4) {
-      view.setUint32(at + done, source.getUint32(start + done, true), true)
-    }
-    for (let done = whole; done < length; done++) to[at + done] = from[start + done] as number
+    if (from === this.#from) copyBytes(from, this.#view, start, end, to, view, at)
+    else for (let done = 0; done < length; done++) to[at + done] = from[start + done] as number
   }
+}
+
+/** Where both views, of all of `from` and `to`, are at hand. */
+export function copyBytes(
+  from: Buffer,
+  source: DataView,
+  start: number,
+  end: number,
+  to: Buffer,
+  view: DataView,
+  at: number,
+): void {
+  const length = end - start
+  if (length > LOOP_BYTES_MAX) {
+    from.copy(to, at, start, end)
+    return
+  }
+  const whole = length & ~3
+  for (let done = 0; done < whole; done += 4) {
+    view.setUint32(at + done, source.getUint32(start + done, true), true)
+  }
+  for (let done = whole; done < length; done++) to[at + done] = from[start + done] as number
 }
 
 export function viewOf({ buffer, byteOffset, length }: Buffer): DataView {

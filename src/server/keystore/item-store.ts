@@ -9,6 +9,7 @@
  */
 import {
   Arena,
+  FoundItem,
   type Item,
   isLarge,
   type Records,
@@ -20,6 +21,7 @@ import { HashIndex, locationsIn, type Page } from './hash-index.ts'
 import { ItemKey } from './item-key.ts'
 
 export {
+  type FoundItem,
   type Item,
   SMALL_BYTES_MAX,
   STALE,
@@ -57,6 +59,7 @@ export class ItemStore {
   readonly #index = new HashIndex(this.#arena)
   /** Of the call that is made. */
   readonly #key = new ItemKey()
+  readonly #found = new FoundItem()
   #count = 0
   #expiringCount = 0
   #bytes = 0
@@ -102,6 +105,16 @@ export class ItemStore {
     const item = this.#arena.stored(location)
     if (nowS !== undefined) this.#arena.noteAccess(location, nowS)
     return item
+  }
+
+  /** Like `look`, of what a client is answered: one object for all, good until the next call or change. */
+  find(key: string, nowS: number): FoundItem | null {
+    this.#key.is(key)
+    const location = this.#index.get(this.#key)
+    if (location === 0) return null
+    this.#arena.find(location, this.#found)
+    this.#arena.noteAccess(location, nowS)
+    return this.#found
   }
 
   /** Copies what it is given. */

@@ -27,7 +27,7 @@ import { PlainCommand } from '../../protocol/plain-commands.ts'
 import type { CommandReply, ItemReply } from '../../protocol/replies.ts'
 import { EMPTY_CONFIG, mayGroup } from '../raft/config.ts'
 import type { Config } from '../raft/types.ts'
-import { type Item, STALE, type StoredItem } from './arena.ts'
+import { type FoundItem, type Item, STALE, type StoredItem } from './arena.ts'
 import { addDelta, mayBeNumber, parseNumber } from './arithmetic.ts'
 import { expiryOf, isExpired, secondsLeft } from './expiry.ts'
 import { type GetResult, getItem } from './get.ts'
@@ -122,6 +122,12 @@ export class StateMachine {
   /** Like `get`; the value is good only until the next entry is applied. */
   look(key: string, nowS?: number): StoredItem | undefined {
     return this.#ifLive(this.#items.look(key, nowS))
+  }
+
+  /** Where it is, for who reads it at once: one object for all, good until the next call or entry. */
+  find(key: string, nowS: number): FoundItem | null {
+    const found = this.#items.find(key, nowS)
+    return found && isExpired(found.expiresAtMs, this.#timeMs) ? null : found
   }
 
   /**
