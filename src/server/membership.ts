@@ -10,7 +10,8 @@
  *      those that stay are a live quorum and no fewer than the floor. At the
  *      floor a learner that stands by gets its vote first.
  *   3. A learner that has caught up becomes a voter, up to the wanted number, if
- *      the larger set has a live quorum.
+ *      the larger set has a live quorum. While one of three or five voters is missing
+ *      it waits: with one more the quorum is larger too, and needs the newcomer.
  *   4. Voters beyond the wanted number become learners.
  *   5. A live server that registers joins as a learner, if it speaks what the members do.
  *
@@ -166,6 +167,8 @@ class Membership {
 
   #caughtUp(learners: readonly Member[]): Decision | null {
     if (this.#voters.length >= this.#situation.rules.votersMax) return null
+    const isAnyMissing = this.#liveCount(this.#voters) < this.#voters.length
+    if (isAnyMissing && this.#voters.length % 2 === 1) return null
     const ready = learners.find((member) => this.#mayVote(member))
     const floor = Math.max(this.#config.floor, Math.min(this.#voters.length + 1, FLOOR_MAX))
     return ready ? this.#promote(ready.id, floor, 'has caught up') : null
