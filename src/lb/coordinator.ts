@@ -150,7 +150,7 @@ export class Coordinator {
       const heard = { firstHeardMs: nowMs, lastHeardMs: nowMs, requests }
       this.#servers.set(report.id, { report, place: null, from, ...heard })
     }
-    const actions = this.#maybeAdopt(report)
+    const actions = this.#maybeAdopt(nowMs, report)
     if (message.type === 'register') {
       const server = this.#servers.get(report.id)
       if (server) server.place = message.place
@@ -210,7 +210,7 @@ export class Coordinator {
     const members = live.filter((server) => server.report.cluster === this.cluster)
     const { formedBy } = this.#record
     if (members.every((server) => server.report.lastIndex === 0) && formedBy !== null) {
-      return `waiting for server ${formedBy} to form the cluster`
+      return `waiting for server ${formedBy}, which shall form the cluster or has formed it`
     }
     const voters = members.filter((server) => server.report.voter)
     const goneMs = Math.round(nowMs - this.#leaderlessSinceMs)
@@ -270,9 +270,12 @@ export class Coordinator {
       })
   }
 
-  /** A server of an older cluster tells which one it is, or that it was recovered under a new epoch. */
-  #maybeAdopt({ cluster }: Report): Action[] {
-    if (cluster === null) return []
+  /**
+   * A server of an older cluster tells which one it is, or that it was recovered under a new epoch:
+   * from a cluster that has a leader nothing has to be recovered, whatever was tried.
+   */
+  #maybeAdopt(nowMs: number, { cluster }: Report): Action[] {
+    if (cluster === null || this.leader(nowMs)) return []
     if (this.#record && !isSuccessor(cluster, this.#record.cluster)) return []
     return this.#save({ cluster, formedBy: null })
   }
@@ -376,6 +379,9 @@ export class Coordinator {
 function refusal(theirs: string, ours: string): string {
   if (isSuccessor(ours, theirs)) {
     return `cluster ${theirs} was recovered without it, as ${ours}: move its data directory away, and it joins as a new server`
+  }
+  if (isSuccessor(theirs, ours)) {
+    return `it was recovered as ${theirs}, but cluster ${ours} has a leader and lost nothing: move its data directory away, and it joins as a new server`
   }
   return `it belongs to cluster ${theirs}, this load balancer to ${ours}`
 }

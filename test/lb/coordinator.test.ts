@@ -184,6 +184,31 @@ describe('forming a cluster', () => {
     ])
   })
 
+  test.each([
+    ['c1', 'c1.1-a'],
+    ['c1.1-b', 'c1.2-a'],
+  ])(
+    'a cluster that has a leader is left for none that was recovered from it: %s, %s',
+    (cluster, other) => {
+      const story = new Story({ record: { cluster, formedBy: null } })
+      story.add('b', member({ cluster, role: 'leader', leader: 'b' }))
+      const hear = () => {
+        const server = reportOf('a', member({ cluster: other }))
+        const { coordinator, nowMs } = story
+        return coordinator.receive(nowMs, { type: 'register', server, place: 0 }, addressOf('a'))
+      }
+      expect(hear()).toMatchObject([
+        {
+          message: { refused: expect.stringContaining(`${cluster} has a leader and lost nothing`) },
+        },
+      ])
+      expect(story.coordinator.cluster).toBe(cluster)
+      // Once nobody has heard of one for a while it is taken for lost.
+      story.set('b', 'down').run(1_100)
+      expect(hear()[0]).toMatchObject({ kind: 'save', record: { cluster: other } })
+    },
+  )
+
   test('a cluster that was recovered under a new epoch is followed, and its old members are not', () => {
     const story = new Story({ record: { cluster: 'c1', formedBy: null } })
     story.say('a', 'register', member({ cluster: 'c1.1-a' }))
@@ -277,7 +302,7 @@ describe('forming a cluster', () => {
     const story = new Story().add('a').add('b').add('c').run(1_500)
     story.set('a', 'down').run(TIMING.forgetMs + 10_000)
     expect(story.log('save', 'form')).toEqual(['1200 save new by a'])
-    expect(story.why()).toBe('waiting for server a to form the cluster')
+    expect(story.why()).toBe('waiting for server a, which shall form the cluster or has formed it')
     story.set('a', 'up').run(0)
     expect(story.log('save', 'form')).toEqual([`${story.nowMs} a form new`])
   })
@@ -726,9 +751,9 @@ describe('why there is no leader', () => {
 
   test('the one that is to form has not', () => {
     const story = new Story({ record: { cluster: 'c1', formedBy: 'a' } }).add('b').add('c')
-    expect(story.why()).toBe('waiting for server a to form the cluster')
+    expect(story.why()).toBe('waiting for server a, which shall form the cluster or has formed it')
     story.add('a', { cluster: 'c1' })
-    expect(story.why()).toBe('waiting for server a to form the cluster')
+    expect(story.why()).toBe('waiting for server a, which shall form the cluster or has formed it')
   })
 
   test('the servers are being asked, then one is to campaign', () => {
