@@ -10,6 +10,7 @@
 import type { Address, Io, Timer } from '../io/io.ts'
 import type { Logger } from '../io/logger.ts'
 import type { Registration, Report, ToBalancer, ToServer } from '../protocol/balancer.ts'
+import { isSuccessor } from '../protocol/cluster-id.ts'
 
 const REGISTER_MS = 1_000
 /** Silent for so long, a balancer is reported as not answering. */
@@ -26,6 +27,8 @@ export interface BalancerLinkOptions {
   /** The cluster exists; a server without one joins it. */
   readonly onCluster: (cluster: string, servers: readonly Registration[]) => void
   readonly onCampaign: () => void
+  /** This server's cluster was recovered without it: what it acknowledges counts for nothing. */
+  readonly onSuperseded: (why: string) => void
 }
 
 interface Balancer {
@@ -112,6 +115,10 @@ export class BalancerLink {
       log.error({}, `load balancer ${nameOf(balancer)} refuses this server: ${refused}`)
     }
     balancer.refused = refused
+    const own = this.#options.report().cluster
+    if (refused !== undefined && own !== null && isSuccessor(cluster ?? '', own)) {
+      return this.#options.onSuperseded(refused)
+    }
     const isOurs = cluster !== null && refused === undefined
     balancer.servers = isOurs ? servers : [] // what it said before would look fresh
     if (!isOurs) return

@@ -154,6 +154,7 @@ export class Server implements Store {
         if (cluster === this.#identity.clusterId) this.#setRegistered(servers)
       },
       onCampaign: () => this.#node?.campaign(),
+      onSuperseded: (why) => options.onFailure(new Error(why)),
     })
   }
 

@@ -34,6 +34,7 @@ function start() {
     onCluster: (_, all) =>
       void servers.splice(0, servers.length, ...all.map(({ id, cip }) => `${id} ${cip}`)),
     onCampaign: () => {},
+    onSuperseded: (why) => void said.push(`superseded: ${why}`),
   })
   return {
     sent,
@@ -43,6 +44,11 @@ function start() {
       nowMs += ms
       link.register()
     },
+    refuse: (cluster: string) =>
+      link.receive(
+        { type: 'registered', cluster, servers: [], place: 0, refused: 'moved on' },
+        { host: 'any', port: 1 },
+      ),
     hear: (place: number, ...list: Registration[]) =>
       link.receive(
         { type: 'registered', cluster: 'c', servers: list, place },
@@ -88,4 +94,14 @@ test('news under a place that is not in the list is ignored', () => {
   const { hear, servers } = start()
   hear(7, known('x', 'x', 0))
   expect(servers).toEqual([])
+})
+
+test('a server whose cluster was recovered without it is told, one of another cluster is not', () => {
+  const { refuse, said } = start()
+  const refusal = 'load balancer first:5001 refuses this server: moved on'
+  refuse('d')
+  refuse('d.1-a')
+  expect(said).toEqual([refusal])
+  refuse('c.1-a')
+  expect(said).toEqual([refusal, 'superseded: moved on'])
 })
