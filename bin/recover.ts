@@ -9,27 +9,25 @@ export async function recoverServer(
   directory: string,
   isForced: boolean,
 ): Promise<void> {
-  const { serverId, clusterId, newClusterId, commitIndex, lastIndex, lastTimeMs } = await recover(
-    io,
-    log,
-    directory,
-    isForced,
-  )
-  const upTo = `entry ${lastIndex}, written ${new Date(lastTimeMs).toISOString()}`
+  const { serverId, clusterId, newClusterId, commitIndex, lastTerm, lastIndex, lastTimeMs } =
+    await recover(io, log, directory, isForced)
+  const writtenAt = new Date(lastTimeMs).toISOString()
+  const upTo = `entry ${lastIndex} of term ${lastTerm}, written ${writtenAt}`
   const lines = [
     `server ${serverId} of cluster ${clusterId}: its log ends at ${upTo}`,
     '',
     'What a recovery means:',
     `  - Writes that others acknowledged after ${upTo} are lost.`,
     `  - Entries after ${commitIndex} may never have been acknowledged; they count from now on.`,
-    `  - The cluster goes on as ${newClusterId}, with this server alone; other members of`,
-    `    ${clusterId} are refused until their data directories are moved away.`,
+    `  - The cluster goes on as ${newClusterId}, with this server alone. Keep other members of`,
+    `    ${clusterId} from starting until their data directories are moved away: they end when a`,
+    '    load balancer that knows of the recovery tells them so; without one, two of three go on.',
     '',
   ]
   if (!isForced) {
     process.stdout.write(`${lines.join('\n')}\n`)
     throw new Error(
-      'nothing was changed; choose the survivor whose log ends last, and add --force to do it',
+      'nothing was changed; choose the survivor with the highest term, then the highest entry, and add --force to do it',
     )
   }
   lines.push(

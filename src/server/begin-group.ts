@@ -11,6 +11,13 @@ import { LogStore } from './log/log-store.ts'
 import { type LogEntry, RecordWriter } from './log/record.ts'
 import type { Config, EntryId } from './raft/types.ts'
 
+/**
+ * So many indexes are left out behind the items' last entry. What was lost with the others, or
+ * was written after a backup, had the next ones, and clients may still hold its CAS uniques: given
+ * again, they would let a cas replace what its client has never seen.
+ */
+export const INDEX_GAP = 1_000_000_000
+
 export interface GroupBeginning {
   /** The server's. */
   readonly directory: string
@@ -35,12 +42,13 @@ export async function beginGroup(
   await disk.makeDirectory(`${at}/log`)
   await clear(disk, `${at}/log`)
   const format = formatFor(config)
-  const header = { format, clusterId, group, ...last, timeMs, flushAtMs, config }
+  const base: EntryId = { term: last.term, index: last.index + INDEX_GAP }
+  const header = { format, clusterId, group, ...base, timeMs, flushAtMs, config }
   const view = items.view()
   await writeKeystore(disk, at, header, view).finally(() => view.close())
-  const logOptions = { disk, timers, directory: `${at}/log`, clusterId, group, covered: last }
+  const logOptions = { disk, timers, directory: `${at}/log`, clusterId, group, covered: base }
   const { log } = await LogStore.open(logOptions)
-  const id: EntryId = { index: last.index + 1, term: last.term + 1 }
+  const id: EntryId = { index: base.index + 1, term: base.term + 1 }
   log.commitIndex = id.index
   const nowMs = Math.max(timeMs, Math.floor(clock.wallMs()))
   const payload = { kind: 'config', config } as const

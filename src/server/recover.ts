@@ -27,6 +27,8 @@ export interface Recovery {
   readonly newClusterId: string
   /** Up to here it was known to be committed. */
   readonly commitIndex: number
+  /** Of two survivors the one with the higher term has more that counts, then that with the higher index. */
+  readonly lastTerm: number
   readonly lastIndex: number
   readonly lastTimeMs: number
 }
@@ -53,14 +55,17 @@ export async function recover(
     const options = { io, log, directory, group: GROUP, clusterId }
     const restored = await restore({ ...options, readOnly: true })
     const { commitIndex, lastIndex, lastTimeMs, configs } = restored.raftLog
-    const config = configs.findLast((each) => memberOf(each.config, serverId))?.config
-    const member = config && memberOf(config, serverId)
-    if (!member) throw new Error(`${directory}: its log knows no configuration with this server`)
+    const own = configs.findLast((each) => memberOf(each.config, serverId))?.config
+    const member = own && memberOf(own, serverId)
+    // Limits and modes are those of the newest, which may be one without this server.
+    const config = configs.at(-1)?.config
+    if (!member || !config)
+      throw new Error(`${directory}: its log knows no configuration with this server`)
     const newClusterId = nextEpoch(clusterId, serverId)
+    const lastTerm = restored.raftLog.termRuns.at(-1)?.term ?? restored.raftLog.base?.term ?? 0
     if (isForced) {
       const alone: Config = { ...config, members: [{ ...member, voter: true }], floor: 2 }
       await applyAll(restored)
-      const lastTerm = restored.raftLog.termRuns.at(-1)?.term ?? restored.raftLog.base?.term ?? 0
       const beginning = {
         ...{ directory, clusterId: newClusterId, group: GROUP, config: alone },
         ...{ last: { term: lastTerm, index: lastIndex }, timeMs: lastTimeMs },
@@ -71,7 +76,7 @@ export async function recover(
       await raiseVote(disk, directory, serverId, term)
     }
     await restored.store.close()
-    return { serverId, clusterId, newClusterId, commitIndex, lastIndex, lastTimeMs }
+    return { serverId, clusterId, newClusterId, commitIndex, lastTerm, lastIndex, lastTimeMs }
   } finally {
     await lock.release()
   }
@@ -95,6 +100,8 @@ async function raiseVote(
   term: number,
 ): Promise<void> {
   const raised = { term, vote: '' }
+  const isThere = (await disk.list(directory)).includes('vote')
+  if (!isThere) return VoteFile.create(disk, directory, serverId, raised)
   try {
     const { file, hardState } = await VoteFile.open(disk, directory, serverId)
     if (hardState.term < term) await file.write(raised)

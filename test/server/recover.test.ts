@@ -2,6 +2,7 @@
 import { expect, test } from 'vitest'
 import type { Io } from '../../src/io/io.ts'
 import type { Logger } from '../../src/io/logger.ts'
+import { INDEX_GAP } from '../../src/server/begin-group.ts'
 import { verify } from '../../src/server/inspect/verify.ts'
 import { groupDirectory } from '../../src/server/log/group-directory.ts'
 import { loadIdentity, saveIdentity } from '../../src/server/log/identity.ts'
@@ -14,6 +15,8 @@ import { restore } from '../../src/server/restore.ts'
 import { MemoryDisk } from '../io/memory-disk.ts'
 
 const DATA = 'data'
+/** The first entry after a recovery of four. */
+const NEXT = 5 + INDEX_GAP
 const QUIET: Logger = { info: () => {}, warn: () => {}, error: () => {} }
 
 const MEMBER = { cip: 'a', cport: 7001, sip: 'a', sport: 6001 }
@@ -73,10 +76,13 @@ async function expectRecovered(disk: MemoryDisk): Promise<void> {
     clusterId: 'old.1-a',
   })
   expect(restored.machine.get('k')).toMatchObject({ value: Buffer.from('v'), casUnique: 4 })
-  expect(restored.summary).toMatchObject({ base: { term: 2, index: 4 }, lastIndex: 5 })
-  const [entry] = await restored.store.read(5, 5, 1)
+  expect(restored.summary).toMatchObject({
+    base: { term: 2, index: 4 + INDEX_GAP },
+    lastIndex: NEXT,
+  })
+  const [entry] = await restored.store.read(NEXT, NEXT, 1)
   expect(entry).toMatchObject({
-    index: 5,
+    index: NEXT,
     term: 3,
     config: { members: [{ id: 'a', voter: true }], floor: 2 },
   })
@@ -87,7 +93,7 @@ test('without force nothing is changed, and it says what there is', async () => 
   const disk = await survivor()
   const { mutationCount } = disk
   expect(await recover(ioOf(disk), QUIET, DATA, false)).toMatchObject({
-    ...{ serverId: 'a', clusterId: 'old', newClusterId: 'old.1-a', lastIndex: 4 },
+    ...{ serverId: 'a', clusterId: 'old', newClusterId: 'old.1-a', lastTerm: 2, lastIndex: 4 },
   })
   expect(disk.mutationCount).toBe(mutationCount)
   expect(await clusterOf(disk)).toBe('old')
@@ -122,6 +128,55 @@ test('what it leaves is whole, also where the vote was damaged', async () => {
     const lines: unknown[] = []
     expect(await verify(disk, DATA, (line) => lines.push(line))).toMatchObject({ damageCount: 0 })
   }
+})
+
+test('what a client has read of what is lost is no unique that comes again', async () => {
+  const disk = await survivor()
+  // What the others have, and the survivor has not, up to the end of a long day.
+  const lostUniques = [5, 6, 100_000_000]
+  await recover(ioOf(disk), QUIET, DATA, true)
+  const { machine, store } = await restore({
+    ...{ io: ioOf(disk), log: QUIET, directory: DATA, group: 0 },
+    clusterId: 'old.1-a',
+  })
+  const writer = new RecordWriter('old.1-a')
+  const apply = (text: string) => {
+    const payload = { kind: 'command', command: Buffer.from(text) } as const
+    const index = machine.appliedIndex + 1
+    return machine.apply(writer.createEntry({ index, term: 3 }, 6_000, payload)).line
+  }
+  for (const unique of lostUniques) {
+    expect(apply('set k 0 0 5\r\nother\r\n')).toBe('STORED')
+    expect(apply(`cas k 0 0 4 ${unique}\r\nmine\r\n`)).toBe('EXISTS')
+  }
+  await store.close()
+})
+
+test('limits and modes stay as they were last, also where this server is no member any more', async () => {
+  const disk = await survivor()
+  const { log } = await openLog(disk, 'old')
+  const members = CONFIG.members.filter(({ id }) => id !== 'a')
+  const config = { ...CONFIG, members, itemSizeMax: 4_096 }
+  const writer = new RecordWriter('old')
+  log.append([writer.createEntry({ index: 5, term: 2 }, 1_000, { kind: 'config', config })])
+  await log.close()
+  await recover(ioOf(disk), QUIET, DATA, true)
+  const { raftLog, store } = await restore({
+    ...{ io: ioOf(disk), log: QUIET, directory: DATA, group: 0 },
+    clusterId: 'old.1-a',
+  })
+  const alone = { members: [{ ...MEMBER, id: 'a', voter: true }], floor: 2, itemSizeMax: 4_096 }
+  expect(raftLog.configs.at(-1)?.config).toEqual(alone)
+  await store.close()
+})
+
+test('a vote file that is gone is made anew', async () => {
+  const disk = await survivor()
+  await disk.remove(`${DATA}/vote`)
+  await recover(ioOf(disk), QUIET, DATA, true)
+  const { file, hardState } = await VoteFile.open(disk, DATA, 'a')
+  expect(hardState).toEqual({ term: 3, vote: '' })
+  await file.close()
 })
 
 test("a directory that is no member's data is refused", async () => {

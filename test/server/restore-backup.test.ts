@@ -1,6 +1,7 @@
 /** A backup that becomes a server's data: whole, or not at all. */
 import { expect, test } from 'vitest'
 import type { Io } from '../../src/io/io.ts'
+import { INDEX_GAP } from '../../src/server/begin-group.ts'
 import { verify } from '../../src/server/inspect/verify.ts'
 import type { Item } from '../../src/server/keystore/item-store.ts'
 import { readKeystore } from '../../src/server/keystore/keystore-file.ts'
@@ -12,6 +13,8 @@ import { ITEMS, makeData } from './inspect/data.ts'
 
 const FILE = 'backups/monday'
 const DATA = 'new'
+/** The first entry behind those of the backup. */
+const NEXT = 5 + INDEX_GAP
 const FLUSH_MS = 1_800_000_000_000
 const ADDRESS = { cip: 'h', cport: 7001, sip: 'h', sport: 6001 }
 const QUIET = { info: () => {}, warn: () => {}, error: () => {} }
@@ -50,7 +53,7 @@ async function expectRestored(disk: MemoryDisk): Promise<void> {
   const findings: unknown[] = []
   const verdict = await verify(disk, DATA, (line) => 'kind' in line && findings.push(line))
   expect(findings).toEqual([])
-  expect(verdict).toEqual({ damageCount: 0, lastIndex: 5, commitIndex: 5 })
+  expect(verdict).toEqual({ damageCount: 0, lastIndex: NEXT, commitIndex: NEXT })
   const contents = await contentsOf(disk, `${DATA}/groups/0/keystore`)
   // A flush that was pending is not: who restores wants the items.
   expect(contents).toEqual({ flushAtMs: 0, items: ITEMS })
@@ -61,7 +64,10 @@ async function expectRestored(disk: MemoryDisk): Promise<void> {
     ...{ io: ioOf(disk), log: QUIET, directory: DATA, group: 0 },
     ...{ clusterId: clusterId ?? '', serverId },
   })
-  expect(restored.summary).toMatchObject({ base: { term: 2, index: 4 }, lastIndex: 5 })
+  expect(restored.summary).toMatchObject({
+    base: { term: 2, index: 4 + INDEX_GAP },
+    lastIndex: NEXT,
+  })
   expect(restored.raftLog.configs.at(-1)?.config).toEqual({
     members: [{ ...ADDRESS, id: serverId, voter: true }],
     floor: 2,
