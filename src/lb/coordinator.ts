@@ -132,9 +132,9 @@ export class Coordinator {
     return this.#record?.cluster ?? null
   }
 
-  /** The record of the last `save` is durable. */
-  clusterSaved(): void {
-    this.#isSaved = true
+  /** That record is durable; nobody hears of it if it is not the last one any more. */
+  clusterSaved(record: ClusterRecord): void {
+    if (record === this.#record) this.#isSaved = true
   }
 
   receive(nowMs: number, message: ToBalancer, from: Address): Action[] {

@@ -58,6 +58,7 @@ export class Balancer {
   #timer: Timer | null = null
   readonly #clients = new Set<Stream>()
   #lastLeader: string | null = null
+  #saving: Promise<void> = Promise.resolve()
 
   private constructor(options: BalancerOptions, coordinator: Coordinator, lock: Lock) {
     this.#options = options
@@ -131,7 +132,9 @@ export class Balancer {
         }
         this.#socket?.send(encodeDatagram(action.message), action.to)
       } else {
-        await this.#save(action.record)
+        // One after the other: they write the same file.
+        this.#saving = this.#saving.then(() => this.#save(action.record))
+        await this.#saving
       }
     }
   }
@@ -144,7 +147,7 @@ export class Balancer {
     } catch (error) {
       return onFailure(error instanceof Error ? error : new Error(String(error)))
     }
-    this.#coordinator.clusterSaved()
+    this.#coordinator.clusterSaved(record)
     const how = record.formedBy ? `server ${record.formedBy} shall form it` : 'a server told of it'
     log.info({}, `cluster ${record.cluster}: ${how}`)
   }

@@ -35,6 +35,7 @@ class Story {
   readonly actors = new Map<string, Actor>()
   #log: string[] = []
   readonly #savesByItself: boolean
+  #record: ClusterRecord | null = null
 
   constructor(
     options: {
@@ -117,6 +118,11 @@ class Story {
     return actor
   }
 
+  /** What was to be saved last is durable. */
+  saved(): void {
+    if (this.#record) this.coordinator.clusterSaved(this.#record)
+  }
+
   #receive(message: ToBalancer): this {
     const from = addressOf(message.server.id)
     this.#perform(this.coordinator.receive(this.nowMs, message, from))
@@ -127,7 +133,8 @@ class Story {
     for (const action of actions) {
       this.#log.push(`${this.nowMs} ${describeAction(action)}`)
       if (action.kind === 'save') {
-        if (this.#savesByItself) this.coordinator.clusterSaved()
+        this.#record = action.record
+        if (this.#savesByItself) this.saved()
       } else {
         this.#answer(action.to, action.message)
       }
@@ -269,11 +276,25 @@ describe('forming a cluster', () => {
       '10000 a registered none: a b',
       '10000 b registered none: a b',
     ])
-    story.coordinator.clusterSaved()
+    story.saved()
     story.run(1_000)
     expect(story.log('save', 'form', 'registered')).toEqual([
       '11000 a form new',
       '11000 b registered new: a b',
+    ])
+  })
+
+  test('one that is durable vouches for none that came after it', () => {
+    const story = new Story({ saves: false })
+    const first = { cluster: 'c1', formedBy: null }
+    story.say('a', 'register', { cluster: 'c1' }).say('b', 'register', { cluster: 'c1.1-b' })
+    story.coordinator.clusterSaved(first)
+    expect(story.say('b', 'register', { cluster: 'c1.1-b' }).log('registered').slice(-1)).toEqual([
+      '0 b registered none: b',
+    ])
+    story.saved()
+    expect(story.say('b', 'register', { cluster: 'c1.1-b' }).log('registered')).toEqual([
+      '0 b registered c1.1-b: b',
     ])
   })
 
@@ -350,7 +371,7 @@ describe('forming a cluster', () => {
           if (step.kind === 'wait') story.run(step.ms)
           else if (step.kind === 'saved') {
             isSaved ||= record !== null
-            if (record !== null) story.coordinator.clusterSaved()
+            if (record !== null) story.saved()
           } else {
             const { kind, id, ...fields } = step
             story.say(id, kind as ToBalancer['type'], fields)
@@ -390,7 +411,7 @@ describe('a server of an older cluster', () => {
   test('the new ones hear of it, once it is on disk', () => {
     const story = new Story({ saves: false }).add('a', { cluster: 'old' }).add('b')
     expect(story.log('registered')).toEqual(['0 a registered none: a', '0 b registered none: a b'])
-    story.coordinator.clusterSaved()
+    story.saved()
     expect(story.run(1_000).log('registered')).toEqual([
       '1000 a registered old: a b',
       '1000 b registered old: a b',
