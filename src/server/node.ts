@@ -1780,6 +1780,8 @@ function refusalText(refusal: string): string {
       return 'the cluster has one voter and needs two: start another server'
     case 'handingOver':
       return 'the leader is handing over'
+    case 'configPending':
+      return 'another change of the configuration is under way'
     case 'busy':
       return 'too many writes are in flight'
     default:

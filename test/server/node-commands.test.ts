@@ -191,6 +191,10 @@ describe('the limit for values', () => {
       isDone: false,
       why: 'not committed yet',
     })
+    expect(leader(world).changeItemSizeMax(4_096)).toEqual({
+      isDone: false,
+      why: 'another change of the configuration is under way',
+    })
     await world.until(() => leader(world).changeItemSizeMax(2_048).isDone)
     await world.until(() => IDS.every((id) => world.node(id).itemSizeMax === 2_048))
 
