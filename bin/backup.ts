@@ -32,12 +32,14 @@ export async function takeBackup(
   path: string,
 ): Promise<Backup> {
   const directory = dirname(path)
-  const servers = whom === 'server' ? asked : serversOf(await fetchStatus(io, asked))
+  const status = whom === 'server' ? null : await fetchStatus(io, asked)
+  const servers = status ? serversOf(status) : asked
   const part = `${path}.tmp`
   const removal = removeAtSignal(io.disk, part)
   try {
     const fetched = await fetchFromAny(serversIo, servers, part)
     const checked = await check(io.disk, part, path)
+    if (status) assertOf(status, fetched.from, checked.header)
     await io.disk.rename(part, path)
     await io.disk.syncDirectory(directory)
     return { ...fetched, ...checked }
@@ -50,14 +52,24 @@ export async function takeBackup(
 }
 
 /** Followers first: the leader has enough to do. */
-function serversOf({ leader, members, whyNoLeader }: ClusterStatus): Address[] {
-  const able = members.filter(({ alive, cluster }) => alive !== false && cluster !== null)
+function serversOf({ cluster, leader, members, whyNoLeader }: ClusterStatus): Address[] {
+  // A load balancer names servers of other clusters too that were started with it by mistake.
+  const able = members.filter(
+    (each) => each.alive !== false && each.cluster !== null && each.cluster === cluster,
+  )
   if (able.length === 0) throw new Error(`no server is known: ${whyNoLeader ?? 'none answers'}`)
   const rank = ({ id, voter }: ClusterStatus['members'][number]) =>
     id === leader ? 1 : voter ? 0 : 2
   return able
     .sort((a, b) => rank(a) - rank(b))
     .map(({ cip, cport }) => ({ host: cip, port: cport }))
+}
+
+/** Another server may have come to an address that was named. @throws Error */
+function assertOf({ cluster }: ClusterStatus, { host, port }: Address, header: KeystoreHeader) {
+  const { clusterId } = header
+  if (clusterId === cluster) return
+  throw new Error(`server ${host}:${port}: what came is of cluster ${clusterId}, not of ${cluster}`)
 }
 
 interface Fetched {
