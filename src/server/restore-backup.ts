@@ -48,6 +48,8 @@ export async function restoreBackup(
   const lock = await disk.lock(`${directory}/lock`)
   if (!lock) throw new Error(`${directory} is in use by another process`)
   try {
+    // Another one may have finished meanwhile: reading a backup takes its time.
+    await assertFree(disk, directory)
     const serverId = random.hex(4)
     const clusterId = random.hex(8)
     const { index, term, timeMs } = header

@@ -133,6 +133,22 @@ test('nothing is written over', async () => {
   expect(disk.mutationCount).toBe(before)
 })
 
+test('nor is what another restore has finished while this one was about to read its backup', async () => {
+  const disk = await withBackup()
+  const open = disk.open.bind(disk)
+  let first = ''
+  disk.open = async (path, options) => {
+    disk.open = open
+    first = (await restoreBackup(ioOf(disk), FILE, DATA, ADDRESS)).serverId
+    return open(path, options)
+  }
+  await expect(restoreBackup(ioOf(disk), FILE, DATA, ADDRESS)).rejects.toThrow('new is not empty')
+  expect(await loadIdentity(disk, DATA, ioOf(disk).random)).toMatchObject({ serverId: first })
+  await expectRestored(disk)
+  // It is nobody's by now.
+  expect(await disk.lock(`${DATA}/lock`)).not.toBeNull()
+})
+
 test('a damaged backup, or none, is refused with file and byte, and nothing is made', async () => {
   const disk = await withBackup()
   const whole = disk.bytes(FILE)
