@@ -21,7 +21,9 @@ export async function backUp(cluster: Cluster, path: string, isForced: boolean):
   process.stdout.write(`server ${from.host}:${from.port}, ${asOf}, ${bytes} bytes\n`)
 }
 
-export interface Backup extends Fetched {
+export interface Backup {
+  readonly from: Address
+  readonly bytes: number
   readonly header: KeystoreHeader
   readonly itemCount: number
 }
@@ -37,12 +39,10 @@ export async function takeBackup(
   const part = `${path}.tmp`
   const removal = removeAtSignal(io.disk, part)
   try {
-    const fetched = await fetchFromAny(serversIo, servers, part)
-    const checked = await check(io.disk, part, path)
-    if (status) assertOf(status, fetched.from, checked.header)
+    const backup = await takeFromAny(serversIo, servers, part, status?.cluster ?? null)
     await io.disk.rename(part, path)
     await io.disk.syncDirectory(directory)
-    return { ...fetched, ...checked }
+    return backup
   } catch (error) {
     await io.disk.remove(part).catch(() => {})
     throw error
@@ -65,63 +65,71 @@ function serversOf({ cluster, leader, members, whyNoLeader }: ClusterStatus): Ad
     .map(({ cip, cport }) => ({ host: cip, port: cport }))
 }
 
-/** Another server may have come to an address that was named. @throws Error */
-function assertOf({ cluster }: ClusterStatus, { host, port }: Address, header: KeystoreHeader) {
-  const { clusterId } = header
-  if (clusterId === cluster) return
-  throw new Error(`server ${host}:${port}: what came is of cluster ${clusterId}, not of ${cluster}`)
-}
-
-interface Fetched {
-  readonly from: Address
-  readonly bytes: number
-}
-
-/** @throws Error with what each of them said. */
-async function fetchFromAny(io: Io, servers: readonly Address[], path: string): Promise<Fetched> {
+/**
+ * Goes on where one sends nothing, or nothing that is whole.
+ * @param clusterId null: any.
+ * @throws Error with what each of them said.
+ */
+async function takeFromAny(
+  io: Io,
+  servers: readonly Address[],
+  path: string,
+  clusterId: string | null,
+): Promise<Backup> {
   const failures: string[] = []
   for (const from of servers) {
-    const file = await io.disk.open(path, { create: true })
-    const progress = new Progress(io.clock)
-    let offset = 0
     try {
-      const failure = await fetchBackup(io, from, {
-        begin: (bytes) => progress.begin(bytes),
-        async write(piece) {
-          await file.write([piece], offset)
-          offset += piece.length
-          progress.add(piece.length)
-        },
-      }).then(
-        () => null,
-        (error: Error) => error,
-      )
+      const bytes = await fetchInto(io, from, path)
+      return { from, bytes, ...(await check(io.disk, path, from, clusterId)) }
+    } catch (error) {
       // A disk that fails does so whoever sends.
-      if (failure && 'code' in failure) throw failure
-      if (!failure) {
-        await file.datasync()
-        return { from, bytes: offset }
-      }
-      failures.push(failure.message)
-    } finally {
-      progress.clear()
-      await file.close()
+      if (!(error instanceof Error) || 'code' in error) throw error
+      failures.push(error.message)
     }
   }
   throw new Error(failures.join('; '))
 }
 
-/** Reads all of it. @throws Error where it is damaged. */
+/** @returns how many bytes came. */
+async function fetchInto(io: Io, from: Address, path: string): Promise<number> {
+  const file = await io.disk.open(path, { create: true })
+  const progress = new Progress(io.clock)
+  let offset = 0
+  try {
+    await fetchBackup(io, from, {
+      begin: (bytes) => progress.begin(bytes),
+      async write(piece) {
+        await file.write([piece], offset)
+        offset += piece.length
+        progress.add(piece.length)
+      },
+    })
+    await file.datasync()
+    return offset
+  } finally {
+    progress.clear()
+    await file.close()
+  }
+}
+
+/** Reads all of it. @throws Error where it is damaged, or of another cluster. */
 async function check(
   disk: Disk,
-  part: string,
   path: string,
+  { host, port }: Address,
+  clusterId: string | null,
 ): Promise<{ header: KeystoreHeader; itemCount: number }> {
+  const what = `server ${host}:${port}: what came is`
   let itemCount = 0
-  const header = await readKeystore(disk, part, () => itemCount++).catch((error: Error) => {
-    throw new Error(`what came is damaged, and ${path} was not written: ${error.message}`)
+  const header = await readKeystore(disk, path, () => itemCount++).catch((error: Error) => {
+    if ('code' in error) throw error
+    throw new Error(`${what} damaged: ${error.message}`)
   })
-  if (!header) throw new Error(`${part} is gone`)
+  if (!header) throw new Error(`${path} is gone`)
+  // Another server may have come to an address that was named.
+  if (clusterId !== null && header.clusterId !== clusterId) {
+    throw new Error(`${what} of cluster ${header.clusterId}, not of ${clusterId}`)
+  }
   return { header, itemCount }
 }
 

@@ -39,6 +39,42 @@ async function play(said: ClusterStatus) {
   return { disk, take, server }
 }
 
+describe('what a server sends that is damaged', () => {
+  async function rotted(): Promise<Buffer> {
+    const file = await fileOf('c1')
+    file.writeUInt8(file.readUInt8(file.length - 4) ^ 1, file.length - 4)
+    return file
+  }
+
+  test('is that one server, and the next is asked', async () => {
+    const { server, take, disk } = await play(status())
+    const bad = server(2, await rotted())
+    server(3, await fileOf('c1'))
+    const leader = server(1, await fileOf('c1'))
+    expect(await take()).toMatchObject({ from: { port: 7003 }, header: { index: 5 } })
+    expect([bad.requests, leader.requests]).toEqual([['backup'], []])
+    expect(disk.bytes(PATH)).toEqual(await fileOf('c1'))
+  })
+
+  test('is all there is: each is named, and nothing is left', async () => {
+    const { server, take, disk } = await play(status({ members: [member(1), member(2)] }))
+    server(1, await rotted())
+    server(2, Buffer.from('none'))
+    await expect(take()).rejects.toThrow(
+      /^server 10.0.0.1:7002: what came is damaged: .* byte 4; server 10.0.0.1:7001: what came is damaged: .* byte \d+$/,
+    )
+    expect(await disk.list('backups')).toEqual([])
+  })
+
+  test('is no reason to ask on where it is the disk that fails', async () => {
+    const { server, take, disk } = await play(status())
+    for (const at of [1, 2, 3]) server(at, await fileOf('c1'))
+    disk.fail('datasync')
+    await expect(take()).rejects.toMatchObject({ code: 'EIO' })
+    expect(await disk.list('backups')).toEqual([])
+  })
+})
+
 describe('a backup is of the cluster that the load balancer is of', () => {
   const stranger = member(3, { cluster: 'c2' })
 

@@ -216,11 +216,7 @@ describe('what goes wrong is one clear line, and leaves nothing half', () => {
 
   test.each([
     ['an early end', 'BACKUP 100\r\nkeystore 1 ', 'it closed the connection before the end'],
-    [
-      'a file that is none',
-      'BACKUP 4\r\nnone\r\nEND\r\n',
-      'what came is damaged, and b was not written',
-    ],
+    ['a file that is none', 'BACKUP 4\r\nnone\r\nEND\r\n', 'what came is damaged: b.tmp: '],
     ['more than was said', 'BACKUP 4\r\nnone more than that', 'it sent more than it said'],
     ['a reason', 'SERVER_ERROR no backup: busy\r\n', 'no backup: busy'],
     ['another protocol', 'ERROR\r\n', 'it makes no backups'],
