@@ -112,7 +112,7 @@ test('whenever power is lost it is not begun, unfinished, or done', async () => 
         )
         // No server takes it for its own.
         if (isBegun)
-          await expect(loadIdentity(next, DATA, ioOf(next).random)).rejects.toThrow('missing')
+          await expect(loadIdentity(next, DATA, ioOf(next).random)).rejects.toThrow('store restore')
         await restoreBackup(ioOf(next), FILE, DATA, ADDRESS)
       }
       await expectRestored(next)

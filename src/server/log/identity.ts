@@ -13,7 +13,7 @@ const COPY_COUNT = 2
 /** A backup is being restored here: without an identity it is no server's data yet. */
 export const RESTORING = 'restoring'
 /** What no new server is made beside. */
-const DATA_NAMES = ['vote', 'groups', RESTORING]
+const DATA_NAMES = ['vote', 'groups']
 
 export interface Identity {
   readonly serverId: string
@@ -30,12 +30,7 @@ export async function loadIdentity(
   const path = `${directory}/identity`
   const bytes = await disk.readFile(path)
   if (bytes === null) {
-    const data = (await disk.list(directory)).filter((name) => DATA_NAMES.includes(name))
-    if (data.length > 0) {
-      throw new Error(
-        `${path}: missing, though ${directory}/${data[0]} is there; restore it, or move ${directory} away and start again as a new server`,
-      )
-    }
+    assertNew(directory, await disk.list(directory))
     const identity = { serverId: random.hex(4), clusterId: null }
     await saveIdentity(disk, directory, identity)
     return identity
@@ -49,6 +44,21 @@ export async function loadIdentity(
   const isWhole = readIdentityCopies(bytes).every((copy) => copy.identity !== null)
   if (!isWhole) await saveIdentity(disk, directory, identity)
   return identity
+}
+
+/** @throws Error where there is something that wants the identity it had. */
+function assertNew(directory: string, names: readonly string[]): void {
+  const otherwise = `move ${directory} away and start again as a new server`
+  if (names.includes(RESTORING)) {
+    throw new Error(
+      `${directory}: store restore has not finished here: give the same command again, or ${otherwise}`,
+    )
+  }
+  const data = names.find((name) => DATA_NAMES.includes(name))
+  if (data === undefined) return
+  throw new Error(
+    `${directory}/identity: missing, though ${directory}/${data} is there; restore it, or ${otherwise}`,
+  )
 }
 
 export interface IdentityCopy {

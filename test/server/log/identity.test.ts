@@ -61,6 +61,18 @@ test.each(['vote', 'groups'])(
   },
 )
 
+test.each([['restoring'], ['restoring', 'groups', 'vote']])(
+  'of what store restore has not finished, beginning with %s, it is said that it can',
+  async (...names) => {
+    const disk = await emptyDisk()
+    for (const name of names) disk.put(`data/${name}`, Buffer.from('x'))
+    await expect(load(disk)).rejects.toThrow(
+      'data: store restore has not finished here: give the same command again, or move data away',
+    )
+    expect(await disk.list('data')).toEqual([...names].sort())
+  },
+)
+
 test('other files beside it do not matter', async () => {
   const disk = await emptyDisk()
   disk.put('data/lock', Buffer.alloc(0))
