@@ -238,6 +238,16 @@ class Reader {
     this.#crc = crc32(this.#piece.subarray(0, this.#at), this.#crc)
     const end = `end ${crcHex(this.#crc)}\n`
     if ((await this.#readLine()).toString('latin1') !== end) throw this.#damaged('checksum wrong')
+    this.#assertEnd()
+  }
+
+  /** It is written whole, and nothing is ever added: what stands there came from elsewhere. */
+  #assertEnd(): void {
+    const end = this.#offset - this.#piece.length + this.#at
+    const more = this.#size - end
+    if (more <= 0) return
+    const bytes = more === 1 ? '1 byte' : `${more} bytes`
+    throw new KeystoreDamagedError(`${this.#path}: ${bytes} behind its end at byte ${end}`)
   }
 
   /** @returns false where `#piece` ends before the next item does. */

@@ -365,6 +365,23 @@ describe('damage', () => {
     }
   })
 
+  test('more behind its end is noticed, and said', async () => {
+    const disk = await written(SMALL)
+    const bytes = disk.bytes(PATH)
+    const { length } = bytes
+    for (const [more, byteCount] of [
+      [Buffer.from('\n'), '1 byte'],
+      [bytes, `${length} bytes`],
+      [Buffer.alloc(300_000), '300000 bytes'],
+    ] as const) {
+      disk.put(PATH, Buffer.concat([bytes, more]))
+      await expect(read(disk)).rejects.toThrow(KeystoreDamagedError)
+      await expect(read(disk)).rejects.toThrow(
+        `${PATH}: ${byteCount} behind its end at byte ${length}`,
+      )
+    }
+  })
+
   test('two items swapped, one missing, one twice', async () => {
     const text = (await written(SMALL)).bytes(PATH).toString('latin1')
     const lines = text.split('\n')
