@@ -10,8 +10,9 @@
  * it is when a newer file takes its name.
  *
  * Memory: one piece for each backup. The next is read when the one before has left,
- * so a slow client slows down nobody but itself; one that takes nothing for a while is
- * cut off. Whoever does not see the end must not take it for whole.
+ * so a slow client slows down nobody but itself; one that takes nothing for a while, or
+ * less than a piece a second on the whole, is cut off. Whoever does not see the end must
+ * not take it for whole.
  */
 import type { Disk, DiskFile, Stream, Timers } from '../io/io.ts'
 
@@ -20,6 +21,8 @@ const BACKUPS_MAX = 2
 const PIECE_BYTES = 256 * 1024
 /** A client that takes nothing for so long is gone. */
 const STALL_MS = 30_000
+/** One that takes less on the whole keeps a slot, and the blocks of a file long replaced, too long. */
+const BYTES_PER_MS_MIN = PIECE_BYTES / 1_000
 
 /** A whole keystore file that is open; `close` has to be called. */
 export interface Backup {
@@ -97,11 +100,14 @@ export class BackupReply {
       this.#stream.write(`SERVER_ERROR no backup: ${firstLine(error)}\r\n`)
       return
     }
+    const lateMs = STALL_MS + backup.bytes / BYTES_PER_MS_MIN
+    const late = this.#timers.after(lateMs, () => this.#stream.destroy())
     try {
       await this.#sendFile(backup)
     } catch {
       this.#stream.destroy() // it can't be told any more within the file
     } finally {
+      late.cancel()
       await backup.close().catch(() => {})
     }
   }

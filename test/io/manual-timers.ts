@@ -2,10 +2,11 @@
 import type { Timer, Timers } from '../../src/io/io.ts'
 
 export class ManualTimers implements Timers {
-  #due: { readonly delayMs: number; readonly fn: () => void }[] = []
+  #nowMs = 0
+  #due: { readonly dueMs: number; readonly fn: () => void }[] = []
 
   after(delayMs: number, fn: () => void): Timer {
-    const timer = { delayMs, fn }
+    const timer = { dueMs: this.#nowMs + delayMs, fn }
     this.#due.push(timer)
     return {
       cancel: () => {
@@ -24,9 +25,17 @@ export class ManualTimers implements Timers {
 
   /** Fires all that wait, the soonest first. */
   fire(): void {
-    const due = this.#due.sort((a, b) => a.delayMs - b.delayMs)
+    const due = this.#due.sort((a, b) => a.dueMs - b.dueMs)
     this.#due = []
     for (const { fn } of due) fn()
+  }
+
+  /** So much time goes by: fires those whose turn has come then. */
+  advance(ms: number): void {
+    this.#nowMs += ms
+    const due = this.#due.filter(({ dueMs }) => dueMs <= this.#nowMs)
+    this.#due = this.#due.filter(({ dueMs }) => dueMs > this.#nowMs)
+    for (const { fn } of due.sort((a, b) => a.dueMs - b.dueMs)) fn()
   }
 }
 

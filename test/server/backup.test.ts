@@ -169,6 +169,31 @@ test('a client that takes nothing any more is cut off', async () => {
   expect(seen.openCount).toBe(0)
 })
 
+/** The client takes what is there each so often, until it has all or is cut off. */
+async function takeEvery(client: ReturnType<typeof connect>, ms: number): Promise<void> {
+  client.receive('backup\r\n')
+  await settle()
+  while (client.stream.waitingBytes > 0) {
+    client.timers.advance(ms)
+    await settle()
+    if (client.stream.isDestroyed) return
+    await client.take()
+  }
+}
+
+test('a client that takes each piece in time, but all of it too slowly, is cut off', async () => {
+  const { seen, open } = await server()
+  const slow = connect(open)
+  await takeEvery(slow, 29_000)
+  expect(slow.stream.isDestroyed).toBe(true)
+  expect(seen.openCount).toBe(0)
+  const steady = connect(open)
+  await takeEvery(steady, 5_000)
+  expect(steady.text()).toBe(WHOLE)
+  steady.timers.advance(3_600_000)
+  expect(steady.stream.isDestroyed).toBe(false)
+})
+
 test('no more than two at a time', async () => {
   const { open } = await server()
   const clients = [connect(open), connect(open), connect(open)]
