@@ -2,6 +2,8 @@
 import type { Address, Io, Timer } from '../io/io.ts'
 import { LoginError } from './login.ts'
 
+/** To be let in: no more than other questions are given. */
+const CONNECT_MS = 3_000
 /** The server writes the file before it sends any of it. */
 const PREPARE_MS = 10 * 60_000
 const STALL_MS = 30_000
@@ -15,7 +17,10 @@ export interface BackupSink {
   write(piece: Buffer): Promise<void>
 }
 
-/** @throws Error in one line; what was written by then is not the whole file. */
+/**
+ * @param io Logs in: a stream is open when the server has answered.
+ * @throws Error in one line; what was written by then is not the whole file.
+ */
 export function fetchBackup(io: Io, address: Address, sink: BackupSink): Promise<void> {
   return new Promise((resolve, reject) => {
     const where = `server ${address.host}:${address.port}`
@@ -77,6 +82,9 @@ export function fetchBackup(io: Io, address: Address, sink: BackupSink): Promise
     }
 
     const stream = io.network.connect(address, {
+      onOpen() {
+        if (!isOver) arm(PREPARE_MS)
+      },
       onData(chunk) {
         if (isOver) return
         if (head) takeHead(chunk)
@@ -91,7 +99,7 @@ export function fetchBackup(io: Io, address: Address, sink: BackupSink): Promise
         void work.catch(() => {}).then(() => fail(`${why}${code}`))
       },
     })
-    arm(PREPARE_MS)
+    arm(CONNECT_MS)
     stream.write('backup\r\n')
   })
 }
