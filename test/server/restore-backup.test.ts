@@ -116,6 +116,7 @@ test('whenever power is lost it is not begun, unfinished, or done', async () => 
         await restoreBackup(ioOf(next), FILE, DATA, ADDRESS)
       }
       await expectRestored(next)
+      expect(await next.list(DATA)).toEqual(['identity', 'vote'])
     }
   }
   expect(found.unfinished).toBeGreaterThan(20)

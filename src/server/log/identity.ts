@@ -43,7 +43,17 @@ export async function loadIdentity(
   }
   const isWhole = readIdentityCopies(bytes).every((copy) => copy.identity !== null)
   if (!isWhole) await saveIdentity(disk, directory, identity)
+  await removeMark(disk, directory)
   return identity
+}
+
+/** With it, a server that loses its identity later would be taken for a restore to begin anew. */
+async function removeMark(disk: Disk, directory: string): Promise<void> {
+  if (!(await disk.list(directory)).includes(RESTORING)) return
+  // A restore that was killed may not have come to that, and one of the two must stand.
+  await disk.syncDirectory(directory)
+  await disk.remove(`${directory}/${RESTORING}`)
+  await disk.syncDirectory(directory)
 }
 
 /** @throws Error where there is something that wants the identity it had. */

@@ -5,6 +5,7 @@ import {
   readIdentityCopies,
   saveIdentity,
 } from '../../../src/server/log/identity.ts'
+import { settle } from '../../io/manual-timers.ts'
 import { CRASH_POLICIES, type CrashPolicy, MemoryDisk } from '../../io/memory-disk.ts'
 
 const PATH = 'data/identity'
@@ -73,6 +74,15 @@ test.each([['restoring'], ['restoring', 'groups', 'vote']])(
   },
 )
 
+test('the mark of a restore that has come to the identity goes', async () => {
+  const disk = await emptyDisk()
+  disk.put('data/restoring', Buffer.alloc(0))
+  await saveIdentity(disk, 'data', JOINED)
+  expect(await load(disk)).toEqual(JOINED)
+  expect(await disk.list('data')).toEqual(['identity'])
+  expect(await disk.crash(LOSE).list('data')).toEqual(['identity'])
+})
+
 test('other files beside it do not matter', async () => {
   const disk = await emptyDisk()
   disk.put('data/lock', Buffer.alloc(0))
@@ -138,6 +148,24 @@ describe('a crash at every change', () => {
       }
     }
     expect(found).toEqual(new Set([null, 'c-1']))
+  })
+
+  test('of the start behind a restore that was killed: the identity, or the mark', async () => {
+    const restoring = await emptyDisk()
+    restoring.put('data/restoring', Buffer.alloc(0))
+    restoring.hold('syncDirectory')
+    void saveIdentity(restoring, 'data', JOINED)
+    await settle()
+    for (let haltAt = 1, isThrough = false; !isThrough; haltAt++) {
+      const disk = restoring.kill()
+      disk.haltAt = haltAt
+      await Promise.race([load(disk), disk.halted])
+      isThrough = disk.mutationCount < haltAt
+      for (let round = 0; round < 20; round++) {
+        const names = await disk.crash({ contents: 'keep', names: 'random' }).list('data')
+        expect(names.includes('identity') || names.includes('restoring')).toBe(true)
+      }
+    }
   })
 
   test('of the first start: a server all the same', async () => {
