@@ -26,6 +26,7 @@ import {
   findLastSeal,
   readSegmentHeader,
   type SegmentHeader,
+  type SegmentVisitor,
   scanSegment,
   segmentSequence,
 } from '../log/segment.ts'
@@ -254,7 +255,7 @@ export class LogSurvey {
         this.findings.push({ kind: 'damage', path, offset, index, what })
       }
     }
-    const end = await scanSegment(file, start, reader, {
+    const visitor: SegmentVisitor = {
       onEntry: (entry, offset) => {
         scan.refusal = this.#refusalOf(entry)
         if (scan.refusal !== null) return false
@@ -267,10 +268,18 @@ export class LogSurvey {
         report.sealCount++
         complain(seal.offset, seal.index, this.#seal(seal))
       },
-    })
+    }
+    let end = await scanSegment(file, start, reader, visitor)
+    if (!(await isRoomFrom(file, end))) {
+      const lastSeal = await findLastSeal(file, end, reader)
+      // A server may have written there meanwhile: what stands before a seal is whole by then.
+      if (scan.refusal === null) end = await scanSegment(file, end, reader, visitor)
+      const isAllRead = lastSeal ? end >= lastSeal.end : await isRoomFrom(file, end)
+      if (scan.refusal !== null || !isAllRead) {
+        await this.#judgeTail(at, end, lastSeal?.seal ?? null, scan.refusal)
+      }
+    }
     this.#end = { sequence: segment.sequence, offset: end }
-    const isWhole = await isRoomFrom(file, end)
-    if (!isWhole) await this.#judgeTail(at, end, bytes, reader, scan.refusal)
     return report
   }
 
@@ -354,20 +363,21 @@ export class LogSurvey {
     this.lastIndex = Math.min(this.lastIndex, index - 1)
   }
 
-  /** What does not read on is the torn tail of a crash, or damage, or was written again since. */
+  /**
+   * What does not read on is the torn tail of a crash, or damage, or was written again since.
+   * @param lastSeal One that stands behind it.
+   */
   async #judgeTail(
     at: number,
     end: number,
-    bytes: number,
-    reader: RecordReader,
+    lastSeal: Seal | null,
     refusal: string | null,
   ): Promise<void> {
     const { path = '', file } = this.#segments[at] ?? {}
     const isLast = at + 1 === this.#segments.length
     const place = { path, offset: end, index: this.lastIndex + 1 }
     const isReplaced = this.#nextAfter(at) !== -1
-    const lastSeal = file ? await findLastSeal(file, end, reader) : null
-    const remedy = this.#remedy(at, lastSeal?.seal.index)
+    const remedy = this.#remedy(at, lastSeal?.index)
     if (refusal !== null) {
       this.#breakOff({ ...place, what: refusal + remedy })
     } else if (isReplaced && lastSeal) {
@@ -377,7 +387,8 @@ export class LogSurvey {
       const what = 'no whole record stands here, and a seal further on says there was one'
       this.#breakOff({ ...place, what: what + remedy })
     } else if (isReplaced || isLast) {
-      const what = `the ${bytes - end} bytes from here on are no whole record and no seal vouches for them: the torn tail of a crash, or of a copy made while it was written; a start cuts it`
+      const bytes = ((await file?.size()) ?? end) - end
+      const what = `the ${bytes} bytes from here on are no whole record and no seal vouches for them: the torn tail of a crash, or of a copy made while it was written; a start cuts it`
       this.findings.push({ kind: 'note', ...place, what })
     } else {
       const what = 'no whole record stands here, and no later segment goes on from here'

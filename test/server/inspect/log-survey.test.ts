@@ -15,9 +15,10 @@ import {
   segmentPath,
 } from '../log/log-harness.ts'
 
+const options = { directory: DIRECTORY, clusterId: CLUSTER, group: 0 }
+
 async function surveyOf(disk: MemoryDisk) {
   const before = disk.mutationCount
-  const options = { directory: DIRECTORY, clusterId: CLUSTER, group: 0 }
   const survey = await LogSurvey.run({ disk: readOnlyDisk(disk), ...options })
   const entries: LogEntry[] = []
   await survey.read((entry) => entries.push(entry))
@@ -241,4 +242,64 @@ test('a segment that a server removes meanwhile is passed over', async () => {
   disk.list = async (path) => [...(await list(path)), vanished.slice(DIRECTORY.length + 1)]
   const { entries } = await surveyOf(disk)
   expect(entries).toHaveLength(9)
+})
+
+describe('a server that writes meanwhile', () => {
+  /** Behind the newest entry stands a seal that is not synced, or none; room, or none. */
+  async function written(isSealed: boolean, hasRoom: boolean): Promise<LogHarness> {
+    const harness = new LogHarness(undefined, hasRoom ? 200_000 : undefined)
+    await harness.open()
+    for (let round = 0; round < 3; round++) {
+      harness.append(300, 300)
+      await settle()
+    }
+    if (isSealed) harness.timers.fire()
+    await settle()
+    return harness
+  }
+
+  /** @param isDue Whether the server writes a batch behind this read. */
+  async function surveyBeside(harness: LogHarness, isDue: (readCount: number) => boolean) {
+    let readCount = 0
+    const disk = readOnlyDisk(harness.disk, async () => {
+      if (!isDue(++readCount)) return
+      harness.append(400)
+      await settle()
+    })
+    const survey = await LogSurvey.run({ disk, ...options })
+    await survey.close()
+    return { survey, readCount }
+  }
+
+  const CASES = [
+    ['a seal', true, false],
+    ['a seal and room', true, true],
+    ['no seal', false, false],
+    ['no seal but room', false, true],
+  ] as const
+
+  test.each(CASES)('once, over %s: nothing is off', async (_, isSealed, hasRoom) => {
+    for (let writtenAt = 1, isOver = false; !isOver; writtenAt++) {
+      const harness = await written(isSealed, hasRoom)
+      const before = harness.lastIndex
+      const { survey, readCount } = await surveyBeside(harness, (count) => count === writtenAt)
+      expect(survey.findings).toEqual([])
+      expect(survey.lastIndex).toBeGreaterThanOrEqual(before)
+      isOver = readCount < writtenAt
+    }
+  })
+
+  test.each(CASES)('all the time, over %s: nothing is damaged', async (_, isSealed, hasRoom) => {
+    const harness = await written(isSealed, hasRoom)
+    const { survey } = await surveyBeside(harness, () => true)
+    expect(survey.findings.filter(({ kind }) => kind === 'damage')).toEqual([])
+  })
+
+  test('all the time: what is damaged is found', async () => {
+    const harness = await written(true, false)
+    const path = segmentPath(1)
+    harness.disk.flipBit(path, harness.disk.bytes(path).indexOf('set key5'))
+    const { survey } = await surveyBeside(harness, () => true)
+    expect(survey.findings).toMatchObject([{ kind: 'damage', path, index: 5 }])
+  })
 })
