@@ -697,7 +697,7 @@ export class LogStore {
     const { disk, directory, clusterId, group } = this.#options
     const sequence = (this.#segments.at(-1)?.sequence ?? 0) + 1
     const path = `${directory}/${segmentName(sequence)}`
-    const file = await disk.open(`${path}.tmp`, { create: true })
+    const file = this.#guarded(path, await disk.open(`${path}.tmp`, { create: true }))
     const firstIndex = entries[0]?.index ?? this.#last.index + 1
     const termBefore = this.#terms.termAt(firstIndex - 1)
     const owed = this.#isOwing ? this.#owed : NO_ENTRY

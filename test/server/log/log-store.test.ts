@@ -1311,6 +1311,42 @@ describe('a disk that fails', () => {
   })
 })
 
+describe('a device that loses sectors', () => {
+  /** Reads of these files fail. */
+  function losing(disk: MemoryDisk, lost: ReadonlySet<string>): MemoryDisk {
+    const open = disk.open.bind(disk)
+    disk.open = async (path, options) => {
+      const file = await open(path, options)
+      const read = async (offset: number, length: number) => {
+        if (!lost.has(path.replace(/\.tmp$/, ''))) return file.read(offset, length)
+        throw Object.assign(new Error('EIO: i/o error, read'), { code: 'EIO' })
+      }
+      return { ...file, read }
+    }
+    return disk
+  }
+
+  test.each([
+    ['found at the start', reopen],
+    ['begun since', (harness: LogHarness) => harness.log.endSegment()],
+  ])('has damaged a segment that was %s, not failed', async (_, goOn) => {
+    const lost = new Set<string>()
+    const harness = new LogHarness(losing(new MemoryDisk(), lost))
+    await harness.open()
+    harness.append(10, 10)
+    await settle()
+    await goOn(harness)
+    harness.append(10)
+    await settle()
+    lost.add(segmentPath(1))
+    await expect(harness.log.read(1, 2, Infinity)).rejects.toThrow(/0001\.log.*entry 1 /)
+    const damage = await harness.log.scrub((file) => file)
+    expect(damage).toMatchObject({ path: segmentPath(1), index: 1 })
+    await harness.checkRead(3, 3)
+    expect(harness.failures).toEqual([])
+  })
+})
+
 describe('against a model', () => {
   type Action =
     | { readonly kind: 'append'; readonly sizes: readonly number[] }
