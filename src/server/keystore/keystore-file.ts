@@ -317,7 +317,10 @@ class Reader {
     return number
   }
 
-  /** The next line, with its end. */
+  /**
+   * The next line, with its end. None is longer than a piece: one that seems to be has lost its end,
+   * and each piece more would cost all the ones before it once more.
+   */
   async #readLine(): Promise<Buffer> {
     for (;;) {
       const end = this.#piece.indexOf(LF, this.#at) + 1
@@ -326,7 +329,9 @@ class Reader {
         this.#at = end
         return line
       }
-      this.#wanted = this.#piece.length - this.#at + 1
+      const length = this.#piece.length - this.#at
+      if (length > PIECE_BYTES) throw this.#damaged('a line without an end')
+      this.#wanted = length + 1
       await this.#readMore()
     }
   }

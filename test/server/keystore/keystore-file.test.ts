@@ -3,6 +3,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { checkedLine, crcHex } from '../../../src/protocol/checked-line.ts'
 import { keyWord } from '../../../src/protocol/commands.ts'
+import { readOnlyDisk } from '../../../src/server/inspect/read-only-disk.ts'
 import {
   type Item,
   ItemStore,
@@ -414,6 +415,22 @@ describe('damage', () => {
       disk.flipBit(PATH, offset)
     }
     expect((await read(disk))?.items).toHaveLength(3000)
+  })
+
+  test('to the end of a line does not have all that follows taken for it', async () => {
+    const bytes = (await written([])).bytes(PATH)
+    const zeros = Buffer.alloc(4 * 1024 * 1024)
+    for (const start of [0, bytes.indexOf('end ')]) {
+      const disk = await emptyDisk()
+      disk.put(PATH, Buffer.concat([bytes.subarray(0, start), zeros]))
+      let readBytes = 0
+      const counting = readOnlyDisk(disk, (byteCount) => {
+        readBytes += byteCount
+      })
+      const reading = readKeystore(counting, PATH, () => {})
+      await expect(reading).rejects.toThrow(KeystoreDamagedError)
+      expect(readBytes).toBeLessThanOrEqual(512 * 1024)
+    }
   })
 })
 
