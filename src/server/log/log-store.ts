@@ -188,6 +188,8 @@ export class LogStore {
         ...segment,
         file: segment === this.#segment ? emptied(segment) : through(segment.file),
       }))
+      const rotted = await findRottedHeader(segments.slice(0, -1))
+      if (rotted) return rotted
       const { index } = this.#terms.base
       const visitor = { onEntry: () => {}, onCommitted: () => {} }
       return (await scanLog(segments, index, index, this.#reader, visitor)).damage
@@ -719,6 +721,15 @@ export class LogStore {
     this.#mark(entries, firstLine.length)
     this.#isSealed = entries.length === 0
   }
+}
+
+/** The walk over the segments goes by their first lines as they are in memory. */
+async function findRottedHeader(segments: readonly Segment[]): Promise<LogDamage | null> {
+  for (const { path, file, header } of segments) {
+    const isRotted = header && !(await readSegmentHeader(file, path)).header
+    if (isRotted) return { path, offset: 0, index: header.firstIndex }
+  }
+  return null
 }
 
 /** A segment's file as it was before any record. */

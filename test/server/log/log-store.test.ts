@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import type { DiskFile } from '../../../src/io/io.ts'
 import { checkedLine } from '../../../src/protocol/checked-line.ts'
 import {
   LogDamagedError,
@@ -29,6 +30,9 @@ import {
 
 const LOSE: CrashPolicy = { contents: 'lose', names: 'lose' }
 const KEEP: CrashPolicy = { contents: 'keep', names: 'keep' }
+
+/** What a scrub reads through. */
+const asItIs = (file: DiskFile) => file
 
 async function opened(): Promise<LogHarness> {
   const harness = new LogHarness()
@@ -1175,6 +1179,40 @@ describe('damage', () => {
   }
 })
 
+describe('scrub', () => {
+  /** Two segments that are ended, and one that is written. */
+  async function endedSegments(): Promise<LogHarness> {
+    const harness = await opened()
+    for (let round = 0; round < 2; round++) {
+      for (let batch = 0; batch < 2; batch++) {
+        harness.append(10)
+        await settle()
+      }
+      await harness.log.endSegment()
+    }
+    harness.append(10)
+    await settle()
+    return harness
+  }
+
+  test('finds what a start would, in any byte of what is not written any more', async () => {
+    const { disk } = await endedSegments()
+    let damagedCount = 0
+    for (const path of [segmentPath(1), segmentPath(2)]) {
+      for (let offset = 0; offset < disk.bytes(path).length; offset++) {
+        const harness = await endedSegments()
+        harness.disk.flipBit(path, offset)
+        const found = await harness.log.scrub(asItIs)
+        const next = harness.fork(harness.disk.kill())
+        await next.openOnly()
+        expect(found).toEqual(next.summary.damage)
+        if (found) damagedCount++
+      }
+    }
+    expect(damagedCount).toBeGreaterThan(200)
+  })
+})
+
 describe('a disk that fails', () => {
   test.each(['write', 'datasync'] as const)(
     'a failed %s is reported once and ends all writing',
@@ -1340,7 +1378,7 @@ describe('a device that loses sectors', () => {
     await settle()
     lost.add(segmentPath(1))
     await expect(harness.log.read(1, 2, Infinity)).rejects.toThrow(/0001\.log.*entry 1 /)
-    const damage = await harness.log.scrub((file) => file)
+    const damage = await harness.log.scrub(asItIs)
     expect(damage).toMatchObject({ path: segmentPath(1), index: 1 })
     await harness.checkRead(3, 3)
     expect(harness.failures).toEqual([])
