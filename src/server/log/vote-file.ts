@@ -6,7 +6,7 @@
  *
  *     vote <term> <server id voted for, or -> <crc32>\n
  */
-import type { Disk, DiskFile } from '../../io/io.ts'
+import { type Disk, type DiskFile, isUnreadable } from '../../io/io.ts'
 import { checkedLine, readCheckedLine, seedOf } from '../../protocol/checked-line.ts'
 import type { HardState } from '../raft/types.ts'
 
@@ -92,12 +92,22 @@ export interface VoteCopy {
 export async function readVoteCopies(file: DiskFile, owner: string): Promise<VoteCopy[]> {
   const copies: VoteCopy[] = []
   for (let offset = 0; offset < COPY_COUNT * COPY_BYTES; offset += COPY_BYTES) {
-    const text = (await file.read(offset, COPY_BYTES)).toString('latin1')
+    const text = (await readCopy(file, offset)).toString('latin1')
     const line = text.split('\n')[0] ?? ''
     const isPadded = text.length === COPY_BYTES && /^\n *\n$/.test(text.slice(line.length))
     copies.push({ offset, hardState: decode(line, seedOf(owner)), isPadded })
   }
   return copies
+}
+
+/** What the device can't read any more does not verify; the other copy may. */
+async function readCopy(file: DiskFile, offset: number): Promise<Buffer> {
+  try {
+    return await file.read(offset, COPY_BYTES)
+  } catch (error) {
+    if (!isUnreadable(error)) throw error
+    return Buffer.alloc(0)
+  }
 }
 
 /** Which copy counts; -1 where none verifies. */

@@ -229,6 +229,40 @@ describe('damage', () => {
     }
   })
 
+  /** Reads of these copies fail, until they are written again. */
+  function losing(disk: MemoryDisk, copies: readonly number[]): MemoryDisk {
+    const lost = new Set(copies.map((copy) => copy * COPY_BYTES))
+    const open = disk.open.bind(disk)
+    disk.open = async (path, options) => {
+      const file = await open(path, options)
+      return {
+        ...file,
+        read: async (offset, length) => {
+          if (!lost.has(offset)) return file.read(offset, length)
+          throw Object.assign(new Error('EIO: i/o error, read'), { code: 'EIO' })
+        },
+        write: async (chunks, offset) => {
+          lost.delete(offset)
+          await file.write(chunks, offset)
+        },
+      }
+    }
+    return disk
+  }
+
+  test('that the device can not read is like any other', async () => {
+    const whole = await created()
+    await writeAll(whole, [{ term: 7, vote: 'abc' }])
+    for (const copy of [0, 1]) {
+      const disk = losing(whole.crash(KEEP), [copy])
+      expect(await read(disk)).toEqual({ term: 7, vote: 'abc' })
+      // The other one has mended it.
+      disk.flipBit(PATH, (1 - copy) * COPY_BYTES)
+      expect(await read(disk)).toEqual({ term: 7, vote: 'abc' })
+    }
+    await expect(read(losing(whole.crash(KEEP), [0, 1]))).rejects.toThrow(VoteDamagedError)
+  })
+
   test.each([0, 1, 16, 17, 4095])('a file cut to %d bytes', async (length) => {
     const disk = await created()
     disk.put(PATH, disk.bytes(PATH).subarray(0, length))
