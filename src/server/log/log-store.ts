@@ -36,6 +36,8 @@ const IDLE_SEAL_MS = 10
 
 export class LogDamagedError extends Error {}
 
+class CutError extends Error {}
+
 /** Entries from `index` on stand one behind the other in `segment` from `offset` on. */
 interface Mark {
   readonly index: number
@@ -176,7 +178,8 @@ export class LogStore {
   }
 
   /**
-   * Reads all but what is being written once more; the newest segment is ended for it.
+   * Reads all but what is being written once more; the newest segment is ended for it. It is
+   * over once something is cut: that can be closed then, and what stays was written lately.
    * @param through What the files are read through.
    * @returns the first damage.
    */
@@ -184,17 +187,37 @@ export class LogStore {
     await this.endSegment()
     this.#readerCount++
     try {
-      const segments = this.#segments.map((segment) => ({
-        ...segment,
-        file: segment === this.#segment ? emptied(segment) : through(segment.file),
-      }))
-      const rotted = await findRottedHeader(segments.slice(0, -1))
-      if (rotted) return rotted
-      const { index } = this.#terms.base
-      const visitor = { onEntry: () => {}, onCommitted: () => {} }
-      return (await scanLog(segments, index, index, this.#reader, visitor)).damage
+      return await this.#scrub(through)
+    } catch (error) {
+      if (error instanceof CutError) return null
+      throw error
     } finally {
       await this.#endRead()
+    }
+  }
+
+  async #scrub(through: (file: DiskFile) => DiskFile): Promise<LogDamage | null> {
+    const segments = this.#segments.map((segment) => ({
+      ...segment,
+      file: segment === this.#segment ? emptied(segment) : through(this.#untilCut(segment.file)),
+    }))
+    const { index } = this.#terms.base
+    const rotted = await findRottedHeader(segments.slice(0, -1))
+    if (rotted) return rotted
+    const visitor = { onEntry: () => {}, onCommitted: () => {} }
+    return (await scanLog(segments, index, index, this.#reader, visitor)).damage
+  }
+
+  /** Files that were cut stay open as long as anything is read. */
+  #untilCut(file: DiskFile): DiskFile {
+    const [oldest] = this.#segments
+    return {
+      ...READ_ONLY,
+      size: () => file.size(),
+      read: async (offset, length) => {
+        if (this.#segments[0] !== oldest) throw new CutError()
+        return file.read(offset, length)
+      },
     }
   }
 
@@ -735,7 +758,7 @@ async function findRottedHeader(segments: readonly Segment[]): Promise<LogDamage
 /** A segment's file as it was before any record. */
 function emptied({ file, start }: Segment): DiskFile {
   return {
-    ...{ write: unwritable, datasync: unwritable, close: unwritable },
+    ...READ_ONLY,
     size: async () => start,
     read: (offset, length) => file.read(offset, Math.max(0, Math.min(length, start - offset))),
   }
@@ -744,6 +767,8 @@ function emptied({ file, start }: Segment): DiskFile {
 function unwritable(): never {
   throw new Error('only to be read')
 }
+
+const READ_ONLY = { write: unwritable, datasync: unwritable, close: unwritable }
 
 function lowestIndex(entries: readonly LogEntry[]): number {
   return entries.reduce((lowest, { index }) => Math.min(lowest, index), Number.POSITIVE_INFINITY)

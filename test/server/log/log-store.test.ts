@@ -1211,6 +1211,67 @@ describe('scrub', () => {
     }
     expect(damagedCount).toBeGreaterThan(200)
   })
+
+  /** Counts the files that are open. */
+  function counting(disk: MemoryDisk): { count: number } {
+    const opened = { count: 0 }
+    const open = disk.open.bind(disk)
+    disk.open = async (path, options) => {
+      const file = await open(path, options)
+      opened.count++
+      const close = async () => {
+        opened.count--
+        await file.close()
+      }
+      return { ...file, close }
+    }
+    return opened
+  }
+
+  test('does not keep what is cut meanwhile', async () => {
+    const harness = new LogHarness(undefined, 2_000)
+    const opened = counting(harness.disk)
+    await harness.open()
+    const write = async () => {
+      for (let count = 0; count < 10; count++) {
+        harness.append(500)
+        await settle()
+        harness.commit(harness.stableIndex)
+      }
+    }
+    await write()
+    const waiting: (() => void)[] = []
+    const turn = () => new Promise<void>((resolve) => waiting.push(resolve))
+    let isOver = false
+    const scrub = harness.log.scrub((file) => ({
+      ...file,
+      read: async (offset, length) => {
+        await turn()
+        return file.read(offset, length)
+      },
+    }))
+    const scrubbed = scrub.then((damage) => {
+      isOver = true
+      return damage
+    })
+    // In the midst of it what has been read is cut, with what has not.
+    for (let readCount = 0; readCount < 4; readCount++) {
+      await settle()
+      waiting.shift()?.()
+    }
+    await write()
+    harness.cut(harness.commitIndex)
+    await settle()
+    expect(isOver).toBe(false)
+    waiting.shift()?.()
+    await settle()
+    expect(isOver).toBe(true)
+    expect(await scrubbed).toBe(null)
+    // The newest one's file is open twice.
+    expect(opened.count).toBe((await segments(harness.disk)).length + 1)
+    await harness.close()
+    expect(opened.count).toBe(0)
+  })
 })
 
 describe('a disk that fails', () => {
