@@ -11,7 +11,7 @@
  *
  * Memory: one piece for each backup. The next is read when the one before has left,
  * so a slow client slows down nobody but itself; one that takes nothing for a while, or
- * less than a piece a second on the whole, is cut off. Whoever does not see the end must
+ * less than 64 KiB a second on the whole, is cut off. Whoever does not see the end must
  * not take it for whole.
  */
 import type { Disk, DiskFile, Stream, Timers } from '../io/io.ts'
@@ -22,7 +22,7 @@ const PIECE_BYTES = 256 * 1024
 /** A client that takes nothing for so long is gone. */
 const STALL_MS = 30_000
 /** One that takes less on the whole keeps a slot, and the blocks of a file long replaced, too long. */
-const BYTES_PER_MS_MIN = PIECE_BYTES / 1_000
+const BYTES_PER_MS_MIN = 64
 
 /** A whole keystore file that is open; `close` has to be called. */
 export interface Backup {
