@@ -6,7 +6,14 @@
  * much is cut off at the next start. A file that can't be written is no reason not to work:
  * that is said once, and goes on without.
  */
-import { appendFileSync, chmodSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import {
+  appendFileSync,
+  chmodSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 
@@ -53,7 +60,8 @@ export class History {
     this.#latest = line
     this.#attempt((path) => {
       appendFileSync(path, asText([line]), { mode: OWNER_ONLY })
-      chmodSync(path, OWNER_ONLY) // it may have been there before, readable to others
+      // It may have been there before, readable to others; a device, as /dev/null, is everybody's.
+      if (statSync(path).isFile()) chmodSync(path, OWNER_ONLY)
     }, undefined)
   }
 

@@ -1,4 +1,13 @@
-import { readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import {
+  closeSync,
+  constants,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
@@ -41,6 +50,15 @@ test('takes the file from others who could read it', () => {
   history.load()
   history.add('b')
   expect(modeOf(path)).toBe(0o600)
+})
+
+test('leaves what is no file, such as /dev/null, to those who use it', () => {
+  execFileSync('mkfifo', ['-m', '644', path])
+  const reader = openSync(path, constants.O_RDWR) // or to append would wait for one
+  open().add('a')
+  closeSync(reader)
+  expect(modeOf(path)).toBe(0o644)
+  expect(warnings).toEqual([])
 })
 
 test('is bounded, in lines and in their length', () => {
