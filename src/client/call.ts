@@ -17,6 +17,9 @@ export class Call {
   session: Session | null = null
   /** Its place among what that session has written; -1 while it has not. */
   seq = -1
+  /** When it was written there, and how long after that it was refused, the last time. */
+  writtenMs = 0
+  refusalMs = 0
   /** How often it failed in a way that passes, and how the last time. */
   failureCount = 0
   lastFailure: Failure | null = null

@@ -7,7 +7,8 @@
  *
  * - A read is repeated whatever happened.
  * - A write is repeated where it certainly did not happen: it was never written to a
- *   connection, or its server said `not stored`.
+ *   connection, or its server said `not stored`; but not with less time left than the server took
+ *   to say so, as it would be cut off, and nobody knew any more.
  * - A write whose connection was lost, or whose server said `outcome unknown`, is not.
  *
  * Calls wait in one of three places: with a session, in `#unsent` until some server may be
@@ -124,6 +125,7 @@ export class Caller {
   // ---------------------------------------------------------------- where it goes
 
   #send(call: Call, nowMs: number): void {
+    if (this.#isTooLate(call, nowMs)) return
     const { isLocal } = call.request
     // None that was never sent is overtaken.
     const isNext = isLocal || this.#unsent.length === 0
@@ -133,6 +135,17 @@ export class Caller {
     if (isLocal ? session === null : !this.#servers.isLeader(session)) this.#learnSoon(nowMs)
     if (nowMs >= this.#learnAtMs) void this.#learn()
     if (!session) this.#alarm.ringAt(this.#servers.nextRetryMs(nowMs), nowMs)
+  }
+
+  /** Fails a write that would be cut off before it was refused once more. */
+  #isTooLate(call: Call, nowMs: number): boolean {
+    const { lastFailure, refusalMs, deadlineMs, timeoutMs } = call
+    const leftMs = deadlineMs - nowMs
+    if (!lastFailure || refusalMs === 0 || leftMs >= refusalMs) return false
+    const triedMs = Math.round(timeoutMs - leftMs)
+    const end = `tried for ${triedMs} of ${timeoutMs} ms: to be refused again takes longer`
+    this.#fail(call, { code: lastFailure.code, why: `${lastFailure.why} (${end})` })
+    return true
   }
 
   #sendUnsent(): void {
@@ -172,8 +185,11 @@ export class Caller {
       return true
     }
     const refusal = refusalOf(line, call.request, session.server)
-    if (refusal.isTransient) this.#rest(call, refusal)
-    else this.#fail(call, refusal)
+    if (refusal.isTransient) {
+      // A read that is cut off did nothing.
+      if (!call.request.isRead) call.refusalMs = this.#io.clock.monotonicMs() - call.writtenMs
+      this.#rest(call, refusal)
+    } else this.#fail(call, refusal)
     return refusal.code !== 'protocol' || line.startsWith('ERROR')
   }
 
@@ -220,8 +236,9 @@ export class Caller {
     const { request, session, timeoutMs, lastFailure } = call
     if (session && call.isWritten) {
       const what = `server ${session.server} did not answer within ${timeoutMs} ms`
-      const why = request.isRead ? what : `${what}: ${LOOK}`
-      this.#fail(call, { code: 'timeout', why })
+      const advice = request.isRead ? '' : `: ${LOOK}`
+      const before = lastFailure ? `; before that: ${lastFailure.why}` : ''
+      this.#fail(call, { code: 'timeout', why: `${what}${advice}${before}` })
     } else if (lastFailure) {
       const why = `${lastFailure.why} (tried for ${timeoutMs} ms)`
       this.#fail(call, { code: lastFailure.code, why })

@@ -181,15 +181,16 @@ export class Session {
 
   #flush(): void {
     if (this.#isLost || !this.#hasRoom || this.#queue.length === 0) return
-    if (this.#sent.length === this.#head) this.#progressMs = this.#io.clock.monotonicMs()
+    const nowMs = this.#io.clock.monotonicMs()
+    if (this.#sent.length === this.#head) this.#progressMs = nowMs
     const queue = this.#queue
     let at = 0
-    while (at < queue.length && this.#hasRoom) at = this.#writeFrom(queue, at)
+    while (at < queue.length && this.#hasRoom) at = this.#writeFrom(queue, at, nowMs)
     this.#queue = at === queue.length ? [] : queue.slice(at)
   }
 
   /** @returns where in the queue to go on. */
-  #writeFrom(queue: readonly Call[], from: number): number {
+  #writeFrom(queue: readonly Call[], from: number, nowMs: number): number {
     let at = from
     let text = ''
     let chunks: Buffer[] | null = null
@@ -197,6 +198,7 @@ export class Session {
       const call = queue[at] as Call
       if (call.session !== this) continue
       call.seq = this.#firstSeq + this.#sent.length
+      call.writtenMs = nowMs
       this.#sent.push(call)
       this.#waitingCount++
       bytes += call.bytes

@@ -410,6 +410,46 @@ describe('what is repeated', () => {
     await end(played)
   })
 
+  /** As a server that has no leader: it waits for one. */
+  function refuseLate({ cluster, leader, follower }: Played, afterMs: number): void {
+    leader.answer = (_, connection) => {
+      cluster.io.timers.after(afterMs, () => connection.send(NO_LEADER))
+      return null
+    }
+    follower.answer = leader.answer
+  }
+
+  test('a write that was refused is not sent again where it would be cut off: that is certain', async () => {
+    const played = await play()
+    const { cluster, client, leader, follower } = played
+    refuseLate(played, 2_000)
+    const call = watch(client.set('k', 'v'))
+    await cluster.advance(4_500)
+    expect(call.error).toMatchObject({ code: 'notStored', definite: true })
+    expect((call.error as StoreError).message).toMatch(
+      /^set k: not stored: no leader, says server host:1\d: try again later \(tried for 40\d\d of 5000 ms: to be refused again takes longer\)$/,
+    )
+    expect([...leader.requests, ...follower.requests]).toHaveLength(2)
+    await cluster.advance(1_000)
+    await end(played)
+  })
+
+  test('a write that was refused and then not answered says both, and is not certain', async () => {
+    const played = await play()
+    const { cluster, client, leader } = played
+    leader.answer = () => {
+      leader.answer = () => null
+      return NO_LEADER
+    }
+    const call = watch(client.set('k', 'v'))
+    await cluster.advance(5_000)
+    expect(call.error).toMatchObject({ code: 'timeout', definite: false })
+    expect((call.error as StoreError).message).toMatch(
+      /did not answer within 5000 ms: it may have happened: .*; before that: not stored: no leader/,
+    )
+    await end(played)
+  })
+
   test('a server that answers what nobody asked is not believed', async () => {
     const played = await play()
     const { cluster, client, leader, follower } = played
