@@ -25,7 +25,7 @@ import { LoginError } from './login.ts'
 import { onAbort } from './on-abort.ts'
 import type { RawItem } from './reply-parser.ts'
 import { type Request, UNEXPECTED } from './requests.ts'
-import { Servers } from './servers.ts'
+import { LANES, type LaneName, laneOf, Servers } from './servers.ts'
 import type { Session } from './session.ts'
 
 /** What may wait at once; more fails with `busy`. */
@@ -47,8 +47,8 @@ export class Caller {
   readonly #alarm: Alarm
   readonly #calls = new Set<Call>()
   #bytes = 0
-  /** In the order of the calls; for none of them there is a server just now. */
-  #unsent: Call[] = []
+  /** Of each lane, in the order of the calls; for none of them there is a server just now. */
+  #unsent: Record<LaneName, Call[]> = { reads: [], writes: [] }
   #resting: Call[] = []
   /** Ends the question that the directory is asked just now. */
   #learning: AbortController | null = null
@@ -56,8 +56,8 @@ export class Caller {
   #learnFailureCount = 0
   #learnFromMs = 0
   #learnAtMs = 0
-  /** The last reason why some server could not be used. */
-  #trouble = 'none is known'
+  /** The last reason why some server could not be used; unless told they only have too much to do. */
+  #trouble = 'all of them owe too many answers'
   #isClosed = false
   #onIdle: (() => void) | null = null
   #onClosed: (() => void) | null = null
@@ -127,11 +127,12 @@ export class Caller {
   #send(call: Call, nowMs: number): void {
     if (this.#isTooLate(call, nowMs)) return
     const { isLocal } = call.request
-    // None that was never sent is overtaken.
-    const isNext = isLocal || this.#unsent.length === 0
+    const lane = laneOf(call.request)
+    // None that was never sent is overtaken, but by those that go over other connections.
+    const isNext = isLocal || this.#unsent[lane].length === 0
     const session = isNext ? this.#servers.choose(call.request, nowMs) : null
     if (session) session.send(call)
-    else this.#unsent.push(call)
+    else this.#unsent[lane].push(call)
     if (isLocal ? session === null : !this.#servers.isLeader(session)) this.#learnSoon(nowMs)
     if (nowMs >= this.#learnAtMs) void this.#learn()
     if (!session) this.#alarm.ringAt(this.#servers.nextRetryMs(nowMs), nowMs)
@@ -149,13 +150,23 @@ export class Caller {
   }
 
   #sendUnsent(): void {
-    if (this.#unsent.length === 0) return
     const nowMs = this.#io.clock.monotonicMs()
-    const unsent = this.#unsent
-    this.#unsent = []
-    for (const call of unsent) {
-      if (this.#calls.has(call)) this.#send(call, nowMs)
+    for (const lane of LANES) {
+      const unsent = this.#unsent[lane]
+      if (unsent.length === 0) continue
+      this.#unsent[lane] = []
+      for (const call of unsent) {
+        if (this.#calls.has(call)) this.#send(call, nowMs)
+      }
     }
+  }
+
+  /** @param calls Of one connection; they were called before those that wait already. */
+  #takeBack(calls: readonly Call[]): void {
+    const [first] = calls
+    if (!first) return
+    const lane = laneOf(first.request)
+    this.#unsent[lane] = [...calls, ...this.#unsent[lane]]
   }
 
   /** Tries it again some time later. */
@@ -213,8 +224,7 @@ export class Caller {
       if (isLoginRefused) this.#fail(call, failure)
       else call.lastFailure = failure
     }
-    // They were called before those that wait already.
-    if (!isLoginRefused) this.#unsent = [...unsent, ...this.#unsent]
+    if (!isLoginRefused) this.#takeBack(unsent)
     if (this.#calls.size > 0) this.#learnSoon(this.#io.clock.monotonicMs())
     this.#sendUnsent()
   }
@@ -222,12 +232,13 @@ export class Caller {
   /** A server owes answers and says nothing: reads go elsewhere, writes may be on their way. */
   #takeStall(session: Session): void {
     const failure: Failure = { code: 'notRead', why: `server ${session.server} does not answer` }
+    this.#trouble = failure.why
     for (const call of session.written()) {
       if (!call.request.isRead) continue
       session.leave(call)
       this.#rest(call, failure)
     }
-    this.#unsent = [...session.takeUnsent(), ...this.#unsent]
+    this.#takeBack(session.takeUnsent())
     this.#sendUnsent()
     this.#learnSoon(this.#io.clock.monotonicMs())
   }
@@ -246,7 +257,7 @@ export class Caller {
       const why = `server ${session.server} took no request within ${timeoutMs} ms`
       this.#fail(call, { code: 'timeout', why }, true)
     } else {
-      const why = `no server could be reached within ${timeoutMs} ms: ${this.#trouble}`
+      const why = `no server took it within ${timeoutMs} ms: ${this.#trouble}`
       this.#fail(call, { code: 'unreachable', why })
     }
   }
@@ -268,7 +279,7 @@ export class Caller {
     this.#bytes -= call.bytes
     this.#calls.delete(call)
     if (this.#calls.size > 0) return
-    this.#unsent = []
+    this.#unsent = { reads: [], writes: [] }
     this.#resting = []
     this.#onIdle?.()
   }

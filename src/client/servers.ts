@@ -38,6 +38,13 @@ interface Server {
   readonly writes: Lane
 }
 
+export const LANES = ['reads', 'writes'] as const
+export type LaneName = (typeof LANES)[number]
+
+export function laneOf({ isRead }: Request): LaneName {
+  return isRead ? 'reads' : 'writes'
+}
+
 const CONNECT_MS = 1_000
 const STALL_MS = 1_000
 
@@ -88,8 +95,9 @@ export class Servers {
   }
 
   /** @returns null where no server may be tried now. */
-  choose({ isRead, isLocal }: Request, nowMs: number): Session | null {
-    const lane = isRead ? 'reads' : 'writes'
+  choose(request: Request, nowMs: number): Session | null {
+    const { isLocal } = request
+    const lane = laneOf(request)
     const preferred = isLocal ? this.#local : this.#leader
     if (preferred?.[lane].session?.takesCalls()) return preferred[lane].session
     const session =
@@ -103,7 +111,7 @@ export class Servers {
   }
 
   /** One that is open, else one that opens, else one that has not failed just now. */
-  #chooseAny(lane: 'reads' | 'writes', nowMs: number): Session | null {
+  #chooseAny(lane: LaneName, nowMs: number): Session | null {
     let opening: Session | null = null
     for (const server of this.#servers.values()) {
       const { session } = server[lane]

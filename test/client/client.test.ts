@@ -607,6 +607,30 @@ describe('time and signals', () => {
     await end(played)
   })
 
+  test('reads do not wait behind writes for which there is no server', async () => {
+    const played = await play()
+    const { cluster, client, leader, follower } = played
+    await cluster.run(client.set('first', ''))
+    follower.door = 'refuses'
+    leader.answer = (request) => (request.startsWith('set') ? null : answerOf(request))
+    const sent = watch(client.set('sent', ''))
+    await cluster.advance(1_000)
+    const tried = watch(client.set('tried', ''))
+    await cluster.settle()
+    const unsent = watch(client.set('unsent', '', { timeoutMs: 5 }))
+    expect(String(await cluster.run(client.get('read')))).toBe('read')
+    await cluster.advance(5)
+    expect(unsent.error).toMatchObject({
+      code: 'unreachable',
+      definite: true,
+      message: `set unsent: no server took it within 5 ms: server host:${FOLLOWER} can't be reached (ECONNREFUSED)`,
+    })
+    await cluster.advance(5_000)
+    expect(sent.error).toMatchObject({ code: 'timeout', definite: false })
+    expect(tried.error).toMatchObject({ code: 'unreachable', definite: true })
+    await end(played)
+  })
+
   test('reads come back to the only server, which stalled, over a new connection', async () => {
     const played = await play()
     const { cluster, client, leader, follower } = played
