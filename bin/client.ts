@@ -101,6 +101,11 @@ is left out.
 Interrupted, or failed, it leaves <file>.progress, which says how many lines are stored for
 good, and the same command goes on from there.
 
+A line is set again where nobody knows what became of it, and the first may take effect yet,
+from a server that hangs: then a later line of its key is not set (exit status 4) until the
+command is given again. What others have set since it may undo, and so may what an import that
+was ended by a signal had sent.
+
 Example:
   client import ./items.jsonl`,
   )

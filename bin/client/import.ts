@@ -3,7 +3,8 @@
  *
  * In: a file of lines as item-line.ts has them. Out: how many were stored. Two lines with one
  * key take effect in their order. A set is repeated while the cluster has no leader, for
- * RETRY_MS: to set an item twice is to set it.
+ * RETRY_MS: to set an item twice is to set it. But where nobody knows what became of the first,
+ * it may come second, at any time: a later line of that key is not set by the same command.
  *
  * It may be ended at any line, by a signal, an error or a kill: up to where every line is
  * stored is in a checkpoint, written at first, each CHECKPOINT_MS and at the end, and the same
@@ -27,6 +28,8 @@ const IN_FLIGHT_BYTES_MAX = 8 * 1024 * 1024
 const CHECKPOINT_MS = 250
 const RETRY_MS = 30_000
 const RETRY_PAUSE_MS = 200
+/** Lines that may take effect again, at most. */
+const DOUBTFUL_MAX = 100_000
 /** May be gone a moment later. */
 const PASSING: readonly ErrorCode[] = ['unknown', 'timeout', 'notStored', 'unreachable']
 
@@ -92,6 +95,8 @@ class Import {
   /** In the order of the file; the first is not done, or all would be. */
   readonly #begun: Begun[] = []
   readonly #keysInFlight = new Set<string>()
+  /** Sent again though the first may have happened, or may yet: the line of each key. */
+  readonly #doubtful = new Map<string, number>()
   #bytesInFlight = 0
   #failure: Error | null = null
   #savedMs: number
@@ -168,7 +173,8 @@ class Import {
     this.#keysInFlight.add(item.key)
     this.#bytesInFlight += item.value.length
     try {
-      await this.#store(item)
+      this.#assertInOrder(item)
+      await this.#store(item, begun.number)
       this.#finish(begun)
     } catch (error) {
       this.#fail(atLine(this.#task.path, begun.number, error))
@@ -178,7 +184,21 @@ class Import {
     this.#wake()
   }
 
-  async #store(item: TransferItem): Promise<void> {
+  /** @throws StoreError where a line before it may take effect behind it. */
+  #assertInOrder({ key }: TransferItem): void {
+    const number = this.#doubtful.get(key)
+    const isFull = this.#doubtful.size >= DOUBTFUL_MAX
+    if (number === undefined && !isFull) return
+    const what =
+      number === undefined
+        ? `${DOUBTFUL_MAX} lines were sent again`
+        : `line ${number} has the same key and was sent again`
+    const why = 'without knowing what became of the first time, which may take effect yet'
+    const advice = 'once no server hangs, as store status says, the same command goes on'
+    throw new StoreError('unknown', `not set: ${what} ${why}: ${advice}`)
+  }
+
+  async #store(item: TransferItem, number: number): Promise<void> {
     const { client, io, timeoutMs } = this.#task
     const { key, value, flags, expiresAtMs } = item
     const untilMs = io.clock.monotonicMs() + RETRY_MS
@@ -193,7 +213,9 @@ class Import {
         return
       } catch (error) {
         const isPassing = error instanceof StoreError && PASSING.includes(error.code)
-        if (!isPassing || this.#isEnding || io.clock.monotonicMs() > untilMs) throw error
+        const isOver = !isPassing || this.#isEnding || io.clock.monotonicMs() > untilMs
+        if (isOver) throw this.#doubtful.has(key) ? asUnknown(error) : error
+        if (!error.definite) this.#doubtful.set(key, number)
         await new Promise<void>((resolve) => io.timers.after(RETRY_PAUSE_MS, resolve))
       }
     }
@@ -241,6 +263,12 @@ class Import {
 /** A library's calls take no more than a hundred years; that is as good as for ever. */
 function clamp(expiresInS: number): number {
   return Math.min(Math.max(1, expiresInS), SECONDS_MAX)
+}
+
+/** What failed for certain in the end may have happened before. */
+function asUnknown(error: unknown): unknown {
+  if (!(error instanceof StoreError && error.definite)) return error
+  return new StoreError('unknown', `${error.message}; before that it may have happened`)
 }
 
 function atLine(path: string, number: number, error: unknown): Error {

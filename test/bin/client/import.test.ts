@@ -201,10 +201,10 @@ test('a line that can not be read is named, and all before it are stored', async
   expect(notes.at(-1)).toBe('behind line 14')
 })
 
-test('what may pass is tried again, for a bounded time', async () => {
-  writeItems(...numbered(10))
+/** Its pauses are over at once, and its clock says so. */
+function withoutWaiting(): Io {
   let nowMs = 0
-  const waiting: Io = {
+  return {
     ...io,
     clock: { ...io.clock, monotonicMs: () => nowMs },
     timers: {
@@ -216,6 +216,11 @@ test('what may pass is tried again, for a bounded time', async () => {
       },
     },
   }
+}
+
+test('what may pass is tried again, for a bounded time', async () => {
+  writeItems(...numbered(10))
+  const waiting = withoutWaiting()
   let failures = 0
   client.onWrite = (key) => {
     if (key === 'k3' && failures++ < 5) throw new StoreError('unknown', 'outcome unknown')
@@ -226,7 +231,51 @@ test('what may pass is tried again, for a bounded time', async () => {
     if (key === 'k3') throw new StoreError('unreachable', 'nobody')
   }
   await expect(importIt({ io: waiting })).rejects.toMatchObject({ code: 'unreachable' })
-  expect(nowMs).toBeGreaterThan(30_000)
+  expect(waiting.clock.monotonicMs()).toBeGreaterThan(30_000)
+})
+
+describe('a line that was sent again though the first may have happened', () => {
+  test('keeps the same command from setting a later line of its key', async () => {
+    writeItems(...numbered(3), { key: 'k2', value: 'later' }, { key: 'k5', value: 'v5' })
+    let failures = 0
+    client.onWrite = (key) => {
+      if (key === 'k2' && failures++ < 1) throw new StoreError('unknown', 'outcome unknown')
+    }
+    await expect(importIt({ io: withoutWaiting() })).rejects.toMatchObject({
+      code: 'unknown',
+      definite: false,
+      message: `${path}: line 4: not set: line 2 has the same key and was sent again without knowing what became of the first time, which may take effect yet: once no server hangs, as store status says, the same command goes on`,
+    })
+    expect(storedValue('k2')).toBe('v2')
+    expect(progress()).toMatchObject({ lines: 3 })
+    expect(await importIt()).toMatchObject({ lines: 5, isWhole: true })
+    expect(storedValue('k2')).toBe('later')
+  })
+
+  test('fails as one that may have happened, whatever it failed with at last', async () => {
+    writeItems(...numbered(3))
+    let failures = 0
+    client.onWrite = (key) => {
+      if (key !== 'k2') return
+      if (failures++ === 0) throw new StoreError('timeout', 'no answer')
+      throw new StoreError('noRoom', 'no room')
+    }
+    await expect(importIt({ io: withoutWaiting() })).rejects.toMatchObject({
+      code: 'unknown',
+      definite: false,
+      message: `${path}: line 2: no room; before that it may have happened`,
+    })
+  })
+
+  test('does not count where it certainly had not', async () => {
+    writeItems(...numbered(3), { key: 'k2', value: 'later' })
+    let failures = 0
+    client.onWrite = (key) => {
+      if (key === 'k2' && failures++ < 1) throw new StoreError('timeout', 'not sent', true)
+    }
+    expect(await importIt({ io: withoutWaiting() })).toMatchObject({ lines: 4, isWhole: true })
+    expect(storedValue('k2')).toBe('later')
+  })
 })
 
 describe('a checkpoint is refused', () => {
