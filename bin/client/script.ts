@@ -56,6 +56,7 @@ export async function runScript(
       if (isStopped) break
     }
   }
+  input.destroy() // whoever writes it may live on, and would keep this process as long
   if (failures > 0) {
     const what = failures === 1 ? '1 command failed' : `${failures} commands failed, the first`
     const end = isStopped ? '; what follows was not run' : ''

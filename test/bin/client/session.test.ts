@@ -247,6 +247,18 @@ describe('a script', () => {
     expect(await script('read k\nquit\nread none\n')).toMatchObject({ status: 0, stdout: 'v\n' })
   })
 
+  test.each(['quit', 'write k x'])('%s ends it while its writer lives', async (last) => {
+    client.onWrite = () => {
+      throw new StoreError('unreachable', 'nobody is there')
+    }
+    const input = new PassThrough()
+    input.write(`${last}\nread k\n`)
+    const output = new PassThrough()
+    await runScript(session, { input, output, errors: new PassThrough() }, false)
+    expect(String(output.read() ?? '')).not.toContain('no such key')
+    expect(input.destroyed).toBe(true)
+  })
+
   test('errors name their line, the others are run, the gravest counts', async () => {
     expect(await script('write k v\nwrite k\n\nread none\nread k\n')).toEqual({
       status: EXIT.usage,
