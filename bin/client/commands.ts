@@ -12,7 +12,7 @@ import { printable } from '../../src/server/inspect/printable.ts'
 import { describeStatus } from '../status.ts'
 import { hashImage } from './image-hash.ts'
 import { UsageError } from './outcome.ts'
-import { done, noSuchKey, notDone, quoted, type Reply, shown, valueJson } from './reply.ts'
+import { done, noSuchKey, notDone, quoted, type Reply, shown, textOf, valueJson } from './reply.ts'
 
 /** What commands work with. */
 export interface Context {
@@ -65,7 +65,7 @@ export const COMMANDS: readonly Command[] = [
     help: 'print `key value` for each key',
     example: 'get greeting other',
     run: async (context, args, options) => {
-      const keys = args.map(String)
+      const keys = args.map(wordOf)
       const values = await context.client.get(keys, readOptions(context, options))
       return keys.map((key) => {
         const value = values.get(key)
@@ -80,7 +80,7 @@ export const COMMANDS: readonly Command[] = [
     help: 'print `key cas-unique flags value` for each key',
     example: 'gets greeting',
     run: async (context, args, options) => {
-      const keys = args.map(String)
+      const keys = args.map(wordOf)
       const items = await context.client.gets(keys, readOptions(context, options))
       return keys.map((key) => {
         const item = items.get(key)
@@ -99,7 +99,7 @@ export const COMMANDS: readonly Command[] = [
     help: 'print the value of a key',
     example: 'read greeting',
     run: async (context, args, options) => {
-      const [key = ''] = args.map(String)
+      const [key = ''] = args.map(wordOf)
       const value = await context.client.get(key, readOptions(context, options))
       return [value ? shown('', value, { key, found: true }) : noSuchKey(key)]
     },
@@ -163,7 +163,7 @@ export const COMMANDS: readonly Command[] = [
     help: 'remove a key',
     example: 'delete greeting',
     run: async (context, args) => {
-      const [key = ''] = args.map(String)
+      const [key = ''] = args.map(wordOf)
       const wasThere = await context.client.delete(key, callOptions(context))
       return [wasThere ? done('DELETED', { key, deleted: true }) : noSuchKey(key)]
     },
@@ -175,7 +175,7 @@ export const COMMANDS: readonly Command[] = [
     help: 'set anew when it is gone; 0 for never',
     example: 'touch greeting 3600',
     run: async (context, args) => {
-      const [key = '', time = ''] = args.map(String)
+      const [key = '', time = ''] = args.map(wordOf)
       const seconds = wholeNumber('seconds', time)
       const wasThere = await context.client.touch(key, seconds, callOptions(context))
       return [wasThere ? done('TOUCHED', { key, touched: true }) : noSuchKey(key)]
@@ -200,7 +200,7 @@ export const COMMANDS: readonly Command[] = [
     help: 'what the leader counts, or one group of it, such as settings',
     example: 'stats settings',
     run: async (context, args) => {
-      const [about] = args.map(String)
+      const [about] = args.map(wordOf)
       const stats = await context.client.stats(about, callOptions(context))
       const lines = [...stats].map(([name, value]) => printable(Buffer.from(`${name} ${value}`)))
       return [done(lines.join('\n'), Object.fromEntries(stats))]
@@ -214,9 +214,9 @@ export const COMMANDS: readonly Command[] = [
     example: 'iset cat.jpg a cat, asleep on the keyboard',
     takesRest: true,
     run: async (context, args) => {
-      const [image = '', metadata = Buffer.alloc(0)] = args
-      const key = await hashImage(context.disk, String(image))
-      await context.client.set(key, metadata as Buffer, callOptions(context))
+      const [image = Buffer.alloc(0), metadata = Buffer.alloc(0)] = args
+      const key = await hashImage(context.disk, wordOf(image))
+      await context.client.set(key, metadata, callOptions(context))
       return [done(`STORED ${key}`, { key, stored: true })]
     },
   },
@@ -227,7 +227,7 @@ export const COMMANDS: readonly Command[] = [
     help: 'print what is stored under the average hash of an image',
     example: 'iget cat.jpg',
     run: async (context, args, options) => {
-      const key = await hashImage(context.disk, String(args[0]))
+      const key = await hashImage(context.disk, wordOf(args[0]))
       const value = await context.client.get(key, readOptions(context, options))
       if (value) return [shown('', value, { key, found: true })]
       return [notDone(`nothing is stored for this image (${key})`, { key, found: false })]
@@ -300,8 +300,8 @@ async function compareAndSwap(
   args: readonly Buffer[],
   options: Options,
 ): Promise<Reply[]> {
-  const [key = ''] = args.map(String)
-  const [, expected = Buffer.alloc(0), value = Buffer.alloc(0)] = args
+  const [word, expected = Buffer.alloc(0), value = Buffer.alloc(0)] = args
+  const key = wordOf(word)
   let old: Buffer | null = null
   let isSwapped = false
   await context.client.update(
@@ -334,12 +334,19 @@ function counted(key: string, sum: bigint | null): Reply {
   return sum === null ? noSuchKey(key) : done(String(sum), { key, found: true, value: String(sum) })
 }
 
+/** Of what is no value. @throws UsageError where it would become another word, as of another key. */
+function wordOf(bytes: Buffer = Buffer.alloc(0)): string {
+  const text = textOf(bytes)
+  if (text !== null) return text
+  throw new UsageError(`not UTF-8: ${quoted(bytes)}; only a value may be any bytes`)
+}
+
 function keyAndValue(args: readonly Buffer[]): [string, Buffer] {
-  return [String(args[0]), args[1] ?? Buffer.alloc(0)]
+  return [wordOf(args[0]), args[1] ?? Buffer.alloc(0)]
 }
 
 function keyAndAmount(args: readonly Buffer[]): [string, bigint] {
-  const [key = '', by = '1'] = args.map(String)
+  const [key = '', by = '1'] = args.map(wordOf)
   return [key, wholeNumber('what is added or taken', by, BigInt)]
 }
 

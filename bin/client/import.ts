@@ -20,6 +20,7 @@ import { type Checkpoint, CheckpointFile } from './checkpoint.ts'
 import { parseItemLine, type TransferItem } from './item-line.ts'
 import { type FileLine, readLines } from './line-reader.ts'
 import { FileError } from './outcome.ts'
+import { textOf } from './reply.ts'
 
 type ReadFile = Pick<DiskFile, 'read' | 'size' | 'close'>
 
@@ -147,9 +148,10 @@ class Import {
 
   #read(line: FileLine, number: number, crc: number): Begun {
     const { io, path } = this.#task
-    const text = line.bytes.toString('utf8').trim()
     let item: TransferItem | null
     try {
+      const text = textOf(line.bytes)?.trim()
+      if (text === undefined) throw new Error('it is not UTF-8; a value may be in base64')
       item = text === '' ? null : parseItemLine(text)
     } catch (error) {
       throw new FileError(`${path}: line ${number}: ${explain(error)}`)

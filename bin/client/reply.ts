@@ -42,13 +42,19 @@ export function noSuchKey(key: string): Reply {
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
+/** @returns null where it is not UTF-8: what others make of it is another text. */
+export function textOf(bytes: Buffer): string | null {
+  try {
+    return utf8.decode(bytes)
+  } catch {
+    return null
+  }
+}
+
 /** As text where it is text, else in base64. */
 export function valueJson(value: Buffer): { value: string } | { base64: string } {
-  try {
-    return { value: utf8.decode(value) }
-  } catch {
-    return { base64: value.toString('base64') }
-  }
+  const text = textOf(value)
+  return text === null ? { base64: value.toString('base64') } : { value: text }
 }
 
 /** A value as it could be typed. */

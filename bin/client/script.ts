@@ -10,7 +10,8 @@
 import { createInterface } from 'node:readline'
 import type { Readable, Writable } from 'node:stream'
 import { explain } from '../run.ts'
-import { EXIT, errorJson, exitStatusOf, graver } from './outcome.ts'
+import { EXIT, errorJson, exitStatusOf, graver, UsageError } from './outcome.ts'
+import { textOf } from './reply.ts'
 import type { Session } from './session.ts'
 
 export interface Streams {
@@ -38,10 +39,12 @@ export async function runScript(
   const say = (text: string, json: object) =>
     write(output, isJson ? JSON.stringify({ line: number, ...json }) : text)
 
-  for await (const line of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) {
+  // As bytes, a character each: what is not UTF-8 is to be seen, and only a line end ends a line.
+  input.setEncoding('latin1')
+  for await (const bytes of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) {
     number++
     try {
-      const replies = await session.run(line)
+      const replies = await session.run(decode(bytes))
       if (replies === null) break
       for (const { isDone, text, json } of replies) {
         if (!isDone) failed(EXIT.no, text)
@@ -63,6 +66,13 @@ export async function runScript(
     errors.write(`client: ${what} on ${firstFailure}${end}\n`)
   }
   return status
+}
+
+/** @param bytes A character each. */
+function decode(bytes: string): string {
+  const line = textOf(Buffer.from(bytes, 'latin1'))
+  if (line !== null) return line
+  throw new UsageError('the line is not UTF-8: a key is text, and in a value \\xHH is a byte')
 }
 
 /** No faster than it is taken. */

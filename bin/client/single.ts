@@ -25,6 +25,7 @@ export async function runSingle(
   context: Context,
 ): Promise<number> {
   if (flags.raw && words.length !== 1) throw new UsageError('--raw is for one key')
+  for (const word of words) assertIntact(word)
   const args = await argsOf(command, words)
   const replies = await command.run(context, args, flags)
   for (const reply of replies) {
@@ -40,6 +41,13 @@ function outputOf({ text, bytes, value }: Reply, isRaw: boolean): Buffer {
   if (isRaw && value) return value
   const line = process.stdout.isTTY || !bytes ? Buffer.from(text) : bytes
   return Buffer.concat([line, Buffer.from('\n')])
+}
+
+/** Node has put U+FFFD for what was not UTF-8, and nobody can tell any more. */
+function assertIntact(word: string): void {
+  if (!word.includes('\ufffd')) return
+  const ways = 'a value - is read from standard input, and in a line of a script \\xHH is a byte'
+  throw new UsageError(`not UTF-8, or U+FFFD: ${word}; ${ways}`)
 }
 
 async function argsOf(command: Command, words: readonly string[]): Promise<Buffer[]> {

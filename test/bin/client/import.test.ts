@@ -218,6 +218,16 @@ function withoutWaiting(): Io {
   }
 }
 
+test('a line that is not UTF-8 becomes no other item', async () => {
+  writeItems(...numbered(3))
+  writeFileSync(
+    path,
+    readFileSync(path).map((byte) => (byte === 0x32 ? 0xff : byte)),
+  )
+  await expect(importIt()).rejects.toThrow(`${path}: line 2: it is not UTF-8`)
+  expect([...client.items.keys()]).toEqual(['k1'])
+})
+
 test('what may pass is tried again, for a bounded time', async () => {
   writeItems(...numbered(10))
   const waiting = withoutWaiting()

@@ -101,6 +101,23 @@ test('reads are linearizable unless told otherwise', async () => {
   ])
 })
 
+test('a key is text, a value any bytes', async () => {
+  const wrong = 'error: not UTF-8: "\\xff"; only a value may be any bytes'
+  for (const command of [
+    ...['get "\\xff"', 'gets k "\\xff"', 'read "\\xff"', 'set "\\xff" v', 'add "\\xff" v'],
+    ...['append "\\xff" v', 'cas "\\xff" v w', 'incr "\\xff"', 'delete "\\xff"'],
+    ...['touch "\\xff" 1', 'iset "\\xff" x', 'iget "\\xff"'],
+  ]) {
+    await conversation([command, wrong])
+  }
+  expect(client.items.size).toBe(0)
+  await conversation(
+    ['set k "\\xff"', 'STORED'],
+    ['cas k "\\xff" "\\xfe"', 'swapped: it was "\\xff"'],
+    ['read k', '\\xfe'],
+  )
+})
+
 test('a value that looks like an option is a value', async () => {
   await conversation(
     ['set k -5', 'STORED'],
@@ -221,7 +238,7 @@ describe('completion', () => {
 })
 
 describe('a script', () => {
-  async function script(lines: string, isJson = false) {
+  async function script(lines: string | Buffer, isJson = false) {
     const input = new PassThrough()
     const output = new PassThrough()
     const errors = new PassThrough()
@@ -257,6 +274,23 @@ describe('a script', () => {
     await runScript(session, { input, output, errors: new PassThrough() }, false)
     expect(String(output.read() ?? '')).not.toContain('no such key')
     expect(input.destroyed).toBe(true)
+  })
+
+  test('bytes that are not UTF-8 become no other key or value: the line is refused', async () => {
+    const line = (key: number, value: number) =>
+      Buffer.from([...Buffer.from('set k'), key, 32, value, 10])
+    const wrong = 'the line is not UTF-8: a key is text, and in a value \\xHH is a byte'
+    expect(
+      await script(
+        Buffer.concat([line(0xff, 0x76), line(0x31, 0xff), Buffer.from('set grüße 🙂\u2028x\n')]),
+      ),
+    ).toMatchObject({
+      status: EXIT.usage,
+      stdout: `error: line 1: ${wrong}\nerror: line 2: ${wrong}\nSTORED\n`,
+    })
+    expect([...client.items].map(([key, { value }]) => [key, String(value)])).toEqual([
+      ['grüße', '🙂\u2028x'],
+    ])
   })
 
   test('errors name their line, the others are run, the gravest counts', async () => {
