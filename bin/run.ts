@@ -1,7 +1,7 @@
 /** What the commands share: flags, one-line errors, the log. */
 import { type Command, InvalidArgumentError } from 'commander'
-import { type Logger, pino } from 'pino'
-import pretty from 'pino-pretty'
+import { type DestinationStream, type Logger, pino } from 'pino'
+import { prettyFactory } from 'pino-pretty'
 import { splitAddress } from '../src/client/where.ts'
 import type { Address } from '../src/io/io.ts'
 import { ITEM_SIZE_BOUNDS } from '../src/protocol/commands.ts'
@@ -108,14 +108,26 @@ export function parseVoters(text: string): number {
 /** To standard error: readable lines on a terminal, JSON lines for a log collector. */
 export function createLogger(name: string): Logger {
   const options = { name, base: { name }, timestamp: () => `,"time":"${new Date().toISOString()}"` }
-  if (!process.stderr.isTTY) return pino(options, pino.destination({ dest: 2, sync: true }))
-  const stream = pretty({
-    destination: 2,
-    sync: true,
-    translateTime: 'HH:MM:ss.l',
-    ignore: 'pid,hostname',
-  })
-  return pino(options, stream)
+  const destination = loggingTo(2)
+  if (!process.stderr.isTTY) return pino(options, destination)
+  const readable = prettyFactory({ translateTime: 'HH:MM:ss.l', ignore: 'pid,hostname' })
+  return pino(options, { write: (line) => destination.write(readable(line)) })
+}
+
+/**
+ * A disk that is full of logs, or a terminal that is gone, is no reason to end: lines that
+ * can't be written are lost. Pino's own stream throws, and would keep all of them for later.
+ */
+export function loggingTo(fd: number): DestinationStream {
+  const open = () => {
+    const stream = pino.destination({ dest: fd, sync: true })
+    // Pino's listener, which is there before this one, takes itself away and emits again.
+    return stream.on('error', () => {
+      current = open()
+    })
+  }
+  let current = open()
+  return { write: (line) => void current.write(line) }
 }
 
 /** What went wrong, in one line for a person. */

@@ -328,6 +328,25 @@ describe('a server on its own', () => {
     },
   )
 
+  test.runIf(process.platform === 'linux')(
+    'lives, and ends in order, where the disk of its log is full',
+    async () => {
+      const ports = ['--cport', firstPort, '--sport', firstPort + 1].map(String)
+      for (const command of ['addsrv', 'addlb']) {
+        const shell = 'exec "$0" "$@" 2>/dev/full'
+        const child = spawn('sh', ['-c', shell, process.execPath, store, command, ...ports], {
+          cwd: directory,
+          stdio: 'ignore',
+        })
+        started.push(child)
+        const exited = new Promise((resolve) => child.once('exit', resolve))
+        await eventually('the port', () => isListening(firstPort))
+        child.kill('SIGTERM')
+        expect(await exited).toBe(0)
+      }
+    },
+  )
+
   test('keeps trying its load balancer, says so, and refuses writes with the reason', {
     timeout: 30_000,
   }, async () => {
