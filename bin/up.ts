@@ -11,12 +11,8 @@ import type { Io } from '../src/io/io.ts'
 import type { ClusterStatus } from '../src/protocol/status.ts'
 import { environmentWithout } from './environment.ts'
 import { describeStatus, fetchStatus } from './status.ts'
+import { type MemberOptions, Supervisor } from './supervisor.ts'
 
-const RESTART_MS = 1_000
-const RESTART_MS_MAX = 30_000
-/** A member that ran this long starts again without a longer wait. */
-const STEADY_MS = 60_000
-const STOP_MS = 10_000
 const READY_MS = 30_000
 
 export interface UpOptions {
@@ -35,91 +31,65 @@ export interface UpOptions {
   readonly restart: boolean
 }
 
-interface Member {
-  readonly name: string
-  readonly args: readonly string[]
-  process: ChildProcess | null
-  restartMs: number
-}
-
 export async function up(io: Io, command: string, options: UpOptions): Promise<void> {
-  const members = membersOf(options)
-  const balancer = { host: '127.0.0.1', port: options.lbcport }
   const say = (text: string) => process.stdout.write(`${text}\n`)
-  let isStopping = false
-  let isReady = false
-
-  const stop = async (): Promise<void> => {
-    if (isStopping) return
-    isStopping = true
-    say('stopping')
-    await Promise.all(members.map((member) => stopMember(member)))
-  }
-  const run = (member: Member): void => {
-    const startedMs = io.clock.monotonicMs()
-    const child = fork(command, member.args, {
-      detached: true,
-      env: environmentWithout(process.env), // or RAFTCACHED_LB would tie it to another cluster
-      stdio: ['ignore', 1, 2, 'ipc'],
-    })
-    member.process = child
-    child.on('error', (error) => say(`${member.name}: ${error.message}`))
-    child.on('exit', (code, signal) => {
-      member.process = null
-      if (isStopping) return
-      const how = signal ? `was ended by ${signal}` : `ended with exit status ${code}`
-      if (!isReady) {
-        say(`${member.name} ${how} before the cluster was ready`)
-        process.exitCode = 1
-        void stop()
-      } else if (!options.restart || code === 0) {
-        // By itself and without a fault: it was removed, or a client shut it down.
-        say(`${member.name} ${how}`)
-      } else {
-        const isSteady = io.clock.monotonicMs() - startedMs > STEADY_MS
-        member.restartMs = isSteady ? RESTART_MS : member.restartMs
-        say(`${member.name} ${how}: starting it again in ${member.restartMs / 1000} s`)
-        setTimeout(() => {
-          if (!isStopping) run(member)
-        }, member.restartMs)
-        member.restartMs = Math.min(2 * member.restartMs, RESTART_MS_MAX)
-      }
-    })
-  }
-
-  const stopped = new Promise<void>((resolve) => {
-    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-      process.on(signal, () => void stop().then(resolve))
-    }
+  let end = () => {}
+  const ended = new Promise<void>((resolve) => {
+    end = resolve
   })
-  for (const member of members) run(member)
-
-  const deadlineMs = io.clock.monotonicMs() + READY_MS
-  for (;;) {
-    if (isStopping) break
-    const status = await fetchStatus(io, [balancer]).catch(() => null)
-    if (status && isComplete(status, options)) {
-      isReady = true
-      say(`\n${describeStatus(status)}\n${examples(options)}`)
-      break
-    }
-    if (io.clock.monotonicMs() > deadlineMs) {
-      isReady = true
-      say(
-        status
-          ? `not complete yet\n\n${describeStatus(status)}`
-          : 'the load balancer does not answer',
-      )
-      break
-    }
-    await delay(100)
-  }
-  if (process.exitCode === 1) return waitForMembers(members)
-  await stopped
+  const stop = () => void supervisor.stop().then(end)
+  const supervisor = new Supervisor(membersOf(options), {
+    io,
+    fork: (args) => forkMember(command, args),
+    say,
+    restart: options.restart,
+    onFailure() {
+      process.exitCode = 1
+      stop()
+    },
+  })
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, stop)
+  supervisor.start()
+  await awaitReady(io, supervisor, options, say)
+  await ended
   process.exit()
 }
 
-function membersOf(options: UpOptions): Member[] {
+function forkMember(command: string, args: readonly string[]): ChildProcess {
+  return fork(command, args, {
+    detached: true,
+    env: environmentWithout(process.env), // or RAFTCACHED_LB would tie it to another cluster
+    stdio: ['ignore', 1, 2, 'ipc'],
+  })
+}
+
+/** Says when all is there, or after a while what is. */
+async function awaitReady(
+  io: Io,
+  supervisor: Supervisor,
+  options: UpOptions,
+  say: (text: string) => void,
+): Promise<void> {
+  const balancer = { host: '127.0.0.1', port: options.lbcport }
+  const deadlineMs = io.clock.monotonicMs() + READY_MS
+  while (!supervisor.isStopping) {
+    const status = await fetchStatus(io, [balancer]).catch(() => null)
+    if (status && isComplete(status, options)) {
+      supervisor.becomeReady()
+      return say(`\n${describeStatus(status)}\n${examples(options)}`)
+    }
+    if (io.clock.monotonicMs() > deadlineMs) {
+      supervisor.becomeReady()
+      const what = status
+        ? `not complete yet\n\n${describeStatus(status)}`
+        : 'the load balancer does not answer'
+      return say(what)
+    }
+    await delay(100)
+  }
+}
+
+function membersOf(options: UpOptions): MemberOptions[] {
   const { servers, data, cport, sport, lbcport, lbsport } = options
   const { memoryLimit, diskReserve, maxConnections, idleTimeout, authFile } = options
   const flags = [
@@ -129,11 +99,9 @@ function membersOf(options: UpOptions): Member[] {
     ...(authFile === undefined ? [] : ['--auth-file', authFile]),
     ...(options.enableShutdown ? ['--enable-shutdown'] : []),
   ]
-  const member = (name: string, args: (string | number)[]): Member => ({
+  const member = (name: string, args: (string | number)[]): MemberOptions => ({
     name,
     args: args.map(String),
-    process: null,
-    restartMs: RESTART_MS,
   })
   const balancer = member(`lb-${lbcport}`, [
     'addlb',
@@ -171,18 +139,4 @@ function examples({ cport, lbcport, authFile }: UpOptions): string {
     '',
     'Ctrl-C stops all of it.',
   ].join('\n')
-}
-
-async function stopMember(member: Member): Promise<void> {
-  const child = member.process
-  if (!child) return
-  const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()))
-  child.kill('SIGTERM')
-  const kill = setTimeout(() => child.kill('SIGKILL'), STOP_MS)
-  await exited
-  clearTimeout(kill)
-}
-
-async function waitForMembers(members: readonly Member[]): Promise<void> {
-  while (members.some((member) => member.process)) await delay(50)
 }

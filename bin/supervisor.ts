@@ -1,0 +1,109 @@
+/**
+ * Runs the members of a local cluster: starts their processes, starts those again that died,
+ * and ends them.
+ *
+ * In: what each is called, what it is given, and how a process is made of that. Out: `say`, in
+ * lines for a person; `onFailure`, once, where one ended before the cluster was ready.
+ */
+import type { ChildProcess } from 'node:child_process'
+import type { Io } from '../src/io/io.ts'
+
+const RESTART_MS = 1_000
+const RESTART_MS_MAX = 30_000
+/** A member that ran this long starts again without a longer wait. */
+const STEADY_MS = 60_000
+const STOP_MS = 10_000
+
+export interface MemberOptions {
+  readonly name: string
+  readonly args: readonly string[]
+}
+
+export interface SupervisorOptions {
+  readonly io: Pick<Io, 'clock' | 'timers'>
+  readonly fork: (args: readonly string[]) => ChildProcess
+  readonly say: (text: string) => void
+  readonly restart: boolean
+  readonly onFailure: () => void
+}
+
+interface Member extends MemberOptions {
+  process: ChildProcess | null
+  restartMs: number
+}
+
+export class Supervisor {
+  readonly #options: SupervisorOptions
+  readonly #members: readonly Member[]
+  #isReady = false
+  #isStopping = false
+
+  constructor(members: readonly MemberOptions[], options: SupervisorOptions) {
+    this.#options = options
+    this.#members = members.map((member) => ({ ...member, process: null, restartMs: RESTART_MS }))
+  }
+
+  get isStopping(): boolean {
+    return this.#isStopping
+  }
+
+  start(): void {
+    for (const member of this.#members) this.#run(member)
+  }
+
+  /** From now on a member that dies is started again. */
+  becomeReady(): void {
+    this.#isReady = true
+  }
+
+  /** Resolves once none is left. */
+  async stop(): Promise<void> {
+    if (this.#isStopping) return
+    this.#isStopping = true
+    this.#options.say('stopping')
+    await Promise.all(this.#members.map((member) => this.#end(member)))
+  }
+
+  #run(member: Member): void {
+    const { io, fork, say } = this.#options
+    const startedMs = io.clock.monotonicMs()
+    const child = fork(member.args)
+    member.process = child
+    child.on('error', (error) => say(`${member.name}: ${error.message}`))
+    child.on('exit', (code, signal) => {
+      const how = signal ? `was ended by ${signal}` : `ended with exit status ${code}`
+      this.#handleEnd(member, how, startedMs, code === 0)
+    })
+  }
+
+  /** @param isInOrder By itself and without a fault: it was removed, or a client shut it down. */
+  #handleEnd(member: Member, how: string, startedMs: number, isInOrder: boolean): void {
+    const { io, say, restart, onFailure } = this.#options
+    member.process = null
+    if (this.#isStopping) return
+    if (!this.#isReady) {
+      say(`${member.name} ${how} before the cluster was ready`)
+      onFailure()
+    } else if (!restart || isInOrder) {
+      say(`${member.name} ${how}`)
+    } else {
+      const isSteady = io.clock.monotonicMs() - startedMs > STEADY_MS
+      member.restartMs = isSteady ? RESTART_MS : member.restartMs
+      say(`${member.name} ${how}: starting it again in ${member.restartMs / 1000} s`)
+      io.timers.after(member.restartMs, () => {
+        if (!this.#isStopping) this.#run(member)
+      })
+      member.restartMs = Math.min(2 * member.restartMs, RESTART_MS_MAX)
+    }
+  }
+
+  async #end(member: Member): Promise<void> {
+    const child = member.process
+    if (!child) return
+    const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()))
+    child.kill('SIGTERM')
+    const kill = this.#options.io.timers.after(STOP_MS, () => child.kill('SIGKILL'))
+    await exited
+    kill.cancel()
+  }
+}

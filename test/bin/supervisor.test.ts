@@ -1,0 +1,117 @@
+import type { ChildProcess } from 'node:child_process'
+import { EventEmitter } from 'node:events'
+import { expect, test } from 'vitest'
+import { Supervisor } from '../../bin/supervisor.ts'
+import { ManualTimers, settle } from '../io/manual-timers.ts'
+
+/** A process that does nothing by itself. */
+class FakeChild extends EventEmitter {
+  readonly pid = 1
+  readonly signals: string[] = []
+
+  kill(signal: string): boolean {
+    return this.signals.push(signal) > 0
+  }
+
+  end(code: number | null, signal: string | null = null): void {
+    this.emit('exit', code, signal)
+  }
+}
+
+class Story {
+  readonly timers = new ManualTimers()
+  readonly said: string[] = []
+  /** All that were forked, by the member's name, the newest last. */
+  readonly children = new Map<string, FakeChild[]>()
+  failureCount = 0
+  nowMs = 0
+  readonly supervisor: Supervisor
+
+  constructor({ restart = true } = {}) {
+    this.supervisor = new Supervisor(
+      ['lb', 'srv'].map((name) => ({ name, args: [name] })),
+      {
+        io: {
+          timers: this.timers,
+          clock: { monotonicMs: () => this.nowMs, wallMs: () => this.nowMs },
+        },
+        fork: ([name = '']) => this.fork(name),
+        say: (text) => this.said.push(text),
+        restart,
+        onFailure: () => this.failureCount++,
+      },
+    )
+    this.supervisor.start()
+  }
+
+  fork(name: string): ChildProcess {
+    const child = new FakeChild()
+    this.children.set(name, [...(this.children.get(name) ?? []), child])
+    return child as unknown as ChildProcess
+  }
+
+  child(name: string): FakeChild {
+    const child = this.children.get(name)?.at(-1)
+    if (!child) throw new Error(`${name} was never forked`)
+    return child
+  }
+
+  count(name: string): number {
+    return this.children.get(name)?.length ?? 0
+  }
+}
+
+/** All members have started, and the cluster is ready. */
+function ready(options = {}): Story {
+  const story = new Story(options)
+  story.supervisor.becomeReady()
+  return story
+}
+
+test('a member that dies is started again, each time later, until it runs for long', () => {
+  const story = ready()
+  for (const seconds of [1, 2, 4, 8, 16, 30, 30]) {
+    story.child('srv').end(null, 'SIGKILL')
+    expect(story.said.at(-1)).toBe(`srv was ended by SIGKILL: starting it again in ${seconds} s`)
+    story.timers.fire()
+  }
+  story.nowMs += 60_001
+  story.child('srv').end(1)
+  expect(story.said.at(-1)).toBe('srv ended with exit status 1: starting it again in 1 s')
+  expect([story.count('lb'), story.count('srv')]).toEqual([1, 8])
+})
+
+test('one that ended in order, or that is not to be started again, stays down', () => {
+  const story = ready()
+  story.child('srv').end(0)
+  const other = ready({ restart: false })
+  other.child('srv').end(1)
+  expect([...story.said, ...other.said]).toEqual([
+    'srv ended with exit status 0',
+    'srv ended with exit status 1',
+  ])
+  expect([story, other].map(({ timers }) => timers.waitingCount)).toEqual([0, 0])
+})
+
+test('one that ends before the cluster is ready ends all of it, and is not started again', () => {
+  const story = new Story()
+  story.child('lb').end(1)
+  expect(story.said).toEqual(['lb ended with exit status 1 before the cluster was ready'])
+  expect([story.failureCount, story.timers.waitingCount]).toEqual([1, 0])
+})
+
+test('a stop asks all members to end, and those that do not end are killed', async () => {
+  const story = ready()
+  const stopped = story.supervisor.stop()
+  expect(story.said).toEqual(['stopping'])
+  story.child('lb').end(0)
+  await settle()
+  story.timers.fire()
+  expect([story.child('lb'), story.child('srv')].map(({ signals }) => signals)).toEqual([
+    ['SIGTERM'],
+    ['SIGTERM', 'SIGKILL'],
+  ])
+  story.child('srv').end(null, 'SIGKILL')
+  await stopped
+  expect(story.said).toEqual(['stopping'])
+})
