@@ -36,6 +36,7 @@ import {
   runCommand,
 } from './run.ts'
 import { type StatusFlags, showStatus } from './show-status.ts'
+import { STARTED } from './supervisor.ts'
 import { type UpOptions, up } from './up.ts'
 import { verifyPath } from './verify.ts'
 
@@ -523,6 +524,8 @@ async function runUntilStopped<T extends Stoppable>(start: () => Promise<T>): Pr
   }
   try {
     running = await start()
+    // Where that fails whoever supervises it is gone, and its end is on its way.
+    if (process.connected) process.send?.(STARTED, undefined, undefined, () => {})
     return running
   } catch (error) {
     isStopping = true

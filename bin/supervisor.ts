@@ -3,10 +3,14 @@
  * and ends them.
  *
  * In: what each is called, what it is given, and how a process is made of that. Out: `say`, in
- * lines for a person; `onFailure`, once, where one ended before the cluster was ready.
+ * lines for a person; `onFailure`, once, where one ended before it had ever started, or before
+ * the cluster was ready.
  */
 import type { ChildProcess } from 'node:child_process'
 import type { Io } from '../src/io/io.ts'
+
+/** What a member sends to whoever forked it, once it has its ports and its data. */
+export const STARTED = 'started'
 
 const RESTART_MS = 1_000
 const RESTART_MS_MAX = 30_000
@@ -29,6 +33,8 @@ export interface SupervisorOptions {
 
 interface Member extends MemberOptions {
   process: ChildProcess | null
+  /** At least once: its flags are good, and nobody else had what it needs. */
+  hasStarted: boolean
   restartMs: number
 }
 
@@ -40,11 +46,21 @@ export class Supervisor {
 
   constructor(members: readonly MemberOptions[], options: SupervisorOptions) {
     this.#options = options
-    this.#members = members.map((member) => ({ ...member, process: null, restartMs: RESTART_MS }))
+    this.#members = members.map((member) => ({
+      ...member,
+      process: null,
+      hasStarted: false,
+      restartMs: RESTART_MS,
+    }))
   }
 
   get isStopping(): boolean {
     return this.#isStopping
+  }
+
+  /** Whoever answers where a member should before that may be another cluster's. */
+  get isStarted(): boolean {
+    return this.#members.every(({ hasStarted }) => hasStarted)
   }
 
   start(): void {
@@ -70,6 +86,9 @@ export class Supervisor {
     const child = fork(member.args)
     member.process = child
     child.on('error', (error) => say(`${member.name}: ${error.message}`))
+    child.on('message', (message) => {
+      if (message === STARTED) member.hasStarted = true
+    })
     child.on('exit', (code, signal) => {
       const how = signal ? `was ended by ${signal}` : `ended with exit status ${code}`
       this.#handleEnd(member, how, startedMs, code === 0)
@@ -81,8 +100,9 @@ export class Supervisor {
     const { io, say, restart, onFailure } = this.#options
     member.process = null
     if (this.#isStopping) return
-    if (!this.#isReady) {
-      say(`${member.name} ${how} before the cluster was ready`)
+    if (!member.hasStarted || !this.#isReady) {
+      const what = member.hasStarted ? 'the cluster was ready' : 'it had started'
+      say(`${member.name} ${how} before ${what}`)
       onFailure()
     } else if (!restart || isInOrder) {
       say(`${member.name} ${how}`)

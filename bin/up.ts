@@ -73,17 +73,17 @@ async function awaitReady(
   const balancer = { host: '127.0.0.1', port: options.lbcport }
   const deadlineMs = io.clock.monotonicMs() + READY_MS
   while (!supervisor.isStopping) {
-    const status = await fetchStatus(io, [balancer]).catch(() => null)
+    const { isStarted } = supervisor
+    const status = isStarted ? await fetchStatus(io, [balancer]).catch(() => null) : null
+    if (supervisor.isStopping) return
     if (status && isComplete(status, options)) {
       supervisor.becomeReady()
       return say(`\n${describeStatus(status)}\n${examples(options)}`)
     }
     if (io.clock.monotonicMs() > deadlineMs) {
       supervisor.becomeReady()
-      const what = status
-        ? `not complete yet\n\n${describeStatus(status)}`
-        : 'the load balancer does not answer'
-      return say(what)
+      if (status) return say(`not complete yet\n\n${describeStatus(status)}`)
+      return say(isStarted ? 'the load balancer does not answer' : 'not all have started yet')
     }
     await delay(100)
   }

@@ -1,7 +1,7 @@
 import type { ChildProcess } from 'node:child_process'
 import { EventEmitter } from 'node:events'
 import { expect, test } from 'vitest'
-import { Supervisor } from '../../bin/supervisor.ts'
+import { STARTED, Supervisor } from '../../bin/supervisor.ts'
 import { ManualTimers, settle } from '../io/manual-timers.ts'
 
 /** A process that does nothing by itself. */
@@ -64,6 +64,7 @@ class Story {
 /** All members have started, and the cluster is ready. */
 function ready(options = {}): Story {
   const story = new Story(options)
+  for (const name of ['lb', 'srv']) story.child(name).emit('message', STARTED)
   story.supervisor.becomeReady()
   return story
 }
@@ -93,8 +94,27 @@ test('one that ended in order, or that is not to be started again, stays down', 
   expect([story, other].map(({ timers }) => timers.waitingCount)).toEqual([0, 0])
 })
 
-test('one that ends before the cluster is ready ends all of it, and is not started again', () => {
+test('all have started once each of them has said so', () => {
   const story = new Story()
+  story.child('lb').emit('message', STARTED)
+  story.child('srv').emit('message', 'something else')
+  expect(story.supervisor.isStarted).toBe(false)
+  story.child('srv').emit('message', STARTED)
+  expect(story.supervisor.isStarted).toBe(true)
+})
+
+test('one that ends before it has started ends all of it, however long the others wait', () => {
+  const story = new Story()
+  story.child('lb').emit('message', STARTED)
+  story.supervisor.becomeReady()
+  story.child('srv').end(1)
+  expect(story.said).toEqual(['srv ended with exit status 1 before it had started'])
+  expect([story.failureCount, story.timers.waitingCount]).toEqual([1, 0])
+})
+
+test('so does one that has started, before the cluster is ready', () => {
+  const story = new Story()
+  story.child('lb').emit('message', STARTED)
   story.child('lb').end(1)
   expect(story.said).toEqual(['lb ended with exit status 1 before the cluster was ready'])
   expect([story.failureCount, story.timers.waitingCount]).toEqual([1, 0])

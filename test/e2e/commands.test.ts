@@ -207,6 +207,23 @@ describe('store up', () => {
     expect(running.output()).toMatch(new RegExp(`port ${firstPort + 1} of 127.0.0.1 is in use`))
     expect(await memberPids()).toEqual([])
   })
+
+  test('a second one on the same ports is none, and leaves the first alone', {
+    timeout: 60_000,
+  }, async () => {
+    await up()
+    const pids = await memberPids()
+    const second = start(
+      'up',
+      ...['--cport', firstPort, '--sport', firstPort + 5, '--data', 'other'],
+      ...['--lbcport', firstPort + 10, '--lbsport', firstPort + 11],
+    )
+    const code = await new Promise((resolve) => second.child.once('exit', resolve))
+    expect(code).toBe(1)
+    expect(second.output()).toMatch(/^store \w+: port \d+ of 127\.0\.0\.1 is in use: /m)
+    expect(second.output()).not.toContain('Ctrl-C stops all of it')
+    expect(await memberPids()).toEqual(pids)
+  })
 })
 
 describe('refusals are one clear line and exit status 1', () => {
