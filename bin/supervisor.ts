@@ -42,7 +42,7 @@ export class Supervisor {
   readonly #options: SupervisorOptions
   readonly #members: readonly Member[]
   #isReady = false
-  #isStopping = false
+  #stopping: Promise<void> | null = null
 
   constructor(members: readonly MemberOptions[], options: SupervisorOptions) {
     this.#options = options
@@ -55,7 +55,7 @@ export class Supervisor {
   }
 
   get isStopping(): boolean {
-    return this.#isStopping
+    return this.#stopping !== null
   }
 
   /** Whoever answers where a member should before that may be another cluster's. */
@@ -72,10 +72,13 @@ export class Supervisor {
     this.#isReady = true
   }
 
-  /** Resolves once none is left. */
-  async stop(): Promise<void> {
-    if (this.#isStopping) return
-    this.#isStopping = true
+  /** Resolves once none is left, for whoever asks. */
+  stop(): Promise<void> {
+    this.#stopping ??= this.#endAll()
+    return this.#stopping
+  }
+
+  async #endAll(): Promise<void> {
     this.#options.say('stopping')
     await Promise.all(this.#members.map((member) => this.#end(member)))
   }
@@ -99,7 +102,7 @@ export class Supervisor {
   #handleEnd(member: Member, how: string, startedMs: number, isInOrder: boolean): void {
     const { io, say, restart, onFailure } = this.#options
     member.process = null
-    if (this.#isStopping) return
+    if (this.isStopping) return
     if (!member.hasStarted || !this.#isReady) {
       const what = member.hasStarted ? 'the cluster was ready' : 'it had started'
       say(`${member.name} ${how} before ${what}`)
@@ -111,7 +114,7 @@ export class Supervisor {
       member.restartMs = isSteady ? RESTART_MS : member.restartMs
       say(`${member.name} ${how}: starting it again in ${member.restartMs / 1000} s`)
       io.timers.after(member.restartMs, () => {
-        if (!this.#isStopping) this.#run(member)
+        if (!this.isStopping) this.#run(member)
       })
       member.restartMs = Math.min(2 * member.restartMs, RESTART_MS_MAX)
     }

@@ -135,3 +135,16 @@ test('a stop asks all members to end, and those that do not end are killed', asy
   await stopped
   expect(story.said).toEqual(['stopping'])
 })
+
+test('whoever asks for a stop that is under way waits for it too', async () => {
+  const story = ready()
+  let overCount = 0
+  for (let count = 0; count < 2; count++) void story.supervisor.stop().then(() => overCount++)
+  story.child('lb').end(0)
+  await settle()
+  expect([overCount, story.said]).toEqual([0, ['stopping']])
+  expect(story.child('srv').signals).toEqual(['SIGTERM'])
+  story.child('srv').end(0)
+  await settle()
+  expect(overCount).toBe(2)
+})
