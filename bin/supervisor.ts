@@ -84,18 +84,30 @@ export class Supervisor {
   }
 
   #run(member: Member): void {
+    if (this.isStopping) return
     const { io, fork, say } = this.#options
     const startedMs = io.clock.monotonicMs()
-    const child = fork(member.args)
-    member.process = child
-    child.on('error', (error) => say(`${member.name}: ${error.message}`))
-    child.on('message', (message) => {
-      if (message === STARTED) member.hasStarted = true
-    })
-    child.on('exit', (code, signal) => {
-      const how = signal ? `was ended by ${signal}` : `ended with exit status ${code}`
-      this.#handleEnd(member, how, startedMs, code === 0)
-    })
+    const onEnd = (how: string, isInOrder = false) => {
+      this.#handleEnd(member, how, startedMs, isInOrder)
+    }
+    // Of what the system may lack Node throws some, and tells the rest later.
+    const onRefused = ({ message }: Error) => onEnd(`got no process (${message})`)
+    try {
+      const child = fork(member.args)
+      member.process = child
+      child.on('error', (error) => {
+        if (child.pid) say(`${member.name}: ${error.message}`)
+        else onRefused(error)
+      })
+      child.on('message', (message) => {
+        if (message === STARTED) member.hasStarted = true
+      })
+      child.on('exit', (code, signal) => {
+        onEnd(signal ? `was ended by ${signal}` : `ended with exit status ${code}`, code === 0)
+      })
+    } catch (error) {
+      onRefused(error as Error)
+    }
   }
 
   /** @param isInOrder By itself and without a fault: it was removed, or a client shut it down. */
@@ -113,16 +125,14 @@ export class Supervisor {
       const isSteady = io.clock.monotonicMs() - startedMs > STEADY_MS
       member.restartMs = isSteady ? RESTART_MS : member.restartMs
       say(`${member.name} ${how}: starting it again in ${member.restartMs / 1000} s`)
-      io.timers.after(member.restartMs, () => {
-        if (!this.isStopping) this.#run(member)
-      })
+      io.timers.after(member.restartMs, () => this.#run(member))
       member.restartMs = Math.min(2 * member.restartMs, RESTART_MS_MAX)
     }
   }
 
   async #end(member: Member): Promise<void> {
     const child = member.process
-    if (!child) return
+    if (!child?.pid) return
     const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()))
     child.kill('SIGTERM')
     const kill = this.#options.io.timers.after(STOP_MS, () => child.kill('SIGKILL'))

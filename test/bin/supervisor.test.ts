@@ -1,12 +1,12 @@
 import type { ChildProcess } from 'node:child_process'
 import { EventEmitter } from 'node:events'
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { STARTED, Supervisor } from '../../bin/supervisor.ts'
 import { ManualTimers, settle } from '../io/manual-timers.ts'
 
 /** A process that does nothing by itself. */
 class FakeChild extends EventEmitter {
-  readonly pid = 1
+  pid: number | undefined = 1
   readonly signals: string[] = []
 
   kill(signal: string): boolean {
@@ -24,10 +24,13 @@ class Story {
   /** All that were forked, by the member's name, the newest last. */
   readonly children = new Map<string, FakeChild[]>()
   failureCount = 0
+  /** How the system refuses the next processes. */
+  refusal: 'thrown' | 'emitted' | null = null
   nowMs = 0
   readonly supervisor: Supervisor
 
-  constructor({ restart = true } = {}) {
+  constructor({ restart = true, refusal = null as Story['refusal'] } = {}) {
+    this.refusal = refusal
     this.supervisor = new Supervisor(
       ['lb', 'srv'].map((name) => ({ name, args: [name] })),
       {
@@ -45,7 +48,13 @@ class Story {
   }
 
   fork(name: string): ChildProcess {
+    const error = new Error('spawn node EAGAIN')
+    if (this.refusal === 'thrown') throw error
     const child = new FakeChild()
+    if (this.refusal === 'emitted') {
+      child.pid = undefined
+      process.nextTick(() => child.emit('error', error))
+    }
     this.children.set(name, [...(this.children.get(name) ?? []), child])
     return child as unknown as ChildProcess
   }
@@ -148,3 +157,46 @@ test('whoever asks for a stop that is under way waits for it too', async () => {
   await settle()
   expect(overCount).toBe(2)
 })
+
+describe.each(['emitted', 'thrown'] as const)(
+  'a process that the system refuses, %s',
+  (refusal) => {
+    test('is asked for again later', async () => {
+      const story = ready()
+      story.refusal = refusal
+      story.child('srv').end(1)
+      for (const seconds of [2, 4]) {
+        story.timers.fire()
+        await settle()
+        expect(story.said.at(-1)).toBe(
+          `srv got no process (spawn node EAGAIN): starting it again in ${seconds} s`,
+        )
+      }
+      story.refusal = null
+      story.timers.fire()
+      story.child('srv').end(1)
+      expect(story.said.at(-1)).toBe('srv ended with exit status 1: starting it again in 8 s')
+    })
+
+    test('is waited for by nobody who stops', async () => {
+      const story = ready()
+      story.refusal = refusal
+      story.child('srv').end(1)
+      story.timers.fire()
+      await settle()
+      const stopped = story.supervisor.stop()
+      story.child('lb').end(0)
+      await stopped
+      const { length } = story.said
+      story.timers.fire()
+      expect(story.said).toHaveLength(length)
+    })
+
+    test('ends the whole where it is the first', async () => {
+      const story = new Story({ refusal })
+      await settle()
+      expect(story.said).toContain('lb got no process (spawn node EAGAIN) before it had started')
+      expect(story.failureCount).toBeGreaterThan(0)
+    })
+  },
+)
