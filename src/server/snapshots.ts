@@ -121,10 +121,9 @@ export class SnapshotSender {
     const { io, path } = this.#options
     try {
       const file = await io.disk.open(path, { create: false })
-      transfer.size = await file.size()
       transfer.file = file
+      transfer.size = await this.#reading(transfer, () => file.size())
       if (this.#isCurrent(transfer)) this.#offer(transfer)
-      else await file.close()
     } catch (error) {
       this.#failed(transfer, error)
     }
@@ -154,17 +153,26 @@ export class SnapshotSender {
     }
     this.#arm(transfer)
     if (!file || transfer.isReading || offset >= size) return
-    transfer.isReading = true
     try {
-      const piece = await file.read(offset, this.#options.pieceBytes)
-      transfer.isReading = false
-      if (!this.#isCurrent(transfer)) return await file.close()
+      const { pieceBytes } = this.#options
+      const piece = await this.#reading(transfer, () => file.read(offset, pieceBytes))
+      if (!this.#isCurrent(transfer)) return
       if (piece.length === 0) return this.#failed(transfer, null)
       transfer.dueMs = Math.max(dueMs, clock.monotonicMs()) + piece.length / BYTES_PER_MS
       this.#options.send({ type: 'snap', to, id, size, offset, piece })
     } catch (error) {
-      transfer.isReading = false
       this.#failed(transfer, error)
+    }
+  }
+
+  /** However it ends: who was forgotten meanwhile has its file closed now. */
+  async #reading<T>(transfer: Transfer, read: () => Promise<T>): Promise<T> {
+    transfer.isReading = true
+    try {
+      return await read()
+    } finally {
+      transfer.isReading = false
+      if (!this.#isCurrent(transfer)) this.#close(transfer)
     }
   }
 
@@ -188,7 +196,11 @@ export class SnapshotSender {
     transfer.timer?.cancel()
     this.#transfers.delete(transfer.to)
     // Who reads closes it afterwards.
-    if (!transfer.isReading) void transfer.file?.close().catch(() => {})
+    if (!transfer.isReading) this.#close(transfer)
+  }
+
+  #close({ file }: Transfer): void {
+    void file?.close().catch(() => {})
   }
 }
 

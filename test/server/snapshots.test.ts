@@ -1,5 +1,5 @@
 /** A snapshot on its way, over a link that may be cut, from and to disks in memory. */
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import type { Io, Timer } from '../../src/io/io.ts'
 import { ItemStore } from '../../src/server/keystore/item-store.ts'
 import { type KeystoreHeader, writeKeystore } from '../../src/server/keystore/keystore-file.ts'
@@ -207,4 +207,86 @@ test('who leads no more sends no more', async () => {
   await transfer.run(10_000)
   expect(transfer.pieces.length).toBeLessThanOrEqual(sentCount + 1)
   expect(transfer.events).toEqual([])
+})
+
+const STEPS = ['open', 'size', 'read'] as const
+
+/** Opened, asked for its size and read, it waits to be told how that ends. */
+class HeldFile {
+  openCount = 0
+  /** Closed twice, or while it was read: by then its number may be another file's. */
+  isMisused = false
+  #waiting: { readonly step: string; readonly end: (error?: Error) => void }[] = []
+
+  constructor(disk: MemoryDisk) {
+    const open = disk.open.bind(disk)
+    disk.open = async (path, options) => {
+      const file = await open(path, options)
+      await this.#turn('open')
+      this.openCount++
+      let usedCount = 0
+      const use = async <T>(step: string, call: () => Promise<T>) => {
+        usedCount++
+        await this.#turn(step).finally(() => usedCount--)
+        return call()
+      }
+      let isClosed = false
+      return {
+        ...file,
+        size: () => use('size', () => file.size()),
+        read: (offset, length) => use('read', () => file.read(offset, length)),
+        close: async () => {
+          this.isMisused ||= isClosed || usedCount > 0
+          isClosed = true
+          this.openCount--
+        },
+      }
+    }
+  }
+
+  async until(step: string): Promise<void> {
+    while (this.#waiting[0]?.step !== step) {
+      this.end()
+      await settle()
+    }
+  }
+
+  end(error?: Error): void {
+    this.#waiting.shift()?.end(error)
+  }
+
+  #turn(step: string): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ step, end: (error) => (error ? reject(error) : resolve()) })
+    })
+  }
+}
+
+describe('a file that is sent is closed once, and nobody reads it then', () => {
+  const CASES = STEPS.flatMap((step) =>
+    [true, false].flatMap((isStopped) =>
+      ['and goes on', 'and fails'].map((outcome) => ({ step, isStopped, outcome })),
+    ),
+  )
+
+  test.each(CASES)(
+    'stopped: $isStopped, at $step $outcome',
+    async ({ step, isStopped, outcome }) => {
+      const transfer = new Transfer()
+      await transfer.prepare()
+      const held = new HeldFile(transfer.from)
+      transfer.sender.start('b')
+      await held.until(step)
+      if (isStopped) transfer.sender.stop()
+      held.end(outcome === 'and fails' ? new Error('EBUSY') : undefined)
+      await settle()
+      if (!isStopped && outcome === 'and fails') expect(transfer.events).toEqual(['ended'])
+      transfer.sender.stop()
+      for (let count = 0; count < 3; count++) {
+        held.end()
+        await settle()
+      }
+      expect(held).toMatchObject({ openCount: 0, isMisused: false })
+    },
+  )
 })
