@@ -1,6 +1,7 @@
 /** `store backup`: all items of a live cluster, as of one entry of its log, into a file. */
 import { basename, dirname } from 'node:path'
 import { fetchBackup } from '../src/client/backup-client.ts'
+import { LoginError } from '../src/client/login.ts'
 import type { Address, Disk, Io } from '../src/io/io.ts'
 import type { ClusterStatus } from '../src/protocol/status.ts'
 import { type KeystoreHeader, readKeystore } from '../src/server/keystore/keystore-file.ts'
@@ -68,7 +69,7 @@ function serversOf({ cluster, leader, members, whyNoLeader }: ClusterStatus): Ad
 /**
  * Goes on where one sends nothing, or nothing that is whole.
  * @param clusterId null: any.
- * @throws Error with what each of them said.
+ * @throws Error with what each of them said, LoginError where one did not let this client in.
  */
 async function takeFromAny(
   io: Io,
@@ -76,7 +77,7 @@ async function takeFromAny(
   path: string,
   clusterId: string | null,
 ): Promise<Backup> {
-  const failures: string[] = []
+  const failures: Error[] = []
   for (const from of servers) {
     try {
       const bytes = await fetchInto(io, from, path)
@@ -84,10 +85,17 @@ async function takeFromAny(
     } catch (error) {
       // A disk that fails does so whoever sends.
       if (!(error instanceof Error) || 'code' in error) throw error
-      failures.push(error.message)
+      failures.push(error)
     }
   }
-  throw new Error(failures.join('; '))
+  throw joined(failures)
+}
+
+/** What a login would mend stays what it is: who asks has an exit status for it. */
+function joined(failures: readonly Error[]): Error {
+  const words = failures.map(({ message }) => message).join('; ')
+  const refusal = failures.find((failure) => failure instanceof LoginError)
+  return refusal ? new LoginError(words, refusal.isFinal) : new Error(words)
 }
 
 /** @returns how many bytes came. */

@@ -19,7 +19,7 @@ export interface BackupSink {
 
 /**
  * @param io Logs in: a stream is open when the server has answered.
- * @throws Error in one line; what was written by then is not the whole file.
+ * @throws Error in one line, LoginError where the server let nobody in; what was written by then is not the whole file.
  */
 export function fetchBackup(io: Io, address: Address, sink: BackupSink): Promise<void> {
   return new Promise((resolve, reject) => {
@@ -93,7 +93,10 @@ export function fetchBackup(io: Io, address: Address, sink: BackupSink): Promise
       onEnd: () =>
         void work.catch(() => {}).then(() => fail('it closed the connection before the end')),
       onClose: (error) => {
-        if (error instanceof LoginError) return fail(error.message)
+        if (error instanceof LoginError) {
+          const refusal = new LoginError(`${where}: ${error.message}`, error.isFinal)
+          return end(() => reject(refusal))
+        }
         const code = error && 'code' in error ? ` (${error.code})` : ''
         const why = head?.length === 0 ? "can't be reached" : 'the connection was lost'
         void work.catch(() => {}).then(() => fail(`${why}${code}`))
