@@ -22,11 +22,18 @@ export const HISTORY_LINES_MAX = 1_000
 const LINE_CHARACTERS_MAX = 4_096
 const OWNER_ONLY = 0o600
 
-/** @param environment `RAFTCACHED_HISTORY` names the file; empty, there is none. */
-export function historyPath(environment: NodeJS.ProcessEnv): string | null {
+/**
+ * @param environment `RAFTCACHED_HISTORY` names the file; empty, there is none.
+ * @param home Throws where this user has none; without a file that is named, there is none then.
+ */
+export function historyPath(environment: NodeJS.ProcessEnv, home = homedir): string | null {
   const named = environment.RAFTCACHED_HISTORY
-  if (named === undefined) return join(homedir(), '.raftcached_history')
-  return named === '' ? null : named
+  if (named !== undefined) return named === '' ? null : named
+  try {
+    return join(home(), '.raftcached_history')
+  } catch {
+    return null
+  }
 }
 
 export class History {

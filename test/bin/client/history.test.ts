@@ -35,6 +35,14 @@ test('where it is', () => {
   expect(historyPath({ RAFTCACHED_HISTORY: '' })).toBeNull()
 })
 
+test('there is none for a user without a home, unless a file is named', () => {
+  const homeless = () => {
+    throw new Error('uv_os_homedir returned ENOENT')
+  }
+  expect(historyPath({}, homeless)).toBeNull()
+  expect(historyPath({ RAFTCACHED_HISTORY: '/x/y' }, homeless)).toBe('/x/y')
+})
+
 test('keeps lines for the next time, the newest first, for its owner alone', () => {
   const history = open()
   expect(history.load()).toEqual([])
