@@ -8,6 +8,7 @@ import { createNodeIo } from '../src/io/node.ts'
 import { COMMANDS, OPTIONS, type Command as Word } from './client/commands.ts'
 import { type ClientFlags, withClient } from './client/connection.ts'
 import { History, historyPath } from './client/history.ts'
+import { openInput } from './client/input.ts'
 import { EXIT, EXIT_HELP, errorJson, exitStatusOf, UsageError } from './client/outcome.ts'
 import { paramsOf } from './client/parse.ts'
 import { runPrompt } from './client/prompt.ts'
@@ -75,8 +76,8 @@ Examples:
         const session = new Session(context)
         const isJson = flags.json === true
         if (!process.stdin.isTTY) {
-          const { stdin: input, stdout: output, stderr: errors } = process
-          return runScript(session, { input, output, errors }, isJson)
+          const { stdout: output, stderr: errors } = process
+          return runScript(session, { input: openInput(), output, errors }, isJson)
         }
         const history = new History(historyPath(process.env), (text) =>
           process.stderr.write(`client: ${text}\n`),

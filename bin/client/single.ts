@@ -5,6 +5,7 @@
  * --json all of it is objects on standard output, a line each.
  */
 import type { Command, Context, Options } from './commands.ts'
+import { openInput, readValue } from './input.ts'
 import { EXIT, UsageError } from './outcome.ts'
 import { paramsOf } from './parse.ts'
 import type { Reply } from './reply.ts'
@@ -59,13 +60,7 @@ async function argsOf(command: Command, words: readonly string[]): Promise<Buffe
   const args: Buffer[] = []
   for (const [at, word] of words.entries()) {
     const isInput = word === STDIN && params[at]?.name === 'value'
-    args.push(isInput ? await readInput() : Buffer.from(word))
+    args.push(isInput ? await readValue(openInput()) : Buffer.from(word))
   }
   return args
-}
-
-async function readInput(): Promise<Buffer> {
-  const chunks: Buffer[] = []
-  for await (const chunk of process.stdin) chunks.push(chunk)
-  return Buffer.concat(chunks)
 }
