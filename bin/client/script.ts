@@ -44,7 +44,9 @@ export async function runScript(
   for await (const bytes of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) {
     number++
     try {
-      const replies = await session.run(decode(bytes))
+      const line = decode(bytes)
+      // A byte order mark, as some editors write one.
+      const replies = await session.run(number === 1 ? line.replace(/^\ufeff/, '') : line)
       if (replies === null) break
       for (const { isDone, text, json } of replies) {
         if (!isDone) failed(EXIT.no, text)

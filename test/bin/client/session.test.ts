@@ -293,6 +293,14 @@ describe('a script', () => {
     ])
   })
 
+  test('a byte order mark at the beginning is no part of the first line', async () => {
+    expect(await script('\ufeffwrite k \ufeffv\nread k\n')).toMatchObject({
+      status: EXIT.done,
+      stdout: 'STORED\n\ufeffv\n',
+    })
+    expect((await script('\ufeff# a comment\n')).status).toBe(EXIT.done)
+  })
+
   test('errors name their line, the others are run, the gravest counts', async () => {
     expect(await script('write k v\nwrite k\n\nread none\nread k\n')).toEqual({
       status: EXIT.usage,
