@@ -5,6 +5,7 @@ import { LoginError } from '../src/client/login.ts'
 import type { Address, Disk, Io } from '../src/io/io.ts'
 import type { ClusterStatus } from '../src/protocol/status.ts'
 import { type KeystoreHeader, readKeystore } from '../src/server/keystore/keystore-file.ts'
+import { cantWrite, FileError } from './client/outcome.ts'
 import type { Cluster } from './cluster.ts'
 import { Progress } from './output.ts'
 import { fetchStatus } from './status.ts'
@@ -15,7 +16,8 @@ import { fetchStatus } from './status.ts'
  */
 export async function backUp(cluster: Cluster, path: string, isForced: boolean): Promise<void> {
   const { disk } = cluster.io
-  const isThere = (await disk.list(dirname(path))).includes(basename(path))
+  const names = await disk.list(dirname(path)).catch(cantWrite(path))
+  const isThere = names.includes(basename(path))
   if (isThere && !isForced) throw new Error(`${path} is there already: add --force to replace it`)
   const { from, header, itemCount, bytes } = await takeBackup(cluster, path)
   const asOf = `as of entry ${header.index}, ${itemCount} item${itemCount === 1 ? '' : 's'}`
@@ -41,8 +43,8 @@ export async function takeBackup(
   const removal = removeAtSignal(io.disk, part)
   try {
     const backup = await takeFromAny(serversIo, servers, part, status?.cluster ?? null)
-    await io.disk.rename(part, path)
-    await io.disk.syncDirectory(directory)
+    await io.disk.rename(part, path).catch(cantWrite(path))
+    await io.disk.syncDirectory(directory).catch(cantWrite(path))
     return backup
   } catch (error) {
     await io.disk.remove(part).catch(() => {})
@@ -69,7 +71,7 @@ function serversOf({ cluster, leader, members, whyNoLeader }: ClusterStatus): Ad
 /**
  * Goes on where one sends nothing, or nothing that is whole.
  * @param clusterId null: any.
- * @throws Error with what each of them said, LoginError where one did not let this client in.
+ * @throws FileError; Error with what each of them said, LoginError where one did not let this client in.
  */
 async function takeFromAny(
   io: Io,
@@ -84,7 +86,7 @@ async function takeFromAny(
       return { from, bytes, ...(await check(io.disk, path, from, clusterId)) }
     } catch (error) {
       // A disk that fails does so whoever sends.
-      if (!(error instanceof Error) || 'code' in error) throw error
+      if (!(error instanceof Error) || error instanceof FileError || 'code' in error) throw error
       failures.push(error)
     }
   }
@@ -100,19 +102,19 @@ function joined(failures: readonly Error[]): Error {
 
 /** @returns how many bytes came. */
 async function fetchInto(io: Io, from: Address, path: string): Promise<number> {
-  const file = await io.disk.open(path, { create: true })
+  const file = await io.disk.open(path, { create: true }).catch(cantWrite(path))
   const progress = new Progress(io.clock)
   let offset = 0
   try {
     await fetchBackup(io, from, {
       begin: (bytes) => progress.begin(bytes),
       async write(piece) {
-        await file.write([piece], offset)
+        await file.write([piece], offset).catch(cantWrite(path))
         offset += piece.length
         progress.add(piece.length)
       },
     })
-    await file.datasync()
+    await file.datasync().catch(cantWrite(path))
     return offset
   } finally {
     progress.clear()

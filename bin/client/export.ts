@@ -43,7 +43,7 @@ export interface Exported {
 export async function exportFile(task: ExportTask): Promise<Exported> {
   const { cluster, clusterId, path, isForced, onResume } = task
   const { disk } = cluster.io
-  const names = await disk.list(dirname(path))
+  const names = await disk.list(dirname(path)).catch(cantWrite(path))
   if (names.includes(basename(path)) && !isForced) {
     throw new UsageError(`${path} is there already: add --force to replace it`)
   }
@@ -99,9 +99,12 @@ async function writeLines(io: Io, backupPath: string, path: string): Promise<Exp
   }
 }
 
-/** @throws FileError where it is damaged; else what it was given. */
+/** @throws FileError where it is damaged or can't be read; else what it was given. */
 function badBackup(path: string): (error: unknown) => never {
   return (error) => {
+    if (error instanceof Error && 'code' in error) {
+      throw new FileError(`${path} can't be read (${error.code})`)
+    }
     if (!(error instanceof KeystoreDamagedError)) throw error
     throw new FileError(`${path}: ${error.message}: remove it to begin anew`)
   }
