@@ -9,7 +9,7 @@ import { COMMANDS, OPTIONS, type Command as Word } from './client/commands.ts'
 import { type ClientFlags, withClient } from './client/connection.ts'
 import { History, historyPath } from './client/history.ts'
 import { openInput } from './client/input.ts'
-import { EXIT, EXIT_HELP, errorJson, exitStatusOf, UsageError } from './client/outcome.ts'
+import { EXIT, EXIT_HELP, errorJson, exitStatusOf, graver, UsageError } from './client/outcome.ts'
 import { paramsOf } from './client/parse.ts'
 import { runPrompt } from './client/prompt.ts'
 import { runScript } from './client/script.ts'
@@ -24,11 +24,6 @@ import { explain, parseCount } from './run.ts'
 const HAS_RAW = ['get', 'read', 'iget']
 
 const io = createNodeIo()
-
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EPIPE') throw error
-  process.exit() // whoever read has enough: | head
-})
 
 const program = createProgram('client')
   .description('Reads and writes keys of a raftcached cluster, found through its load balancer.')
@@ -169,8 +164,20 @@ function addWord(word: Word): void {
     })
 }
 
+/** Where what there is to say can't be said. */
+function endWhereUnwritten(): void {
+  process.stdout.on('error', ({ code }: NodeJS.ErrnoException) => {
+    if (code === 'EPIPE') process.exit() // whoever read has enough: | head
+    process.stderr.write(`client: standard output can't be written (${code})\n`)
+    // A status of its own, for it says nothing of what was asked for, unless that failed for more.
+    process.exit(graver(Number(process.exitCode ?? EXIT.done), EXIT.file))
+  })
+  process.stderr.on('error', () => {}) // the exit status says how it went, too
+}
+
 /** A failure is one line. */
 async function run(flags: ClientFlags, command: () => Promise<number>): Promise<void> {
+  endWhereUnwritten()
   try {
     process.exitCode = await command()
   } catch (error) {

@@ -2,6 +2,7 @@
 import { READ_MODES, type ReadMode } from '../src/protocol/status.ts'
 import { askLeader, changeThroughLeader } from './ask-leader.ts'
 import type { Cluster } from './cluster.ts'
+import { printing } from './output.ts'
 import { parseItemSize } from './run.ts'
 
 interface Setting {
@@ -47,7 +48,9 @@ export async function printConfig(cluster: Cluster, only?: SettingName): Promise
   const values = await askLeader(cluster, 'stats settings', (lines) =>
     names.map((name) => valueIn(lines, SETTINGS[name].stat)),
   )
-  for (const [at, name] of names.entries()) print(name, values[at] ?? '')
+  await printing(async (out) => {
+    for (const [at, name] of names.entries()) out.line(lineOf(name, values[at] ?? ''))
+  })
 }
 
 /** @throws Error with the reason why it is not so. */
@@ -60,15 +63,15 @@ export async function changeConfig(
   const { request, parse } = SETTINGS[name]
   const value = parse(text)
   await changeThroughLeader(cluster, `${request} ${value}`, timeoutMs)
-  print(name, value)
+  process.stdout.write(`${lineOf(name, value)}\n`)
 }
 
 function isReadMode(text: string): text is ReadMode {
   return READ_MODES.some((mode) => mode === text)
 }
 
-function print(name: SettingName, value: string): void {
-  process.stdout.write(`${name}: ${SETTINGS[name].describe(value)}\n`)
+function lineOf(name: SettingName, value: string): string {
+  return `${name}: ${SETTINGS[name].describe(value)}`
 }
 
 function valueIn(lines: readonly string[], stat: string): string {

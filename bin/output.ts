@@ -45,19 +45,26 @@ export class Output {
     this.#lines = []
     this.#characters = 0
     await new Promise<void>((resolve, reject) => {
-      this.#stream.write(text, (error) => (error ? reject(asReaderGone(error)) : resolve()))
+      this.#stream.write(text, (error) => (error ? reject(whyUnwritten(error)) : resolve()))
     })
   }
 }
 
-function asReaderGone(error: NodeJS.ErrnoException): Error {
-  const isGone = error.code === 'EPIPE' || error.code === 'ERR_STREAM_DESTROYED'
-  return isGone ? new ReaderGoneError() : error
+function whyUnwritten({ code }: NodeJS.ErrnoException): Error {
+  const isGone = code === 'EPIPE' || code === 'ERR_STREAM_DESTROYED'
+  return isGone ? new ReaderGoneError() : new Error(`standard output can't be written (${code})`)
 }
 
-/** Runs what prints; that nobody reads on is no failure. */
+/**
+ * For commands that do something: it is done, and they end, or go on, as they would, whoever
+ * hears of it. What can only print does so by `printing`.
+ */
+export function ignoreUnwritten(): void {
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {})
+}
+
+/** Runs what prints; that nobody reads on is no failure, and all else is one. */
 export async function printing(print: (out: Output) => Promise<void>): Promise<void> {
-  process.stdout.on('error', () => {}) // the write that failed reports it
   const out = new Output(process.stdout)
   try {
     // What was found before a failure is printed as well.

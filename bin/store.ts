@@ -17,6 +17,7 @@ import { completionScript, SHELLS, type Shell } from './completion-scripts.ts'
 import { changeConfig, printConfig, SETTING_NAMES, type SettingName } from './config.ts'
 import { createProgram } from './environment.ts'
 import { ESCAPES, type LogFlags, printKeystore, printLog } from './inspect.ts'
+import { ignoreUnwritten, printing } from './output.ts'
 import { recoverServer } from './recover.ts'
 import { removeServer } from './remove.ts'
 import { restoreFrom } from './restore.ts'
@@ -41,6 +42,8 @@ import { type UpOptions, up } from './up.ts'
 import { verifyPath } from './verify.ts'
 
 const io = createNodeIo()
+
+ignoreUnwritten()
 
 /** What a server has open besides its clients' connections: logs, peers, backups. */
 const OWN_FILES_MAX = 250
@@ -459,7 +462,8 @@ Examples:
   .action((shell: Shell) =>
     runCommand('store completion', async () => {
       const client = await programOf(() => import('./client.ts'))
-      process.stdout.write(completionScript(shell, [program, client].map(wordsOf)))
+      const script = completionScript(shell, [program, client].map(wordsOf))
+      await printing(async (out) => out.line(script.trimEnd()))
     }),
   )
 

@@ -38,8 +38,14 @@ interface Ended {
   readonly stderr: string
 }
 
-function start(args: readonly string[], input: string | Buffer = '') {
-  const child = spawn(process.execPath, [commandPath('client'), ...args], { cwd: directory })
+/** @param shell What runs the command, where something else does. */
+function start(
+  args: readonly string[],
+  input: string | Buffer = '',
+  shell: readonly string[] = [],
+) {
+  const [command = '', ...words] = [...shell, process.execPath, commandPath('client'), ...args]
+  const child = spawn(command, words, { cwd: directory })
   const stdout: Buffer[] = []
   let stderr = ''
   child.stdout.on('data', (chunk) => stdout.push(chunk))
@@ -326,6 +332,27 @@ describe('the exit status', () => {
       code: 6,
       stderr: 'client: none.jsonl is not there\n',
     })
+  })
+
+  test.runIf(process.platform === 'linux')('6: standard output, on a full disk', async () => {
+    const shell = (text: string, args: string[], input = '') =>
+      start([...args, ...toCluster()], input, ['sh', '-c', text])
+    const intoFull = (args: string[], input?: string) =>
+      shell('exec "$0" "$@" >/dev/full', args, input).ended
+    const told = {
+      code: 6,
+      stderr: "client: standard output can't be written (ENOSPC)\n",
+    }
+    await client(['set', 'told', '1'])
+    expect(await intoFull(['get', 'told'])).toMatchObject(told)
+    expect(await intoFull(['incr', 'told'])).toMatchObject(told)
+    expect(await intoFull([], 'incr told\nincr told\n')).toMatchObject(told)
+    expect((await client(['read', 'told'])).stdout).toBe('3\n') // the second line was not run
+    // What is graver stays.
+    await client(['set', 'word', 'hello'])
+    expect(await intoFull(['incr', 'word', '--json'])).toMatchObject({ ...told, code: 3 })
+    const deaf = shell('exec "$0" "$@" 2>/dev/full', ['get', 'none'])
+    expect(await deaf.ended).toMatchObject({ code: 1 })
   })
 })
 

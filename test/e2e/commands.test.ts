@@ -208,6 +208,24 @@ describe('store up', () => {
     expect(await memberPids()).toEqual([])
   })
 
+  test('goes on, and ends in order, when nobody reads what it says', {
+    timeout: 60_000,
+  }, async () => {
+    const { child } = await up()
+    child.stdout?.destroy()
+    child.stderr?.destroy()
+    const [victim] = await memberPids()
+    process.kill(victim ?? 0, 'SIGKILL')
+    await eventually('another in its place', async () => {
+      const pids = await memberPids()
+      return pids.length === 4 && !pids.includes(victim ?? 0)
+    })
+    const exited = new Promise((resolve) => child.once('exit', resolve))
+    child.kill('SIGINT')
+    expect(await exited).toBe(0)
+    expect(await memberPids()).toEqual([])
+  })
+
   test('a second one on the same ports is none, and leaves the first alone', {
     timeout: 60_000,
   }, async () => {

@@ -1,5 +1,7 @@
 /** The settings of a cluster, which every server and its log keep. */
-import { execFile } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { commandPath, type ServerProcess, TestCluster } from './cluster.ts'
@@ -76,6 +78,49 @@ test('raised, large values are kept, through kill -9 of all; lowered, what is th
     expect(await withClient(server, (client) => client.set('other', longest))).toBe('STORED')
   }
   expect((await itemSize(...balancer())).stdout).toBe(lowered)
+})
+
+interface Ended {
+  readonly code: number | null
+  readonly stderr: string
+}
+
+/** Runs a command of `store` whose output goes there; a reader that is gone has read nothing. */
+function runInto(output: 'reader that is gone' | 'full disk', ...args: string[]): Promise<Ended> {
+  const shell = `exec "$0" "$@" ${output === 'full disk' ? '>/dev/full' : ''}`
+  const child = spawn('sh', ['-c', shell, process.execPath, commandPath('store'), ...args])
+  child.stdout.destroy()
+  let stderr = ''
+  child.stderr.on('data', (chunk) => {
+    stderr += chunk
+  })
+  return new Promise((resolve) => child.once('close', (code) => resolve({ code, stderr })))
+}
+
+test.each(['reader that is gone', 'full disk'] as const)(
+  'what is done is done, whoever hears of it: a %s',
+  async (output) => {
+    const done = { code: 0, stderr: '' }
+    const path = join(cluster.directory, `backup for a ${output}`)
+    expect(await runInto(output, 'config', 'item-size', '1m', ...balancer())).toEqual(done)
+    expect(await runInto(output, 'backup', path, ...balancer())).toEqual(done)
+    expect(await runInto(output, 'restore', path, '--data', `${path}-restored`)).toEqual(done)
+    expect([path, `${path}-restored`].map(existsSync)).toEqual([true, true])
+  },
+)
+
+test('what can only be printed fails on a full disk, and not where nobody reads on', async () => {
+  for (const args of [
+    ['config', ...balancer()],
+    ['status', ...balancer()],
+    ['completion', 'bash'],
+  ]) {
+    expect(await runInto('reader that is gone', ...args)).toEqual({ code: 0, stderr: '' })
+    expect(await runInto('full disk', ...args)).toEqual({
+      code: 1,
+      stderr: `store ${args[0]}: standard output can't be written (ENOSPC)\n`,
+    })
+  }
 })
 
 test('sizes that no cluster has, and a cluster without a leader, are refused with the reason', {
