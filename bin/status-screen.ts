@@ -39,8 +39,12 @@ interface Column {
 
 const ADDRESS_CHARACTERS_MIN = 12
 
+/** Nobody reads less; and what is set in has room. */
+const COLUMNS_MIN = 20
+
 /** @returns lines, each with its end. */
-export function drawScreen(overview: Overview, look: Look = PLAIN): string {
+export function drawScreen(overview: Overview, given: Look = PLAIN): string {
+  const look = { ...given, columns: Math.max(COLUMNS_MIN, given.columns) }
   const { members, problems } = overview
   const parts = [
     headline(overview, look),
@@ -218,7 +222,10 @@ function asCell(cell: Cell | string): Cell {
   return typeof cell === 'string' ? { text: cell } : cell
 }
 
-/** Lines of whole words, a word longer than a line broken; those after the first are set in. */
+/**
+ * Lines of whole words, a word longer than a line broken; those after the first are set in.
+ * @param columns More than what is set in, and the mark.
+ */
 export function wrapped(text: string, columns: number, mark = ''): string[] {
   const lines: string[] = []
   let line = mark

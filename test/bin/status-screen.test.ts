@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { type Observation, overviewOf } from '../../bin/overview.ts'
 import { inPlace } from '../../bin/show-status.ts'
-import { drawScreen, wrapped } from '../../bin/status-screen.ts'
+import { drawScreen, PLAIN, wrapped } from '../../bin/status-screen.ts'
 import { member, observation, sample, status } from './sightings.ts'
 
 const screen = (differs: Partial<Observation> = {}) => drawScreen(overviewOf(observation(differs)))
@@ -129,6 +129,12 @@ test('no line is longer than the columns, whatever there is to show', () => {
       },
     ),
   )
+})
+
+test.each([-1, 0, 1, 2, 3, 19])('%i columns are none: a screen as for 20 is drawn', (columns) => {
+  const given = overviewOf(observation({ status: status({ leader: null, whyNoLeader: 'nobody' }) }))
+  const drawn = (many: number) => drawScreen(given, { ...PLAIN, columns: many })
+  expect(drawn(columns)).toBe(drawn(20))
 })
 
 test('texts go on in the next line', () => {
