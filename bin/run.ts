@@ -56,6 +56,13 @@ export function parseCount(text: string): number {
   return count
 }
 
+/** One server would wait for another one, and take nothing. */
+export function parseServers(text: string): number {
+  const count = parseCount(text)
+  if (count < 2) throw new InvalidArgumentError('a new cluster needs two.')
+  return count
+}
+
 /** `300`, `512m`, `2g`: bytes, or KiB, MiB, GiB. */
 export function parseBytes(text: string): number {
   const match = /^(\d+(?:\.\d+)?)([kmgt]?)(?:i?b)?$/i.exec(text.trim())

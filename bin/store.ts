@@ -33,6 +33,7 @@ import {
   parsePort,
   parseSeconds,
   parseSegmentBytes,
+  parseServers,
   parseVoters,
   runCommand,
 } from './run.ts'
@@ -54,7 +55,7 @@ const program = createProgram('store')
 
 addClientsFlags(program.command('up'))
   .description('run a local cluster in the foreground: a load balancer and servers')
-  .option('--servers <count>', 'how many servers', parseCount, 3)
+  .option('--servers <count>', 'how many servers, from 2 on', parseServers, 3)
   .option('--data <dir>', 'directory for all data', './data')
   .option('--cport <port>', 'first server port for clients', parsePort, 7001)
   .option('--sport <port>', 'first server port for peers', parsePort, 6001)

@@ -1,7 +1,9 @@
 import fs, { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { InvalidArgumentError } from 'commander'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { programOf } from '../../bin/completion.ts'
 import { loggingTo } from '../../bin/run.ts'
 
 let directory: string
@@ -35,4 +37,14 @@ test.each([
   failing.mockRestore()
   log.write('five\n')
   expect(readFileSync(path, 'utf8')).toBe('one\nfive\n')
+})
+
+test('store up takes no cluster that would wait for a second server for ever', async () => {
+  const store = await programOf(() => import('../../bin/store.ts'))
+  const up = store.commands.find((command) => command.name() === 'up')
+  const servers = up?.options.find(({ long }) => long === '--servers')
+  expect(servers?.parseArg?.('2', 3)).toBe(2)
+  for (const count of ['1', '0', 'two']) {
+    expect(() => servers?.parseArg?.(count, 3)).toThrow(InvalidArgumentError)
+  }
 })
