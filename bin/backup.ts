@@ -71,7 +71,7 @@ function serversOf({ cluster, leader, members, whyNoLeader }: ClusterStatus): Ad
 /**
  * Goes on where one sends nothing, or nothing that is whole.
  * @param clusterId null: any.
- * @throws FileError; Error with what each of them said, LoginError where one did not let this client in.
+ * @throws FileError; Error with what each said, LoginError where one let nobody in.
  */
 async function takeFromAny(
   io: Io,

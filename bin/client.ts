@@ -99,8 +99,8 @@ good, and the same command goes on from there.
 
 A line is set again where nobody knows what became of it, and the first may take effect yet,
 from a server that hangs: then a later line of its key is not set (exit status 4) until the
-command is given again. What others have set since it may undo, and so may what an import that
-was ended by a signal had sent.
+command is given again. What others have set since it may undo; and so may what an import had
+sent that ended before it was done, later lines too.
 
 Example:
   client import ./items.jsonl`,

@@ -334,7 +334,7 @@ function counted(key: string, sum: bigint | null): Reply {
   return sum === null ? noSuchKey(key) : done(String(sum), { key, found: true, value: String(sum) })
 }
 
-/** Of what is no value. @throws UsageError where it would become another word, as of another key. */
+/** Of what is no value. @throws UsageError where it would become another, as another key. */
 function wordOf(bytes: Buffer = Buffer.alloc(0)): string {
   const text = textOf(bytes)
   if (text !== null) return text

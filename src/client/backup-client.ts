@@ -19,7 +19,8 @@ export interface BackupSink {
 
 /**
  * @param io Logs in: a stream is open when the server has answered.
- * @throws Error in one line, LoginError where the server let nobody in; what was written by then is not the whole file.
+ * @throws Error in one line, LoginError where the server let nobody in; what was written by then
+ *   is not the whole file.
  */
 export function fetchBackup(io: Io, address: Address, sink: BackupSink): Promise<void> {
   return new Promise((resolve, reject) => {

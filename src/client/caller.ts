@@ -56,7 +56,7 @@ export class Caller {
   #learnFailureCount = 0
   #learnFromMs = 0
   #learnAtMs = 0
-  /** The last reason why some server could not be used; unless told they only have too much to do. */
+  /** The last reason why some server could not be used. */
   #trouble = 'all of them owe too many answers'
   #isClosed = false
   #onIdle: (() => void) | null = null
