@@ -30,7 +30,7 @@ export const EXIT_HELP = `Exit status:
   3  failed, and certainly had no effect
   4  failed, and whether it had an effect is not known
   5  no server can be reached, or it refuses the login
-  6  a file can't be read or written
+  6  a file, or standard output, can't be read or written
   130  interrupted`
 
 /** What was typed can't be done. */

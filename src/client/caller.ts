@@ -57,7 +57,7 @@ export class Caller {
   #learnFromMs = 0
   #learnAtMs = 0
   /** The last reason why some server could not be used. */
-  #trouble = 'all of them owe too many answers'
+  #trouble = 'none was ready for it'
   #isClosed = false
   #onIdle: (() => void) | null = null
   #onClosed: (() => void) | null = null

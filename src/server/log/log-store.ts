@@ -36,6 +36,7 @@ const IDLE_SEAL_MS = 10
 
 export class LogDamagedError extends Error {}
 
+/** What was to be scrubbed goes: nobody needs it any more. */
 class CutError extends Error {}
 
 /** Entries from `index` on stand one behind the other in `segment` from `offset` on. */
